@@ -1,0 +1,59 @@
+"""Building blocks that StarGAN and GANimation share, under the state_dict names of the released files."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def instance_norm(channels: int) -> nn.InstanceNorm2d:
+    """Affine instance norm that always uses the statistics of the image at hand.
+
+    Released files also hold running statistics; the released evaluation never uses them (FACTS: running statistics give
+    garbage), so none are kept here.
+    """
+    return nn.InstanceNorm2d(channels, affine=True, track_running_stats=False)
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x), f = conv3, norm, ReLU, conv3, norm (keys ``main.0``, ``main.1``, ``main.3``, ``main.4``)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            instance_norm(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            instance_norm(channels),
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW: Tensor = self.main(x_BCHW)
+        return x_BCHW + y_BCHW
+
+
+def translation_trunk(in_channels: int, conv_dim: int, repeat: int) -> list[nn.Module]:
+    """Layers 0..20 of StarGAN's ``main`` (with repeat 6): encode to a quarter of the size, transform, decode.
+
+    Source: [C18] appendix, FACTS section 3. Zero padding, no convolution bias.
+    """
+    layers: list[nn.Module] = [nn.Conv2d(in_channels, conv_dim, 7, padding=3, bias=False)]
+    layers += [instance_norm(conv_dim), nn.ReLU(inplace=True)]
+    width = conv_dim
+    for _ in range(2):
+        layers += [nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False)]
+        layers += [instance_norm(2 * width), nn.ReLU(inplace=True)]
+        width *= 2
+    layers += [ResidualBlock(width) for _ in range(repeat)]
+    for _ in range(2):
+        layers += [nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1, bias=False)]
+        layers += [instance_norm(width // 2), nn.ReLU(inplace=True)]
+        width //= 2
+    return layers
+
+
+def with_condition(x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+    """The image with its condition repeated over space as further channels, (B, C + K, H, W)."""
+    planes = c_BK.to(x_BCHW.dtype)[:, :, None, None].expand(-1, -1, *x_BCHW.shape[2:])
+    return torch.cat([x_BCHW, planes], dim=1)

@@ -1,0 +1,46 @@
+"""StarGAN: one generator for many attributes, and its discriminator. Source: [C18], FACTS section 3."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pipeline.generators.layers import translation_trunk, with_condition
+
+
+class StarGANGenerator(nn.Module):
+    """G(x, c): image (B, 3, H, W) in [-1, 1] and attributes (B, c_dim) to an image of the same shape and range.
+
+    conv_dim 64, c_dim 5, repeat 6 is the published net: 8,430,528 parameters in 103 released keys. H and W are multiples
+    of 4. Always runs with instance statistics.
+    """
+
+    def __init__(self, conv_dim: int = 64, c_dim: int = 5, repeat: int = 6) -> None:
+        super().__init__()
+        trunk = translation_trunk(3 + c_dim, conv_dim, repeat)
+        self.main = nn.Sequential(*trunk, nn.Conv2d(conv_dim, 3, 7, padding=3, bias=False), nn.Tanh())
+
+    def forward(self, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+        y_BCHW: Tensor = self.main(with_condition(x_BCHW, c_BK))
+        return y_BCHW
+
+
+class StarGANDiscriminator(nn.Module):
+    """D(x): patch logits (B, 1, h, w) and class logits (B, c_dim). GANimation's critic is the same net with 17 outputs.
+
+    The side of the image must be at least ``2 ** repeat`` pixels. Keys ``main.{0,2,..}``, ``conv1``, ``conv2``.
+    """
+
+    def __init__(self, image_size: int = 128, conv_dim: int = 64, c_dim: int = 5, repeat: int = 6) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, conv_dim, 4, stride=2, padding=1), nn.LeakyReLU(0.01)]
+        width = conv_dim
+        for _ in range(repeat - 1):
+            layers += [nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.LeakyReLU(0.01)]
+            width *= 2
+        self.main = nn.Sequential(*layers)
+        self.conv1 = nn.Conv2d(width, 1, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, c_dim, image_size // 2**repeat, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        h_BCHW = self.main(x_BCHW)
+        return self.conv1(h_BCHW), self.conv2(h_BCHW).flatten(1)

@@ -1,0 +1,46 @@
+"""What a condition means: three-valued attributes, so that a photo without labels can be translated.
+
+``c_i = +1`` sets attribute i, ``-1`` clears it, ``0`` leaves it as it is. Hair colours exclude each other: setting one clears
+the others. A class is a named condition; a generator's card stores the table.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def source_condition(labels_BK: Tensor) -> Tensor:
+    """Labels 0/1 as a condition that asks for exactly these labels, -1/+1."""
+    return labels_BK * 2 - 1
+
+
+def draw_target(labels_BK: Tensor, known_BK: Tensor, *, hair: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A random translation of each image: (c, labels after it, which of them are known, c that leads back).
+
+    The first ``hair`` attributes are exclusive hair colours and change as one group, each other attribute is a group of its
+    own. At least one group changes, each further one with probability 1/4. All tensors are (B, K).
+    """
+    B, K = labels_BK.shape
+    groups = ([list(range(hair))] if hair else []) + [[k] for k in range(hair, K)]
+    c_BK = torch.zeros(B, K)
+    back_BK = torch.zeros(B, K)
+    target_BK, target_known_BK = labels_BK.clone(), known_BK.clone()
+    first = torch.randint(0, len(groups), (B,), generator=rng)
+    more = torch.rand(B, len(groups), generator=rng) < 0.25
+    pick = torch.rand(B, generator=rng)
+    for b in range(B):
+        for g, members in enumerate(groups):
+            if g != int(first[b]) and not more[b, g]:
+                continue
+            if len(members) > 1 or members[0] < hair:
+                choices = [k for k in members if labels_BK[b, k] == 0]
+                chosen = choices[int(pick[b] * len(choices))]
+                target_BK[b, members] = 0
+                target_BK[b, chosen] = 1
+            else:
+                target_BK[b, members[0]] = 1 - labels_BK[b, members[0]]
+            target_known_BK[b, members] = 1
+            c_BK[b, members] = source_condition(target_BK[b, members])
+            back_BK[b, members] = source_condition(labels_BK[b, members])
+    return c_BK, target_BK, target_known_BK, back_BK

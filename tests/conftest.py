@@ -1,0 +1,21 @@
+"""What all tests share: where the shared pictures are, and when to do without."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared data and golden files; absent outside the project's own machines, but never in CI."""
+    folder = Path(os.environ.get("DISRUPT_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI has shared data, but {folder} is missing")
+        pytest.skip(f"needs the shared data folder; set DISRUPT_SHARED (looked in {folder})")
+    return folder
