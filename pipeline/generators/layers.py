@@ -1,4 +1,4 @@
-"""Building blocks that StarGAN and GANimation share, under the state_dict names of the released files."""
+"""Building blocks that the systems share, under the state_dict names of the released files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 
-def instance_norm(channels: int) -> nn.InstanceNorm2d:
-    """Affine instance norm that always uses the statistics of the image at hand.
+def instance_norm(channels: int, *, affine: bool = True) -> nn.InstanceNorm2d:
+    """Instance norm that always uses the statistics of the image at hand.
 
     Released files also hold running statistics; the released evaluation never uses them (FACTS: running statistics give
     garbage), so none are kept here.
     """
-    return nn.InstanceNorm2d(channels, affine=True, track_running_stats=False)
+    return nn.InstanceNorm2d(channels, affine=affine, track_running_stats=False)
 
 
 class ResidualBlock(nn.Module):
@@ -29,6 +29,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """The sum, of the shape of ``x``."""
         y_BCHW: Tensor = self.main(x_BCHW)
         return x_BCHW + y_BCHW
 
@@ -51,6 +52,48 @@ def translation_trunk(in_channels: int, conv_dim: int, repeat: int) -> list[nn.M
         layers += [instance_norm(width // 2), nn.ReLU(inplace=True)]
         width //= 2
     return layers
+
+
+class ReflectionBlock(nn.Module):
+    """x + f(x), f = pad, conv3, norm, ReLU, pad, conv3, norm (keys ``conv_block.1`` and ``.5``), padded by reflection."""
+
+    def __init__(self, channels: int, *, affine: bool) -> None:
+        super().__init__()
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            instance_norm(channels, affine=affine),
+            nn.ReLU(inplace=True),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            instance_norm(channels, affine=affine),
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """The sum, of the shape of ``x``."""
+        y_BCHW: Tensor = self.conv_block(x_BCHW)
+        return x_BCHW + y_BCHW
+
+
+def reflection_translator(
+    in_channels: int, out_channels: int, *, width: int, downs: int, blocks: int, affine: bool = False
+) -> list[nn.Module]:
+    """The layers of CycleGAN's and pix2pixHD's generators: encode to 1 / 2 ** downs of the size, transform, decode, Tanh.
+
+    Source: [Z17] appendix, [W18] appendix, FACTS section 3. Convolution bias everywhere.
+    """
+    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, width, 7)]
+    layers += [instance_norm(width, affine=affine), nn.ReLU(inplace=True)]
+    for _ in range(downs):
+        layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)]
+        layers += [instance_norm(2 * width, affine=affine), nn.ReLU(inplace=True)]
+        width *= 2
+    layers += [ReflectionBlock(width, affine=affine) for _ in range(blocks)]
+    for _ in range(downs):
+        layers += [nn.ConvTranspose2d(width, width // 2, 3, stride=2, padding=1, output_padding=1)]
+        layers += [instance_norm(width // 2, affine=affine), nn.ReLU(inplace=True)]
+        width //= 2
+    return [*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
 
 
 def with_condition(x_BCHW: Tensor, c_BK: Tensor) -> Tensor:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from pipeline.generators.checkpoint import load_weights
 from pipeline.generators.layers import translation_trunk, with_condition
+from pipeline.generators.state_names import StateDict, block_indices, dimension, standard_names
 
 
 class StarGANGenerator(nn.Module):
@@ -20,6 +23,7 @@ class StarGANGenerator(nn.Module):
         self.main = nn.Sequential(*trunk, nn.Conv2d(conv_dim, 3, 7, padding=3, bias=False), nn.Tanh())
 
     def forward(self, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+        """The translated image."""
         y_BCHW: Tensor = self.main(with_condition(x_BCHW, c_BK))
         return y_BCHW
 
@@ -42,5 +46,19 @@ class StarGANDiscriminator(nn.Module):
         self.conv2 = nn.Conv2d(width, c_dim, image_size // 2**repeat, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Patch logits and class logits."""
         h_BCHW = self.main(x_BCHW)
         return self.conv1(h_BCHW), self.conv2(h_BCHW).flatten(1)
+
+
+def stargan_from_state(state: StateDict, *, source: str = "state_dict") -> StarGANGenerator:
+    """The net in the width, attributes and blocks that ``state`` tells, with its weights; CheckpointError if it is none."""
+    state = standard_names(state)
+    with torch.device("meta"):
+        net = StarGANGenerator(
+            conv_dim=dimension(state, "main.0.weight", 0, 64),
+            c_dim=max(dimension(state, "main.0.weight", 1, 8) - 3, 1),
+            repeat=len(block_indices(state, r"main\.(\d+)\.main\.0\.weight")) or 6,
+        )
+    load_weights(net, state, source=source)
+    return net

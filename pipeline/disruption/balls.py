@@ -1,0 +1,105 @@
+"""The sets a perturbation may not leave: a ball around the image, cut by the pixel range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Ball(Protocol):
+    """A ball around an image in [-1, 1]; radii are in the same units."""
+
+    def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+        """The point of the ball around ``x``, cut by [-1, 1], that replaces ``y``."""
+        ...
+
+    def steepest(self, g_BCHW: Tensor) -> Tensor:
+        """The unit step along which a linear objective with gradient ``g`` grows most."""
+        ...
+
+    def draw(self, x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
+        """One random perturbation per image, drawn from its own generator."""
+        ...
+
+
+@dataclass(frozen=True)
+class Linf:
+    """max|eta| <= radius. The ball of FGSM, I-FGSM and PGD in [R20]."""
+
+    radius: float
+
+    def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+        """Clip to the box, then to the pixel range; exact, since both are boxes."""
+        return torch.minimum(torch.maximum(y_BCHW, x_BCHW - self.radius), x_BCHW + self.radius).clamp(-1, 1)
+
+    def steepest(self, g_BCHW: Tensor) -> Tensor:
+        """The sign of the gradient."""
+        return g_BCHW.sign()
+
+    def draw(self, x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
+        """Uniform in the box."""
+        return _uniform(x_BCHW, rngs) * self.radius
+
+
+@dataclass(frozen=True)
+class L2:
+    """sqrt(sum eta^2) <= radius, over all pixels and channels of an image; one radius, or one per image (B, 1, 1, 1)."""
+
+    radius: float | Tensor
+
+    def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+        """Shrink the perturbation to the radius, then clip to the pixel range (which only shortens it)."""
+        eta = y_BCHW - x_BCHW
+        shrink = (self.radius / _norms(eta).clamp_min(torch.finfo(eta.dtype).tiny)).clamp(max=1)
+        return (x_BCHW + eta * shrink).clamp(-1, 1)
+
+    def steepest(self, g_BCHW: Tensor) -> Tensor:
+        """The gradient at unit length; zero stays zero."""
+        norms = _norms(g_BCHW)
+        return torch.where(norms > 0, g_BCHW / norms.clamp_min(torch.finfo(g_BCHW.dtype).tiny), torch.zeros_like(g_BCHW))
+
+    def draw(self, x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
+        """A random direction at a uniform share of the radius."""
+        direction = self.steepest(_uniform(x_BCHW, rngs))
+        share = torch.stack([torch.rand((), generator=rng, dtype=torch.float64) for rng in rngs])
+        return direction * share.to(x_BCHW)[:, None, None, None] * self.radius
+
+
+@dataclass(frozen=True)
+class L2InLinf:
+    """An L2 ball whose points also keep max|eta| below a bound, as a file's promise asks."""
+
+    l2: L2
+    linf: Linf
+
+    def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+        """Shrink to the L2 ball, then clip to the box: clipping only shortens, so both bounds hold."""
+        return self.linf.project(self.l2.project(y_BCHW, x_BCHW), x_BCHW)
+
+    def steepest(self, g_BCHW: Tensor) -> Tensor:
+        """As in the L2 ball."""
+        return self.l2.steepest(g_BCHW)
+
+    def draw(self, x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
+        """As in the L2 ball."""
+        return self.l2.draw(x_BCHW, rngs)
+
+
+BALLS: dict[str, Callable[[float, int], Ball]] = {
+    "linf": lambda epsilon, values: Linf(epsilon),
+    "l2": lambda epsilon, values: L2InLinf(L2(0.5 * epsilon * values**0.5), Linf(epsilon)),
+}
+"""By name: (epsilon in [-1, 1], values per image) -> ball. ``l2`` holds the root mean square at half of epsilon."""
+
+
+def _norms(v_BCHW: Tensor) -> Tensor:
+    return v_BCHW.flatten(1).norm(dim=1)[:, None, None, None]
+
+
+def _uniform(x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
+    draws = [torch.rand(x_BCHW.shape[1:], generator=rng, dtype=torch.float64) * 2 - 1 for rng in rngs]
+    return torch.stack(draws).to(x_BCHW)

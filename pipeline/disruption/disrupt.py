@@ -1,0 +1,80 @@
+"""From a recipe to perturbed photos: builds the objective and hands it to the ascent loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.disruption.ascent import Objective, ascend
+from pipeline.disruption.balls import BALLS
+from pipeline.disruption.objectives import Output, away_from, in_turn, mean_over, through, towards
+from pipeline.disruption.recipes import Recipe
+from pipeline.disruption.references import REFERENCES, Reference
+from pipeline.disruption.starts import STARTS
+from pipeline.disruption.transforms import BLURS, Transform
+
+WHITE_BOX_BLUR = "gaussian-1.5"
+_AIMS: dict[str, Callable[[Output, Tensor], Objective]] = {"away": away_from, "towards": towards}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One generator to be broken: what it sees of the photos, and its output for each class by name."""
+
+    view: Transform
+    outputs: Mapping[str, Output]
+
+
+def disrupt(
+    x_BCHW: Tensor,
+    targets: Sequence[Target],
+    recipe: Recipe,
+    *,
+    epsilon: float,
+    rngs: list[torch.Generator],
+    reference: Reference | None = None,
+) -> Tensor:
+    """Photos (B, C, H, W) in [-1, 1] with a perturbation of at most ``epsilon`` (same units) that breaks every target.
+
+    One random stream per photo. ``reference`` replaces the recipe's named one. Raises ValueError without a target or class.
+    """
+    reference = reference or REFERENCES[recipe.reference]
+    objective = mean_over([target_objective(t, x_BCHW, recipe, reference=reference, rngs=rngs) for t in targets])
+    ball = BALLS[recipe.ball](epsilon, x_BCHW[0].numel())
+    step_size = epsilon if recipe.step_size is None else recipe.step_size / 127.5
+    if recipe.ball == "l2":
+        step_size *= x_BCHW[0].numel() ** 0.5
+    start_BCHW = STARTS[recipe.start](x_BCHW, ball, rngs)
+    return ascend(objective, x_BCHW, ball, start_BCHW=start_BCHW, steps=recipe.steps, step_size=step_size)
+
+
+def target_objective(
+    target: Target, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, rngs: list[torch.Generator]
+) -> Objective:
+    """The objective of one generator on full photos: classes and blurs combined as the recipe says."""
+    schedule = in_turn if recipe.classes == "iterative" else mean_over
+    with torch.no_grad():
+        seen_BCHW = target.view(x_BCHW)
+    per_class = []
+    for output in target.outputs.values():
+        per_blur = []
+        for blur in _blurs(recipe):
+            with torch.no_grad():
+                blurred_BCHW = blur(seen_BCHW)
+                reference_B = reference(blurred_BCHW, output(blurred_BCHW), rngs)
+            per_blur.append(through(blur, _AIMS[recipe.aim](output, reference_B)))
+        per_class.append(in_turn(per_blur) if recipe.blur == "spread-spectrum" else mean_over(per_blur))
+    return through(target.view, schedule(per_class))
+
+
+def _blurs(recipe: Recipe) -> list[Transform]:
+    match recipe.blur:
+        case "none":
+            return [lambda x_BCHW: x_BCHW]
+        case "white-box":
+            return [BLURS[WHITE_BOX_BLUR]]
+        case _:
+            return list(BLURS.values())

@@ -1,0 +1,49 @@
+"""Recipes: a disruption as a value. The published ones by name; every field can be set on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Aim = Literal["away", "towards"]
+Classes = Literal["iterative", "joint"]
+Blur = Literal["none", "white-box", "eot", "spread-spectrum"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a photo is disrupted; sizes are in 8-bit levels."""
+
+    start: str = "jitter"
+    """Where the ascent starts: clean, jitter (+-0.13 levels at random) or uniform (anywhere in the ball)."""
+    steps: int = 20
+    """Number of ascent steps."""
+    step_size: float | None = 1.275
+    """Step in levels; nothing means epsilon."""
+    aim: Aim = "away"
+    """Drive the output away from the reference or towards it."""
+    reference: str = "output"
+    """output, input, black, white, noise, or the path of an image."""
+    classes: Classes = "iterative"
+    """One class per step in turn, or all classes in every step."""
+    ball: str = "linf"
+    """linf, or l2 (root mean square of half of epsilon, inside linf)."""
+    blur: Blur = "none"
+    """Survive a blur before the generator: white-box (one known blur), eot (mean over nine), spread-spectrum (nine in turn)."""
+    layer: str = ""
+    """Disrupt the activation of this layer of the generator (a name of its modules) instead of the output."""
+
+
+RECIPES: dict[str, Recipe] = {
+    "fgsm": Recipe(steps=1, step_size=None),
+    "ifgsm": Recipe(),
+    "pgd": Recipe(start="uniform"),
+    "ifgsm-joint": Recipe(classes="joint"),
+    "pgd-joint": Recipe(start="uniform", classes="joint"),
+    "towards-input": Recipe(aim="towards", reference="input"),
+    "towards-black": Recipe(aim="towards", reference="black"),
+    "spread-spectrum": Recipe(start="uniform", steps=40, blur="spread-spectrum"),
+    "eot-blur": Recipe(start="uniform", blur="eot"),
+    "feature": Recipe(start="uniform", layer="main.14"),
+}
+"""Source: [R20] sections 3.2 to 3.5. With one class the iterative schedule is the plain attack on that class."""

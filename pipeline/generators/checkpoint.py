@@ -1,0 +1,216 @@
+"""Weights from files that nobody vouches for: read without running code, compared name by name, refused with a reason."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import re
+import secrets
+import struct
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file as load_safetensors
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from pipeline.generators.state_names import StateDict, standard_names
+
+# Entries that hold the generator's state_dict, first choice first; `read_state_dict(part=...)` picks another.
+WRAPPERS = ("G_ema", "G", "generator", "netG", "net_G", "params_ema", "params", "state_dict", "model", "net", "weights")
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+_NAMES_SHOWN = 4
+_CUT_OFF = "damaged or cut-off safetensors file"
+# What torch's readers raise on damaged files (found by flipping bytes); anything else is a bug here and may surface.
+_DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError, struct.error)
+
+
+class CheckpointError(ValueError):
+    """A weights file that cannot be used; the message names the file and says why."""
+
+
+def read_state_dict(path: str | Path, *, part: str | None = None) -> dict[str, Tensor]:
+    """The weights in a safetensors or torch file, by name and on the CPU; nothing in the file is ever executed.
+
+    A dict around the state_dict is unwrapped (see ``WRAPPERS``; ``part`` names another entry) and a ``module.`` prefix removed.
+    Raises CheckpointError for a file that is missing, empty, damaged, holds code, or holds no weights.
+    """
+    path = Path(path)
+    head = _first_bytes(path)
+    if _is_safetensors(path, head):
+        kept: object = _read_safetensors(path)
+    elif head.startswith((b"PK\x03\x04", b"\x80")):
+        kept = _read_torch(path)
+    else:
+        raise CheckpointError(f"{path}: neither safetensors nor a torch file; it starts with {head!r}")
+    state = _unwrap(kept, path, part)
+    while all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    odd = [name for name, tensor in state.items() if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided]
+    if odd:
+        raise CheckpointError(f"{path}: holds tensors that are not plain arrays: {_shortened(odd)}")
+    return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What ``save_weights`` wrote beside the weights; empty for a torch file. Raises CheckpointError for a damaged file."""
+    path = Path(path)
+    if not _is_safetensors(path, _first_bytes(path)):
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: {_CUT_OFF} ({error})") from error
+
+
+def load_weights(net: nn.Module, state: StateDict, *, source: str) -> None:
+    """Put ``state`` into ``net``, in the net's precision; a net on the meta device is allocated on the CPU, after all checks.
+
+    Released files are taken as they are (``standard_names``). Raises CheckpointError with the missing, unexpected, misshapen or
+    unusable entries (not floats, or not finite); then ``net`` is unchanged. ``source`` names the file in that message.
+    """
+    wanted = net.state_dict()
+    if state.keys() != wanted.keys():
+        state = standard_names(state, keep=wanted.keys())
+    faults = {
+        "missing": [name for name in wanted if name not in state],
+        "unexpected": [name for name in state if name not in wanted],
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(weight.shape)}"
+            for name, weight in wanted.items()
+            if name in state and state[name].shape != weight.shape
+        ],
+    }
+    if not any(faults.values()):
+        floats = [name for name, weight in wanted.items() if weight.is_floating_point()]
+        faults["not finite numbers"] = [name for name in floats if not _is_finite(state[name])]
+    if any(faults.values()):
+        found = "; ".join(f"{len(names)} {fault} ({_shortened(names)})" for fault, names in faults.items() if names)
+        raise CheckpointError(f"{source} does not fit {type(net).__name__}: {found}")
+    if any(weight.is_meta for weight in wanted.values()):
+        net.to_empty(device="cpu")
+    net.load_state_dict(dict(state), strict=True)
+
+
+def save_weights(net: nn.Module, path: str | Path, *, metadata: Mapping[str, str], half: bool = False) -> None:
+    """Write the weights of ``net`` as safetensors, complete or not at all; the same weights give the same bytes.
+
+    ``half`` stores floats as float16 (half the size; about three decimal digits). Raises CheckpointError for weights that are
+    not finite as stored, which no loader would take.
+    """
+    path = Path(path)
+    state = {name: tensor.detach().cpu() for name, tensor in net.state_dict().items()}
+    if half:
+        state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not _is_finite(tensor)]
+    if broken:
+        raise CheckpointError(f"{path} is not written: not finite as {'float16' if half else 'stored'}: {_shortened(broken)}")
+    # clone: safetensors refuses weights that share memory (tied layers)
+    data = safetensors_bytes({name: tensor.clone().contiguous() for name, tensor in state.items()}, dict(metadata))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(_with_sorted_header(data))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _first_bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        raise CheckpointError(f"{path}: the file is empty")
+    return head
+
+
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    return path.suffix == ".safetensors" or head[8:9] == b"{"
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_safetensors(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: {_CUT_OFF} ({error})") from error
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about old or odd files; the file is taken or refused, nothing between
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code:
+            reason = f"holds pickled code ({code[1]}), which is never run; save the state_dict instead, best as safetensors"
+        else:
+            reason = "damaged, or holds more than weights (maybe code, which is never run); save the state_dict instead"
+        raise CheckpointError(f"{path}: {reason}") from error
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek before the start; all else is the machine's fault
+            raise
+        raise CheckpointError(f"{path}: damaged or cut-off torch file ({type(error).__name__}: {str(error)[:80]})") from error
+
+
+def _unwrap(kept: object, path: Path, part: str | None) -> dict[str, Tensor]:
+    """The state_dict somewhere in nested dicts; the depth is bounded because a file may nest a dict in itself."""
+    if part is not None:
+        if not isinstance(kept, dict) or part not in kept:
+            raise CheckpointError(f"{path}: has no entry {part!r}; it holds {_contents(kept)}")
+        kept = kept[part]
+    for _ in range(4):
+        if _is_state(kept):
+            return kept
+        if not isinstance(kept, dict):
+            break
+        states = [name for name, value in kept.items() if _is_state(value)]
+        options = [name for name in WRAPPERS if name in states] or states
+        options = options or [name for name in WRAPPERS if isinstance(kept.get(name), dict)]
+        if not options or (len(options) > 1 and options[0] not in WRAPPERS):
+            break
+        kept = kept[options[0]]
+    raise CheckpointError(f"{path}: no single set of weights in it; it holds {_contents(kept)}")
+
+
+def _is_state(value: object) -> TypeGuard[dict[str, Tensor]]:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items())
+    )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.dtype in FLOATS and bool(tensor.isfinite().all())
+
+
+def _contents(kept: object) -> str:
+    return _shortened([str(name) for name in kept]) or "nothing" if isinstance(kept, dict) else f"a {type(kept).__name__}"
+
+
+def _shortened(names: Iterable[str]) -> str:
+    shown = [name[:100] for name in names]
+    return ", ".join(shown[:_NAMES_SHOWN]) + (", ..." if len(shown) > _NAMES_SHOWN else "")
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in order of name: the library writes it in random order."""
+    size = int.from_bytes(data[:8], "little")
+    header: dict[str, Any] = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]

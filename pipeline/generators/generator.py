@@ -1,0 +1,94 @@
+"""The one interface of all generators: images in [-1, 1] and a class by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Translate = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""(net, images (B, C, H, W), conditions (B, K)) -> images (B, 3, H, W)."""
+
+
+def conditional(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+    """net(x, c)."""
+    y_BCHW: Tensor = net(x_BCHW, c_BK)
+    return y_BCHW
+
+
+def unconditional(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+    """net(x): the class carries no condition."""
+    y_BCHW: Tensor = net(x_BCHW)
+    return y_BCHW
+
+
+class UnknownClassError(ValueError):
+    """A class the generator does not have; the message suggests the nearest."""
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A frozen image-translation network with its classes by name.
+
+    ``classes`` maps each name to its condition vector (K numbers, none for an unconditional net). ``size`` is the native side
+    in pixels, ``fingerprint`` identifies the weights (hex), ``license_note`` and ``origin`` are for reports.
+    """
+
+    name: str
+    net: nn.Module
+    classes: Mapping[str, tuple[float, ...]]
+    size: int
+    fingerprint: str
+    translate: Translate = conditional
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        self.net.requires_grad_(False)
+        self.net.eval()
+
+    def __call__(self, x_BCHW: Tensor, class_name: str) -> Tensor:
+        """The translation of images (B, 3, H, W) in [-1, 1] to a class, same shape and range."""
+        c_BK = torch.tensor([self.classes[class_name]], dtype=x_BCHW.dtype, device=x_BCHW.device).expand(len(x_BCHW), -1)
+        return self.translate(self.net, x_BCHW, c_BK)
+
+    def output(self, class_name: str) -> Callable[[Tensor], Tensor]:
+        """The translation to one class as a function of images."""
+        return lambda x_BCHW: self(x_BCHW, class_name)
+
+    def features(self, class_name: str, layer: str) -> Callable[[Tensor], Tensor]:
+        """The activation of a named module while translating to a class, as a function of images.
+
+        Raises ValueError when the net has no such module.
+        """
+        modules = dict(self.net.named_modules())
+        if layer not in modules:
+            near = difflib.get_close_matches(layer, modules, n=3)
+            raise ValueError(f"{self.name} has no layer {layer!r}; near: {', '.join(near) or ', '.join(list(modules)[1:6])}")
+
+        def activation(x_BCHW: Tensor) -> Tensor:
+            kept: list[Tensor] = []
+            handle = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(output.clone()))
+            try:
+                self(x_BCHW, class_name)
+            finally:
+                handle.remove()
+            return kept[-1]
+
+        return activation
+
+    def chosen_classes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The given class names, or all of them; raises UnknownClassError with the nearest names."""
+        for name in names:
+            if name not in self.classes:
+                near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0.3)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise UnknownClassError(f"{self.name} has no class {name!r}; {hint}its classes: {', '.join(self.classes)}")
+        return tuple(names) or tuple(self.classes)
+
+    def to(self, device: torch.device) -> Generator:
+        """Move the net in place to a device; returns self."""
+        self.net.to(device)
+        return self

@@ -1,0 +1,145 @@
+"""The manifest: one row for every input, and how rows become a checked Arrow table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import pyarrow as pa
+
+from pipeline.ledger.errors import LedgerError
+
+Status = Literal["protected", "not_disrupted", "skipped", "failed"]
+Stage = Literal["list", "read", "decode", "protect", "encode", "verify", "write"]
+STATUSES: tuple[str, ...] = get_args(Status)
+STAGES: tuple[str, ...] = get_args(Stage)
+RETRIED: tuple[str, ...] = ("failed", "not_disrupted")
+"""The statuses that `--retry-failed` tries again."""
+
+MANIFEST = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        ("output", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("note", pa.string()),
+        ("sha256_in", pa.string()),
+        ("sha256_out", pa.string()),
+        ("bytes_in", pa.int64()),
+        ("bytes_out", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("mode", pa.string()),
+        ("format_in", pa.string()),
+        ("epsilon", pa.int32()),
+        ("linf_levels", pa.int32()),
+        ("psnr", pa.float64()),
+        ("ssim", pa.float64()),
+        ("classes", pa.list_(pa.string())),
+        ("class_l1", pa.list_(pa.float64())),
+        ("class_l2", pa.list_(pa.float64())),
+        ("l1", pa.float64()),
+        ("l2", pa.float64()),
+        ("disrupted", pa.float64()),
+        ("moved", pa.bool_()),
+        ("seconds", pa.float64()),
+        ("generator", pa.string()),
+        ("recipe", pa.string()),
+        ("signature", pa.string()),
+        pa.field("shard", pa.string(), nullable=False),
+    ]
+)
+"""Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestRow:
+    """What became of one input; None where it is not known. The fields are the columns of MANIFEST, `shard` is set on commit."""
+
+    key: str
+    status: Status
+    output: str | None = None
+    stage: Stage | None = None
+    reason: str | None = None
+    note: str | None = None
+    sha256_in: str | None = None
+    sha256_out: str | None = None
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+    format_in: str | None = None
+    epsilon: int | None = None
+    linf_levels: int | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    classes: Sequence[str] | None = None
+    class_l1: Sequence[float] | None = None
+    class_l2: Sequence[float] | None = None
+    l1: float | None = None
+    l2: float | None = None
+    disrupted: float | None = None
+    moved: bool | None = None
+    seconds: float | None = None
+    generator: str | None = None
+    recipe: str | None = None
+    signature: str | None = None
+    shard: str | None = None
+
+    @classmethod
+    def skipped(cls, key: str, *, stage: Stage, reason: str, bytes_in: int | None = None) -> ManifestRow:
+        """The row of an input that is deliberately left out."""
+        return cls(key=key, status="skipped", stage=stage, reason=reason, bytes_in=bytes_in)
+
+    @classmethod
+    def failed(cls, key: str, *, stage: Stage, reason: str, bytes_in: int | None = None) -> ManifestRow:
+        """The row of an input that could not be protected."""
+        return cls(key=key, status="failed", stage=stage, reason=reason, bytes_in=bytes_in)
+
+
+def rows_to_table(rows: Sequence[ManifestRow], *, shard: str) -> pa.Table:
+    """The rows of one shard as a table of the MANIFEST schema, sorted by key.
+
+    Raises LedgerError for a row that says nothing (no reason for a failure, no output for a protected photo), a value of the wrong
+    type, or two rows of one key. What is no valid text in a reason or note is written as escapes.
+    """
+    for row in rows:
+        _check(row)
+    twins = [key for key, count in Counter(row.key for row in rows).items() if count > 1]
+    if twins:
+        raise LedgerError(f"shard {shard} has two rows for {twins[0]!r}")
+    ordered = sorted(rows, key=lambda row: row.key)
+    columns = [_column(field, [getattr(row, field.name) for row in ordered]) for field in MANIFEST if field.name != "shard"]
+    columns.append(pa.array([shard] * len(ordered), pa.string()))
+    return pa.Table.from_arrays(columns, schema=MANIFEST)
+
+
+def _column(field: pa.Field, values: list[object]) -> pa.Array:
+    if field.name in {"reason", "note"}:
+        values = [value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values]
+    try:
+        return pa.array(values, type=field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
+        raise LedgerError(f"manifest column {field.name}: {error}") from error
+
+
+def _check(row: ManifestRow) -> None:
+    problem = None
+    if not row.key:
+        problem = "no key"
+    elif row.status not in STATUSES:
+        problem = f"status {row.status!r} is none of {', '.join(STATUSES)}"
+    elif row.stage is not None and row.stage not in STAGES:
+        problem = f"stage {row.stage!r} is none of {', '.join(STAGES)}"
+    elif row.status in {"skipped", "failed"} and not (row.stage and row.reason):
+        problem = f"{row.status} needs a stage and a reason"
+    elif row.status == "protected" and not (row.output and row.sha256_out):
+        problem = "protected needs an output and its sha256"
+    elif len({len(values) for values in (row.classes, row.class_l1, row.class_l2) if values is not None}) > 1:
+        problem = "classes, class_l1 and class_l2 differ in length"
+    if problem:
+        raise LedgerError(f"manifest row {row.key!r}: {problem}")

@@ -1,0 +1,48 @@
+"""What a disruption does: the difference between a generator's disrupted and undisrupted output, one number per image.
+
+Outputs are in [-1, 1], so an absolute difference lies in [0, 2] and a squared one in [0, 4]. `L2` is a mean square, as in
+[Ruiz 2020], not a norm.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+THRESHOLD = 0.05
+"""From this L2 on, a sample counts as disrupted ([Ruiz 2020], section 4)."""
+
+MASK_THRESHOLD = 0.5
+"""A pixel is manipulated when the generator moves it by more than this, summed over channels ([Huang 2022], CMUA)."""
+
+
+def l1(d: Tensor) -> Tensor:
+    """Mean absolute value of each image of ``d`` (B, ...) as (B,)."""
+    return d.abs().flatten(1).mean(1)
+
+
+def l2(d: Tensor) -> Tensor:
+    """Mean square of each image of ``d`` (B, ...) as (B,)."""
+    return d.square().flatten(1).mean(1)
+
+
+def disrupted(l2: Tensor, threshold: float = THRESHOLD) -> Tensor:
+    """Which samples count as disrupted, as booleans; a NaN does not."""
+    return l2 >= threshold
+
+
+def manipulated(output_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+    """Where the generator changes the photo: a mask (B, 1, H, W) of zeros and ones ([Huang 2022])."""
+    return ((output_BCHW - x_BCHW).abs().sum(1, keepdim=True) > MASK_THRESHOLD).to(output_BCHW.dtype)
+
+
+def l2_mask(disrupted_BCHW: Tensor, output_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+    """Mean square difference of the two outputs over the pixels that the generator manipulates, (B,) ([Huang 2022]).
+
+    ``output_BCHW`` is G(x), ``disrupted_BCHW`` is G(protected x). An image where the generator manipulates nothing counts as a
+    failure: its value is 0, so it is never disrupted and it lowers a mean.
+    """
+    mask_B1HW = manipulated(output_BCHW, x_BCHW)
+    channels = output_BCHW.shape[1]
+    total_B = ((disrupted_BCHW - output_BCHW) * mask_B1HW).square().flatten(1).sum(1)
+    count_B = channels * mask_B1HW.flatten(1).sum(1)
+    return total_B / count_B.clamp(min=1)

@@ -1,0 +1,34 @@
+"""What a search for photos gives back: references to files, not their pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Box = tuple[int, int, int, int]
+
+
+class ListingError(ValueError):
+    """The input cannot be listed; the message says what is wrong and how to mend it."""
+
+
+@dataclass(frozen=True)
+class PhotoRef:
+    """One input: `key` is its relative POSIX name, `uri` is where `open_storage` finds it, `size_bytes` is 0 when not known.
+
+    `box` is (left, top, right, bottom) in upright pixels, where the table gives one. `refused` is the reason why the file will
+    not be read at all (a symbolic link, a raw file, a name that leaves the output folder); it still gets its manifest row.
+    """
+
+    key: str
+    uri: str
+    size_bytes: int
+    box: Box | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All inputs sorted by key, and how many files were passed over because their names are not those of photos."""
+
+    refs: tuple[PhotoRef, ...]
+    ignored_count: int = 0

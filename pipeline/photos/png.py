@@ -1,0 +1,108 @@
+"""What the PNG decoder does not tell: bit depth, checksums of every chunk, missing rows, and chunks that are left behind."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from pipeline.photos.photo import PhotoBrokenError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # x, y, step x, step y
+_PARTS = {b"IHDR": "header", b"IDAT": "pixel data", b"PLTE": "palette"}
+_HDR_TRANSFERS = {16, 18}  # PQ and HLG (ITU-T H.273)
+
+
+@dataclass(frozen=True)
+class PngHeader:
+    """The IHDR chunk; `bit_depth` is per sample, `colour_type` 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA."""
+
+    width: int
+    height: int
+    bit_depth: int
+    colour_type: int
+    interlaced: bool
+
+
+@dataclass(frozen=True)
+class PngChunk:
+    """One chunk: its four-letter type and its content."""
+
+    kind: bytes
+    content: memoryview
+
+
+def read_header(data: bytes) -> PngHeader:
+    """The header of a PNG file. Raises PhotoBrokenError when it is cut short or its checksum is wrong."""
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise PhotoBrokenError("the file is cut short: a PNG without its header")
+    if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
+        raise PhotoBrokenError("the checksum of the header is wrong: the PNG file is damaged")
+    return PngHeader(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), data[24], data[25], data[28] == 1)
+
+
+def read_chunks(data: bytes) -> tuple[PngChunk, ...]:
+    """All chunks up to the end mark, each with its checksum verified. Raises PhotoBrokenError, naming the damaged part."""
+    view, at = memoryview(data), len(SIGNATURE)
+    chunks: list[PngChunk] = []
+    while at + 12 <= len(data):
+        length = int.from_bytes(view[at : at + 4], "big")
+        kind, content, end = bytes(view[at + 4 : at + 8]), view[at + 8 : at + 8 + length], at + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            part = _PARTS.get(kind, f"{kind.decode('latin-1')} block")
+            raise PhotoBrokenError(f"the checksum of the {part} is wrong: the PNG file is damaged")
+        if kind == b"IEND":
+            return tuple(chunks)
+        chunks.append(PngChunk(kind, content))
+        at = end
+    raise PhotoBrokenError("the file is cut short: the end of the PNG is missing")
+
+
+def check_rows(header: PngHeader, chunks: tuple[PngChunk, ...]) -> None:
+    """Raises PhotoBrokenError when the compressed pixel data holds fewer rows than the header says (decoders fill with black)."""
+    missing = _raw_size(header)
+    inflate = zlib.decompressobj()
+    try:
+        for chunk in chunks:
+            pending = bytes(chunk.content) if chunk.kind == b"IDAT" else b""
+            while pending and missing > 0:
+                missing -= len(inflate.decompress(pending, 1 << 20))
+                pending = inflate.unconsumed_tail
+    except zlib.error as error:
+        raise PhotoBrokenError(f"the pixel data of the PNG cannot be unpacked: {error}") from error
+    if missing > 0:
+        raise PhotoBrokenError("the file is cut short: rows of pixels are missing")
+
+
+def is_hdr(chunks: tuple[PngChunk, ...]) -> bool:
+    """Whether the colours are coded for an HDR screen (a cICP chunk with PQ or HLG)."""
+    return any(c.kind == b"cICP" and len(c.content) >= 2 and c.content[1] in _HDR_TRANSFERS for c in chunks)
+
+
+def left_behind(chunks: tuple[PngChunk, ...]) -> tuple[str, ...]:
+    """What these chunks hold that an encoded photo will not: texts, a gamma without a profile, content credentials."""
+    kinds = {chunk.kind for chunk in chunks}
+    texts = [_keyword(c) for c in chunks if c.kind in {b"tEXt", b"zTXt", b"iTXt"}]
+    texts = [t for t in texts if t != "XML:com.adobe.xmp" and not t.startswith("Raw profile type")]
+    notes = [f"PNG texts not kept: {', '.join(dict.fromkeys(texts))}"] if texts else []
+    gammas = {int.from_bytes(c.content, "big") for c in chunks if c.kind == b"gAMA"}
+    if gammas - {45455} and not kinds & {b"iCCP", b"sRGB"}:
+        notes.append("PNG gamma not kept")
+    if b"caBX" in kinds:
+        notes.append("content credentials (C2PA) not kept")
+    return tuple(notes)
+
+
+def _keyword(chunk: PngChunk) -> str:
+    return bytes(chunk.content[:80]).split(b"\0", 1)[0].decode("latin-1")
+
+
+def _raw_size(header: PngHeader) -> int:
+    bits = _CHANNELS.get(header.colour_type, 1) * header.bit_depth
+    passes = _ADAM7 if header.interlaced else ((0, 0, 1, 1),)
+    sizes = ((-(-(header.width - x) // dx), -(-(header.height - y) // dy)) for x, y, dx, dy in passes)
+    return sum(height * (1 + -(-width * bits // 8)) for width, height in sizes if width > 0 and height > 0)

@@ -1,0 +1,71 @@
+"""Which photos a report shows, and their pictures as small PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One photo of the grid, its pictures as PNG bytes.
+
+    ``difference_png`` is what `difference_png` makes; ``per_class`` holds (class, G(photo), G(protected), L2) for each class.
+    """
+
+    key: str
+    photo_png: bytes
+    protected_png: bytes
+    difference_png: bytes
+    per_class: Sequence[tuple[str, bytes, bytes, float]]
+
+    @property
+    def l2(self) -> float:
+        """Mean L2 over the classes; 0 without classes."""
+        return sum(l2 for *_, l2 in self.per_class) / max(1, len(self.per_class))
+
+
+def example_keys(rows: pa.Table, count: int = 12) -> list[str]:
+    """Keys of up to ``count`` measured photos, evenly spread from the weakest effect to the strongest."""
+    measured = rows.filter(pc.is_valid(rows["l2"])).select(["key", "l2"]).sort_by([("l2", "ascending"), ("key", "ascending")])
+    chosen = np.linspace(0, measured.num_rows - 1, min(count, measured.num_rows)).round().astype(int)
+    return [str(key) for key in measured["key"].take(pa.array(chosen, pa.int64())).to_pylist()]
+
+
+def picture_png(pixels_HWC: Pixels, *, max_side: int = 320) -> bytes:
+    """8-bit pixels of 1 or 3 channels as PNG bytes, scaled down with antialias to at most ``max_side`` pixels a side."""
+    return _png(pixels_HWC, max_side, Image.Resampling.LANCZOS)
+
+
+def difference_png(photo_HWC: Pixels, protected_HWC: Pixels, *, epsilon: int, max_side: int = 320) -> bytes:
+    """``protected - photo`` as PNG bytes, amplified so that ``epsilon`` levels reach black or white; mid-grey is no change.
+
+    Scaled by taking single pixels: an average would hide a fine pattern.
+    """
+    d = protected_HWC.astype(np.float32) - photo_HWC
+    amplified = np.clip(np.round(127.5 + d * amplification(epsilon)), 0, 255).astype(np.uint8)
+    return _png(amplified, max_side, Image.Resampling.NEAREST)
+
+
+def amplification(epsilon: int) -> float:
+    """By how much ``difference_png`` multiplies a difference in levels."""
+    return 127.5 / max(1, epsilon)
+
+
+def _png(pixels_HWC: Pixels, max_side: int, resampling: Image.Resampling) -> bytes:
+    picture = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
+    scale = min(1.0, max_side / max(picture.size))
+    if scale < 1:
+        picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), resampling)
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()

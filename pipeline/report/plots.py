@@ -1,0 +1,80 @@
+"""Distributions as inline SVG that takes its colours from the page; matplotlib is imported when something is drawn."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BINS = 36
+INK, FAINT, GOOD, BAD = "#010101", "#020202", "#030303", "#040404"
+CSS = {INK: "currentColor", FAINT: "var(--line)", GOOD: "var(--good)", BAD: "var(--warn)"}
+"""Stand-ins that matplotlib draws with, and what the page's style sheet knows them by."""
+
+
+def histogram(values: NDArray[np.float64], *, name: str, label: str, counted: str, threshold: float | None = None) -> str:
+    """The distribution of the finite ``values`` as an ``<svg>`` element; empty text when there are none.
+
+    ``name`` tells the elements of one drawing from those of the next, ``label`` is written under the axis, ``counted`` beside it.
+    Values under ``threshold`` have the colour of a warning.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return ""
+    from matplotlib import rc_context  # noqa: PLC0415  (start-up time)
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "axes.edgecolor": FAINT, "text.color": INK}
+    style |= {"axes.labelcolor": INK, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK}
+    with rc_context(style):
+        figure = Figure(figsize=(4.2, 2.3), layout="constrained")
+        axes = figure.add_subplot()
+        _bars(axes, finite, threshold)
+        axes.set_xlabel(label)
+        axes.set_ylabel(counted)
+        text = StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _inline(text.getvalue(), name)
+
+
+def _bars(axes: Axes, values: NDArray[np.float64], threshold: float | None) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    low, high = float(values.min()), float(values.max())
+    if threshold is not None:
+        low, high = min(low, 0.0), max(high, 2 * threshold)
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = low - 0.5, high + 0.5
+    limit = -np.inf if threshold is None else threshold
+    parts = [values[values < limit], values[values >= limit]]
+    axes.hist(parts, bins=list(np.linspace(low, high, BINS + 1)), stacked=True, color=[BAD, GOOD])
+    if threshold is not None:
+        axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+
+
+def _inline(svg: str, name: str) -> str:
+    """The bare ``<svg>`` element with colours of the page, ids of its own, and no size but that of its place."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = svg.replace("<svg", '<svg role="img"', 1)
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r"font: [^;\"]*sans-serif", lambda found: _font(found.group()), svg)
+    for stand_in, colour in CSS.items():
+        svg = svg.replace(stand_in, colour)
+    return svg
+
+
+def _font(declaration: str) -> str:
+    """The font size of matplotlib's declaration, in the page's own font."""
+    size = re.search(r"[\d.]+px", declaration)
+    return f"font: {size.group() if size else '9px'} system-ui, sans-serif"

@@ -1,0 +1,110 @@
+"""cluster/cluster.yaml as it ships, on real SSH hosts: up, submit, job submit, down. Each host lives in namespaces of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.ray.hosts.ssh_hosts import ROOT, Machine, Network, missing, ssh_hosts
+
+REPORT_NODES = ROOT / "tests" / "ray" / "hosts" / "report_nodes.py"
+HOSTS = 2
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that `ray up` brought up, as the laptop sees it; `shared` is the folder that all hosts share."""
+
+    network: Network
+    config: Path
+    shared: Path
+
+    def submit(self, script: str | Path, *args: str | Path, timeout_s: float = 300) -> tuple[int, str]:
+        """Exit code and output of `ray submit CONFIG SCRIPT -- ARGS`."""
+        done = self.network.laptop.run("ray", "submit", self.config, script, "--", *args, timeout_s=timeout_s, check=False)
+        return done.returncode, done.stdout
+
+    def submit_job(self, script: str | Path, *args: str | Path, timeout_s: float = 300) -> tuple[int, str]:
+        """Exit code and output of `ray job submit --working-dir . -- python SCRIPT ARGS` through the tunnel of `ray dashboard`."""
+        laptop = self.network.laptop
+        with laptop.running("ray", "dashboard", self.config, log=self.shared / "dashboard.log"):
+            wait_for_port(laptop, 8265)
+            job = ["ray", "job", "submit", "--working-dir", ".", "--", "python", script, *args]
+            env = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:8265", "RAY_AUTH_MODE": "token"}
+            done = laptop.run(*job, env=env, timeout_s=timeout_s, check=False)
+        return done.returncode, done.stdout
+
+
+def wait_for_port(machine: Machine, port: int) -> None:
+    deadline = time.monotonic() + 60
+    while machine.run("bash", "-c", f"</dev/tcp/127.0.0.1/{port}", check=False).returncode != 0:
+        assert time.monotonic() < deadline, f"nothing listens on port {port} of {machine.name}"
+        time.sleep(0.5)
+
+
+def write_config(network: Network, folder: Path) -> Path:
+    """The shipped file with only the three places changed that its comments ask users to edit."""
+    config = yaml.safe_load((ROOT / "cluster" / "cluster.yaml").read_text())
+    head, *workers = network.addresses
+    config["provider"] |= {"head_ip": head, "worker_ips": workers}
+    config["auth"] = {"ssh_user": "root", "ssh_private_key": str(network.key)}
+    path = folder / "cluster.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if reason := missing():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must be able to make SSH hosts: {reason}")
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("cluster")
+    with ssh_hosts(folder, count=HOSTS) as network:
+        config = write_config(network, folder)
+        network.laptop.run("ray", "get-auth-token", "--generate")
+        network.laptop.run("ray", "up", "-y", config)
+        yield Cluster(network, config, folder)
+        network.laptop.run("ray", "down", "-y", config)
+        still = network.hosts[0].run("bash", "-c", "ps ax -o args | grep '[g]cs_server'", check=False)
+        assert still.stdout == "", "the head still runs Ray after `ray down`"
+
+
+def test_ray_submit_runs_the_script_on_every_host_with_the_code_that_ray_up_installed(cluster: Cluster) -> None:
+    out = cluster.shared / "submitted.json"
+    code, output = cluster.submit(REPORT_NODES.relative_to(ROOT), out, str(HOSTS))
+    assert code == 0, output
+    seen = json.loads(out.read_text())
+    assert [(node["host"], node["address"]) for node in seen] == [("host1", "10.77.0.1"), ("host2", "10.77.0.2")]
+    homes = [host.home for host in cluster.network.hosts]
+    assert [node["pipeline"] for node in seen] == [str(home / "disrupt-app" / "pipeline" / "__init__.py") for home in homes]
+    assert {node["auth"] for node in seen} == {"token"}
+
+
+def test_ray_job_submit_ships_the_working_tree_to_every_host(cluster: Cluster) -> None:
+    out = cluster.shared / "job.json"
+    code, output = cluster.submit_job(REPORT_NODES, out, str(HOSTS))
+    assert code == 0, output
+    seen = json.loads(out.read_text())
+    assert [node["host"] for node in seen] == ["host1", "host2"]
+    assert all("working_dir_files" in node["pipeline"] for node in seen), "the installed code ran, not the shipped one"
+
+
+def test_the_exit_code_of_the_script_reaches_the_laptop(cluster: Cluster) -> None:
+    code, output = cluster.submit(REPORT_NODES.relative_to(ROOT), cluster.shared / "no" / "such" / "folder.json", "1")
+    assert code != 0
+    assert "FileNotFoundError" in output
+
+
+def test_nobody_without_the_token_gets_in(cluster: Cluster) -> None:
+    status = "ray status --address=10.77.0.1:6379"
+    no_token = cluster.network.hosts[0].run("env", "RAY_AUTH_MODE=disabled", "bash", "-c", status, check=False, timeout_s=120)
+    assert no_token.returncode != 0
+    assert "nauthenticated" in no_token.stdout
