@@ -53,7 +53,7 @@ class Tracking:
         """Add one point at ``step`` to the curve of each value; points that could not be sent go with the next ones."""
         if self._client is None:
             return
-        from mlflow.entities import Metric  # noqa: PLC0415  (start-up time)
+        from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
         self._pending += [Metric(_name(key), float(value), now_ms, step) for key, value in values.items()]
@@ -145,7 +145,7 @@ def _start(
     client: MlflowClient, uri: str, *, experiment: str, run_name: str, params: Mapping[str, object], tags: Mapping[str, str]
 ) -> str:
     """The id of the run that this process writes to: the one named in the environment, once, or a new one."""
-    from mlflow.entities import Param, RunTag  # noqa: PLC0415
+    from mlflow.entities import Param, RunTag
 
     commit = git_commit()
     all_tags = {f"version.{name}": version for name, version in versions().items()}
@@ -164,7 +164,7 @@ def _start(
 
 def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     """The id of the experiment called ``name``, made if need be, with its artifacts beside a local database."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -183,8 +183,8 @@ def _open_client(uri: str) -> MlflowClient:
 
     Processes that start together on a new database break it when each creates its tables in place.
     """
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
-    from mlflow.tracking import MlflowClient  # noqa: PLC0415
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.tracking import MlflowClient
 
     database = _local_database(uri)
     if database and not database.exists():
@@ -258,8 +258,8 @@ def _calling(seconds: int) -> Iterator[None]:
 def _failures() -> tuple[type[Exception], ...]:
     """What mlflow raises when a store is down, full, locked, broken or lacks its driver."""
     try:
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError:
         return OSError, ImportError
     return OSError, ImportError, MlflowException, SQLAlchemyError

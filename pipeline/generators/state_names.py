@@ -15,7 +15,7 @@ WIDEST = 4096
 
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _ALIAS = re.compile(r"debug[1-4]\.")
-_BLOCK = re.compile(r"(.*\bconv_block\.)(\d+)(\..*)")
+_BLOCK = re.compile(r"(.*\bconv_block\.)(\d{1,9})(\..*)")
 
 
 def standard_names(state: StateDict, *, keep: Collection[str] = ()) -> dict[str, Tensor]:
@@ -40,7 +40,7 @@ def dimension(state: StateDict, key: str, axis: int, default: int) -> int:
 
 def block_indices(state: StateDict, pattern: str) -> list[int]:
     """The sorted numbers that the one group of ``pattern`` (a regular expression over whole keys) matches."""
-    return sorted({int(match[1]) for key in state if (match := re.fullmatch(pattern, key))})
+    return sorted({int(match[1]) for key in state if (match := re.fullmatch(pattern, key)) and len(match[1]) < 10})
 
 
 def _repeats(tensor: Tensor, own: StateDict) -> bool:

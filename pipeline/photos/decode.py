@@ -51,6 +51,8 @@ def decode_photo(data: bytes, *, max_pixels: int = 100_000_000, min_side: int = 
         _check_size(header.width, header.height, max_pixels=max_pixels, min_side=min_side)
         if header.bit_depth > 8:
             raise PhotoRefusedError("16 bits per channel; export the photo with 8 bits per channel")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise PhotoBrokenError("the file is cut short: the end of the WebP is missing")
     try:
         with _pillow_limits(max_pixels), Image.open(io.BytesIO(data), formats=FORMATS_READ) as image:
             _check_size(*image.size, max_pixels=max_pixels, min_side=min_side)
@@ -114,8 +116,6 @@ def _check_format(image: Image.Image, data: bytes) -> tuple[str, ...]:
         if png.is_hdr(chunks):
             raise PhotoRefusedError(HDR)
         return png.left_behind(chunks)
-    if image.format == "WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
-        raise PhotoBrokenError("the file is cut short: the end of the WebP is missing")
     return ()
 
 

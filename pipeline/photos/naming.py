@@ -20,7 +20,7 @@ def unsafe_reason(key: str) -> str | None:
     Unicode, and the folder `.disrupt`, which is the run's own.
     """
     parts = key.split("/")
-    if not key or key.startswith("/") or "\\" in key or _DRIVE.match(key) :
+    if not key or key.startswith("/") or "\\" in key or _DRIVE.match(key) or ".." in parts:
         return LEAVES_FOLDER
     if "" in parts or "." in parts:
         return "name has an empty part or a part that is only a dot"

@@ -27,8 +27,8 @@ def histogram(values: NDArray[np.float64], *, name: str, label: str, counted: st
     finite = values[np.isfinite(values)]
     if not finite.size:
         return ""
-    from matplotlib import rc_context  # noqa: PLC0415  (start-up time)
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "axes.edgecolor": FAINT, "text.color": INK}
     style |= {"axes.labelcolor": INK, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK}
@@ -44,7 +44,7 @@ def histogram(values: NDArray[np.float64], *, name: str, label: str, counted: st
 
 
 def _bars(axes: Axes, values: NDArray[np.float64], threshold: float | None) -> None:
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator
 
     low, high = float(values.min()), float(values.max())
     if threshold is not None:

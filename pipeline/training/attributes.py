@@ -9,13 +9,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+ATTRIBUTES = ("Black_Hair", "Brown_Hair", "Male", "Smiling", "Young")
+"""The attributes of the shipped generator, hair colours first."""
+
+HAIR_COUNT = 2
+
+OPPOSITES = {"Male": "Female", "Smiling": "Serious", "Young": "Old"}
+"""How a cleared attribute is called as a class."""
+
+
+def class_conditions() -> dict[str, list[float]]:
+    """Every class of the shipped generator with its condition: each hair colour, and each other attribute set and cleared."""
+    hair, rest = ATTRIBUTES[:HAIR_COUNT], ATTRIBUTES[HAIR_COUNT:]
+    classes = {name: [1.0 if name == other else -1.0 for other in hair] + [0.0] * len(rest) for name in hair}
+    for i, name in enumerate(rest):
+        for sign, label in ((1.0, name), (-1.0, OPPOSITES[name])):
+            classes[label] = [0.0] * HAIR_COUNT + [sign if i == j else 0.0 for j in range(len(rest))]
+    return dict(sorted(classes.items()))
+
 
 def source_condition(labels_BK: Tensor) -> Tensor:
     """Labels 0/1 as a condition that asks for exactly these labels, -1/+1."""
     return labels_BK * 2 - 1
 
 
-def draw_target(labels_BK: Tensor, known_BK: Tensor, *, hair: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def draw_target(
+    labels_BK: Tensor, known_BK: Tensor, *, hair: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A random translation of each image: (c, labels after it, which of them are known, c that leads back).
 
     The first ``hair`` attributes are exclusive hair colours and change as one group, each other attribute is a group of its

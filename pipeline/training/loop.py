@@ -12,13 +12,16 @@ from pathlib import Path
 
 import torch
 
+from pipeline.training.attributes import ATTRIBUTES
 from pipeline.training.augment import crop_flip_resize
 from pipeline.training.faces import Faces, balanced_weights, load_faces
 from pipeline.training.picture import sample_grid
-from pipeline.training.stargan import StarGANLosses, train_step
+from pipeline.training.stargan import StarGANLosses, train_step, warm_up_step
 from pipeline.training.state import TrainState
 
-ATTRIBUTES = ("Black_Hair", "Brown_Hair", "Male", "Smiling", "Young")
+
+WARM_UP_LR = 4.0
+"""The generator's learning rate in the warm-up, as a multiple of the later one."""
 
 
 def learning_rate(step: int, *, steps: int, lr: float) -> float:
@@ -28,7 +31,17 @@ def learning_rate(step: int, *, steps: int, lr: float) -> float:
 
 
 def train(
-    state: TrainState, faces: Faces, *, size: int, batch: int, steps: int, lr: float, losses: StarGANLosses, out: Path, every: int,
+    state: TrainState,
+    faces: Faces,
+    *,
+    size: int,
+    batch: int,
+    steps: int,
+    warm_up: int,
+    lr: float,
+    losses: StarGANLosses,
+    out: Path,
+    every: int,
     held_out: Faces | None = None,
 ) -> TrainState:
     """Train up to step ``steps``; checkpoint, log line and sample grid under ``out`` every ``every`` steps."""
@@ -37,11 +50,13 @@ def train(
     began, began_step = time.monotonic(), state.step
     sums: dict[str, list[float]] = {}
     while state.step < steps:
-        for group in (*state.opt_G.param_groups, *state.opt_D.param_groups):
-            group["lr"] = learning_rate(state.step, steps=steps, lr=lr)
+        warming = state.step < warm_up
+        for optimiser, factor in ((state.opt_G, WARM_UP_LR if warming else 1.0), (state.opt_D, 1.0)):
+            optimiser.param_groups[0]["lr"] = factor * learning_rate(state.step, steps=steps, lr=lr)
         index_B = torch.multinomial(weights_N, batch, replacement=True, generator=state.rng)
         x_BCHW = crop_flip_resize(faces.u8_NCHW[index_B], size, state.rng)
-        for name, value in train_step(state, x_BCHW, faces.labels_NK[index_B], faces.known_NK[index_B], losses).items():
+        step = warm_up_step if warming else train_step
+        for name, value in step(state, x_BCHW, faces.labels_NK[index_B], faces.known_NK[index_B], losses).items():
             sums.setdefault(name, []).append(value)
         if state.step % every == 0 or state.step == steps:
             rate = (time.monotonic() - began) / (state.step - began_step)
@@ -57,6 +72,7 @@ def train(
 
 
 def main() -> None:
+    """Parse the options, then train from the start or from the checkpoint in OUT."""
     parser = argparse.ArgumentParser(description="Train the StarGAN for faces.")
     parser.add_argument("data", type=Path, help="folder with labels.csv and square faces")
     parser.add_argument("out", type=Path, help="folder for the checkpoint, the log and sample grids")
@@ -65,6 +81,7 @@ def main() -> None:
     parser.add_argument("--d-conv-dim", type=int, default=32, help="width of the discriminator's first layer")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=4000, help="step to stop at; a checkpoint in OUT is continued")
+    parser.add_argument("--warm-up", type=int, default=1200, help="first steps, which only teach G to give photos back")
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--rec", type=float, default=StarGANLosses.rec, help="weight of the cycle loss")
     parser.add_argument("--cls", type=float, default=StarGANLosses.cls, help="weight of the attribute loss")
@@ -79,7 +96,8 @@ def main() -> None:
     if (a.out / "state.pt").exists():
         state.restore(a.out / "state.pt")
     losses = StarGANLosses(rec=a.rec, cls=a.cls)
-    train(state, faces, size=a.size, batch=a.batch, steps=a.steps, lr=a.lr, losses=losses, out=a.out, every=a.every, held_out=held_out)
+    settings = {"size": a.size, "batch": a.batch, "steps": a.steps, "warm_up": a.warm_up, "every": a.every}
+    train(state, faces, **settings, lr=a.lr, losses=losses, out=a.out, held_out=held_out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.training.attributes import draw_target
+from pipeline.training.attributes import draw_target, source_condition
 from pipeline.training.augment import for_discriminator
 from pipeline.training.losses import classification, hinge_d, hinge_g, r1_penalty
 from pipeline.training.state import TrainState, move_average
@@ -35,7 +35,9 @@ class StarGANLosses:
     hair: int = 2
 
 
-def train_step(state: TrainState, real_BCHW: Tensor, labels_BK: Tensor, known_BK: Tensor, losses: StarGANLosses) -> dict[str, float]:
+def train_step(
+    state: TrainState, real_BCHW: Tensor, labels_BK: Tensor, known_BK: Tensor, losses: StarGANLosses
+) -> dict[str, float]:
     """Move D, then G, by one step each; returns the losses by name."""
     c_BK, target_BK, target_known_BK, back_BK = draw_target(labels_BK, known_BK, hair=losses.hair, rng=state.rng)
     fake_BCHW = state.G(real_BCHW, c_BK)
@@ -74,3 +76,26 @@ def train_step(state: TrainState, real_BCHW: Tensor, labels_BK: Tensor, known_BK
     if not torch.isfinite(g_loss):
         raise FloatingPointError(f"the generator's loss is {g_loss.item()} at step {state.step}; the last checkpoint is unharmed")
     return parts | {"g_adv": g_adv.item(), "g_cls": g_cls.item(), "g_rec": g_rec.item(), "g_keep": g_keep.item()}
+
+
+def warm_up_step(
+    state: TrainState, real_BCHW: Tensor, labels_BK: Tensor, known_BK: Tensor, losses: StarGANLosses
+) -> dict[str, float]:
+    """Teach G to give the photo back when asked for nothing or for what it shows, and D to tell attributes; no game yet.
+
+    A third of the cost of a full step: few images and few hours are better spent on edits once G can draw.
+    """
+    as_is_BK = source_condition(labels_BK) * (torch.rand(len(labels_BK), 1, generator=state.rng) < 0.5)
+    g_rec = F.l1_loss(state.G(real_BCHW, as_is_BK), real_BCHW)
+    state.opt_G.zero_grad(set_to_none=True)
+    g_rec.backward()
+    state.opt_G.step()
+    state.D.requires_grad_(True)
+    _, real_cls = state.D(for_discriminator(real_BCHW, state.rng))
+    d_cls = classification(real_cls, labels_BK, known_BK)
+    state.opt_D.zero_grad(set_to_none=True)
+    d_cls.backward()
+    state.opt_D.step()
+    move_average(state.G_ema, state.G, decay=min(losses.ema_decay, (1 + state.step) / (10 + state.step)))
+    state.step += 1
+    return {"g_rec": g_rec.item(), "d_cls": d_cls.item()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ class TrainState:
         kept: dict[str, Any] = {name: getattr(self, name).state_dict() for name in _PARTS}
         temporary = path.with_suffix(".tmp")
         torch.save(kept | {"rng": self.rng.get_state(), "step": self.step}, temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
 
     def restore(self, path: Path) -> None:
         """Take over the state that ``save`` wrote; raises RuntimeError when the nets have another shape."""

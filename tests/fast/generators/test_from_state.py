@@ -142,7 +142,12 @@ def test_each_system_refuses_the_nets_of_the_others() -> None:
 
 def test_absurd_shapes_and_names_are_refused_as_quickly() -> None:
     vast = torch.zeros(1).expand(10**9, 10**9)
-    names = ["model.1.weight", "model.99999999.conv_block.1.weight", *(f"model{n}_1.1.weight" for n in range(1, 99))]
+    names = [
+        "model.1.weight",
+        "model.99999999.conv_block.1.weight",
+        f"model.{'9' * 9999}.conv_block.1.weight",
+        *(f"model{n}_1.1.weight" for n in range(1, 99)),
+    ]
     for builder in BUILDERS.values():
         with pytest.raises(CheckpointError, match="missing"):
             builder(dict.fromkeys([*names, "main.0.weight"], vast))

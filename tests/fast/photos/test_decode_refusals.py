@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import warnings
 import zlib
@@ -188,6 +189,12 @@ def test_damage_anywhere_ends_as_a_photo_or_as_one_of_the_two_errors(name: str, 
             assert str(error)
 
 
+@pytest.mark.parametrize("name", ["jpeg", "progressive", "png", "webp", "lossless", "tiff", "bmp"])
+def test_a_file_without_its_last_bytes_is_called_cut_short(name: str) -> None:
+    for missing in (60, 200):
+        assert "cut short" in _broken(FILES[name][:-missing])
+
+
 def test_a_jpeg_with_its_end_mark_but_half_of_its_pixels_is_broken() -> None:
     whole = saved(picture(size=(160, 160)), "JPEG", quality=95)
     assert "lower part" in _broken(whole[: len(whole) * 2 // 3] + b"\xff\xd9")
@@ -229,6 +236,8 @@ def test_a_text_that_unpacks_to_much_does_not_fill_the_memory() -> None:
 
 
 def test_threads_do_not_disturb_each_other() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     results: list[bool] = []
 
     def work(seed: int) -> None:
@@ -236,11 +245,12 @@ def test_threads_do_not_disturb_each_other() -> None:
         for _ in range(20):
             results.append(np.array_equal(decode_photo(saved(image, "PNG"), max_pixels=1000).pixels_HWC, array(image)))
 
-    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, list(warnings.filters)
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
     assert results == [True] * 80
-    assert before == (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK)
+    assert (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, list(warnings.filters)) == before

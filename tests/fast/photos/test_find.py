@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.photos.find import ListingError, find_photos
+from pipeline.photos.find import ListingError, _child, find_photos
 from pipeline.photos.pattern import compile_pattern, split_pattern
 from pipeline.storage import open_storage, read_bytes
 
@@ -131,6 +131,12 @@ def test_photos_on_other_storage_are_listed_with_uris_that_open() -> None:
         assert find_photos("memory://find/a b.jpg").refs[0].key == "a b.jpg"
     finally:
         memory.rm("/find", recursive=True)
+
+
+def test_names_on_an_object_store_survive_their_uri() -> None:
+    place = "s3://bucket/some%20folder?region=eu-west-1"
+    fs, path = open_storage(place)
+    assert open_storage(_child(fs, place, "ü 100%?#.jpg"))[1] == f"{path}/ü 100%?#.jpg" == "bucket/some folder/ü 100%?#.jpg"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""The verbs of ``disrupt``: parse, call one function, turn errors of the call into one line and exit code 2."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+import yaml
+from rich.console import Console
+
+from pipeline import __version__
+from pipeline.config import ConfigError, ProtectConfig
+
+VERBS = {
+    "protect": "photos -> protected photos, manifest and report",
+    "doctor": "what this machine has, what fits, what is missing",
+}
+WRONG_CALL, STOPPED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script: ``disrupt <verb> ...``; ends the process with the verb's exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: disrupt VERB ...   (disrupt VERB --help says more)\n")
+        print("\n".join(f"  {verb:10} {about}" for verb, about in VERBS.items()))
+        sys.exit(0 if words else WRONG_CALL)
+    if words[0] == "--version":
+        print(__version__)
+        sys.exit(0)
+    verb, *rest = words
+    if verb == "protect":
+        sys.exit(protect(rest))
+    if verb == "doctor":
+        from pipeline.doctor import examine
+
+        sys.exit(examine())
+    print(f"disrupt: no verb {verb!r}; verbs: {', '.join(VERBS)}", file=sys.stderr)
+    sys.exit(WRONG_CALL)
+
+
+def protect(arguments: Sequence[str], *, prog: str = "disrupt protect", **defaults: str) -> int:
+    """Run ``disrupt protect`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
+    errors = Console(stderr=True)
+    try:
+        config = parse_protect(arguments, prog=prog, defaults=defaults)
+        from pipeline.dry_run import estimate
+        from pipeline.protect import run_protect
+
+        command = shlex.join([*prog.split(), *arguments])
+        return estimate(config, console=Console()) if config.dry_run else run_protect(config, command=command, console=Console())
+    except ValueError as error:
+        if not is_ours(error):
+            raise
+        errors.print(f"{prog}: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        return WRONG_CALL
+    except KeyboardInterrupt:
+        errors.print("stopped; what is done is kept. Run the same command again to go on.", highlight=False)
+        return STOPPED
+
+
+def is_ours(error: ValueError) -> bool:
+    """Whether the project raised this error itself, with a message for the user; anything else is a bug and keeps its trace."""
+    return type(error).__module__.startswith("pipeline.")
+
+
+def parse_protect(arguments: Sequence[str], *, prog: str, defaults: dict[str, str]) -> ProtectConfig:
+    """The options from ``--config FILE`` (YAML), then the flags, which win. A wrong flag or value ends the process with 2."""
+    words = list(arguments)
+    settings: dict[str, object] = dict(defaults)
+    config_file = _take_config(words)
+    if config_file is not None:
+        settings |= _from_yaml(config_file)
+    places = {"input": tyro.MISSING, "output": tyro.MISSING}
+    default = ProtectConfig(**(places | settings))  # type: ignore[arg-type]
+    return tyro.cli(ProtectConfig, prog=prog, args=words, default=default, console_outputs=True, config=(tyro.conf.FlagConversionOff,))
+
+
+def _take_config(words: list[str]) -> Path | None:
+    for i, word in enumerate(words):
+        if word == "--config" and i + 1 < len(words):
+            del words[i]
+            return Path(words.pop(i))
+        if word.startswith("--config="):
+            return Path(words.pop(i).partition("=")[2])
+    return None
+
+
+def _from_yaml(path: Path) -> dict[str, object]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"--config {path}: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"--config {path}: expected 'option: value' lines")
+    fields = {field.name: field for field in dataclasses.fields(ProtectConfig)}
+    settings: dict[str, object] = {}
+    for key, value in found.items():
+        name = str(key).replace("-", "_")
+        if name not in fields:
+            raise ConfigError(f"--config {path}: no option {key!r}; see --help")
+        settings[name] = tuple(value) if isinstance(value, list) else value
+    for name in ("generator", "classes", "weights"):
+        if isinstance(settings.get(name), str):
+            settings[name] = (settings[name],)
+    if "weights" in settings:
+        settings["weights"] = tuple(Path(str(w)) for w in settings["weights"])  # type: ignore[attr-defined]
+    return settings
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The options of a protection run as one frozen value; command line, YAML file, signature and record derive from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from pipeline.disruption.balls import BALLS
+from pipeline.disruption.recipes import RECIPES, Blur, Recipe
+from pipeline.disruption.references import REFERENCES
+from pipeline.disruption.starts import STARTS
+from pipeline.photos.encode import FORMATS
+
+Engine = Literal["auto", "local", "ray"]
+RESULT_FORMAT = 1
+"""Raised when the same options give other bytes than before; part of the signature."""
+
+
+class ConfigError(ValueError):
+    """An option that cannot be; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class ProtectConfig:
+    """Add an imperceptible perturbation to every photo so that image-translation networks break visibly on it.
+
+    Writes protected photos, manifest.parquet and report.html into OUT. Run the same command again to go on after a stop.
+    Exit code: 0 when every photo is protected or deliberately skipped, 1 when some failed or were not disrupted, 2 for a wrong call.
+    """
+
+    input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+    """Folder (searched at any depth), glob, single photo, .csv/.parquet table with a column 'path' (optionally left, top, right,
+    bottom: a face box in pixels), or a storage URI such as s3://bucket/photos."""
+    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """Folder or storage URI for the protected photos; new, empty, or of the same run to be continued."""
+
+    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
+    """Network(s) to disrupt: stargan-faces (shipped), stargan, ganimation, cyclegan (these need --weights), or my_module:build.
+    Several are disrupted together."""
+    weights: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE ...]")] = ()
+    """Weights for the generators, in their order; none for the shipped ones."""
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS [CLASS ...]")] = ()
+    """Translations to break, by name; all of the generator's by default."""
+    epsilon: int = 6
+    """Largest change of any pixel, in 8-bit levels, 1 to 64."""
+    recipe: Annotated[str, tyro.conf.arg(metavar="|".join(RECIPES))] = "pgd"
+    """Published way to disrupt; the options below change single parts of it."""
+    steps: int | None = None
+    """Ascent steps; the recipe's by default (pgd: 20)."""
+    step_size: float | None = None
+    """Size of a step in levels; the recipe's by default (pgd: 1.275)."""
+    start: Annotated[str | None, tyro.conf.arg(metavar="|".join(STARTS))] = None
+    """Where the ascent starts: clean, jitter or uniform; the recipe's by default."""
+    aim: Literal["away", "towards"] | None = None
+    """Drive the output away from the reference or towards it; the recipe's by default."""
+    reference: Annotated[str | None, tyro.conf.arg(metavar="|".join(REFERENCES) + "|IMAGE")] = None
+    """What the output is driven from or to: its own undisrupted output, the input, a plain image, noise, or an image file."""
+    class_schedule: Literal["iterative", "joint"] | None = None
+    """One class per step in turn, or all in every step (as many times slower); the recipe's by default."""
+    ball: Annotated[str | None, tyro.conf.arg(metavar="|".join(BALLS))] = None
+    """linf, or l2 (root mean square at most half of epsilon); the recipe's by default."""
+    blur: Blur | None = None
+    """Survive a blur before the generator: none, white-box, eot or spread-spectrum; the recipe's by default."""
+    layer: str | None = None
+    """Disrupt the activation of this layer instead of the output, e.g. main.14."""
+    region: Literal["square", "whole", "box"] = "square"
+    """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
+
+    format: Literal["png", "webp", "jpeg"] = "png"
+    """Format of the protected files. png and webp are lossless; jpeg loses part of the protection, the report says how much."""
+    jpeg_quality: int = 95
+    """Quality of jpeg files, 95 to 100 (4:4:4)."""
+    seed: int = 0
+    """Seed of the random starts; each photo's own stream depends on it and on the photo's key alone."""
+
+    engine: Engine = "auto"
+    """local: one process. ray: on a Ray cluster, or on one started here. auto: ray when it is asked for actors or an address, or
+    from 1000 photos on; local otherwise."""
+    address: str = "auto"
+    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
+    actors: int = 1
+    """Processes that each hold the generators, with the ray engine."""
+    gpus_per_actor: float = 0.0
+    """GPUs each actor takes, fractions allowed; 0 computes on the CPU."""
+    threads: int = 0
+    """CPU threads per process; 0 means all cores with the local engine and 1 per actor with ray."""
+    batch_size: int = 16
+    """Photos computed together on a GPU; on the CPU they are computed one by one, so that no batch changes a pixel."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the networks. bf16 is faster on hardware made for it (recent GPUs and server CPUs), much slower elsewhere."""
+    shard_count: int = 16
+    """Most photos that are read, protected and committed together."""
+    shard_mb: int = 16
+    """Most megabytes of files in such a group."""
+    max_megapixels: int = 100
+    """Photos with more pixels than this are skipped, in millions."""
+
+    limit: int | None = None
+    """Only the first so many photos, in the order of their names."""
+    retry_failed: bool = False
+    """Try the photos again that failed or were not disrupted in the run that OUT holds."""
+    dry_run: bool = False
+    """Write nothing; estimate time and disk space from a few photos."""
+    tracking: bool = True
+    """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
+    experiment: str = "protect"
+    """Name of the MLflow experiment."""
+    examples: int = 8
+    """Photos shown in the report, 0 to 12."""
+
+    def resolved_recipe(self) -> Recipe:
+        """The named recipe with the options that change parts of it."""
+        changes = {
+            "steps": self.steps, "step_size": self.step_size, "start": self.start, "aim": self.aim, "reference": self.reference,
+            "classes": self.class_schedule, "ball": self.ball, "blur": self.blur, "layer": self.layer,
+        }  # fmt: skip
+        return dataclasses.replace(RECIPES[self.recipe], **{k: v for k, v in changes.items() if v is not None})
+
+    def lossless(self) -> bool:
+        """Whether the written files hold exactly the pixels that were computed."""
+        return FORMATS[self.format].lossless
+
+    def on_gpu(self) -> bool:
+        """Whether the networks run on a GPU."""
+        return self.gpus_per_actor > 0
+
+    def check(self) -> None:
+        """Raise ConfigError for a value that cannot be, saying what was expected."""
+        one_of("--recipe", self.recipe, RECIPES)
+        recipe = self.resolved_recipe()
+        one_of("--start", recipe.start, STARTS)
+        one_of("--ball", recipe.ball, BALLS)
+        if recipe.reference not in REFERENCES and not Path(recipe.reference).is_file():
+            raise ConfigError(f"--reference is one of {', '.join(REFERENCES)} or an image file, not {recipe.reference!r}")
+        within("--epsilon", self.epsilon, 1, 64, "levels of 255; 6 is imperceptible on most photos")
+        within("--steps", recipe.steps, 1, 100_000, "ascent steps")
+        if recipe.step_size is not None:
+            within("--step-size", recipe.step_size, 0.01, 255, "levels")
+        within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
+        within("--actors", self.actors, 1, 100_000, "processes")
+        within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
+        within("--threads", self.threads, 0, 1024, "CPU threads; 0 lets the engine choose")
+        within("--batch-size", self.batch_size, 1, 4096, "photos")
+        within("--shard-count", self.shard_count, 1, 10_000, "photos")
+        within("--shard-mb", self.shard_mb, 1, 10_000, "megabytes")
+        within("--max-megapixels", self.max_megapixels, 1, 10_000, "million pixels")
+        within("--examples", self.examples, 0, 12, "photos in the report")
+        if self.limit is not None:
+            within("--limit", self.limit, 1, 10**12, "photos")
+        if self.weights and len(self.weights) != len(self.generator):
+            raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
+
+    def what_changes_results(self) -> dict[str, Any]:
+        """The options that decide the bytes of the outputs, as plain values."""
+        return {
+            "epsilon": self.epsilon,
+            "recipe": dataclasses.asdict(self.resolved_recipe()),
+            "region": self.region,
+            "format": self.format,
+            "jpeg_quality": self.jpeg_quality if self.format == "jpeg" else None,
+            "seed": self.seed,
+            "precision": self.precision,
+            "generator": list(self.generator),
+            "classes": list(self.classes),
+            "max_megapixels": self.max_megapixels,
+            "input": self.input,
+        }
+
+
+def signature(config: ProtectConfig, fingerprints: tuple[str, ...]) -> str:
+    """16 hex digits that two runs share exactly when their options and weights give the same files."""
+    facts = config.what_changes_results() | {"weights": list(fingerprints), "format_version": RESULT_FORMAT}
+    reference = config.resolved_recipe().reference
+    if reference not in REFERENCES:
+        facts["reference_image"] = hashlib.sha256(Path(reference).read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def one_of(flag: str, value: str, known: Any) -> None:
+    """Raise ConfigError with the nearest known value unless ``value`` is known."""
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{flag} is one of {', '.join(known)}, not {value!r}{hint}")
+
+
+def within(flag: str, value: float, low: float, high: float, unit: str) -> None:
+    """Raise ConfigError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ConfigError(f"{flag} must be from {low:g} to {high:g} ({unit}), not {value:g}")

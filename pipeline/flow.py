@@ -1,0 +1,143 @@
+"""The protect flow on Ray Data, top to bottom.
+
+    shards {id, works}                       one row a micro-shard: references only
+      -> read    (CPU tasks)                 file bytes and decoded pixels
+      -> protect (actors, each with the generators, GPU or CPU)   protected pixels, effect
+      -> write   (CPU tasks)                 files written and verified, part committed
+      -> rows                                what became of each input, streamed to the driver
+
+A shard crosses the object store twice: decoded on its way to an actor, protected (with the file bytes, not the old pixels) on its
+way to be written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext
+
+from pipeline.config import ConfigError, ProtectConfig
+from pipeline.ledger.errors import LedgerError
+from pipeline.ledger.schema import ManifestRow
+from pipeline.rows import Work
+from pipeline.stages.protect import Protect
+from pipeline.stages.read import read_photos
+from pipeline.stages.write import Destination, write_shard
+from pipeline.storage import open_storage
+
+Batch = dict[str, Any]
+
+
+def protect_on_ray(
+    shards: Sequence[tuple[str, list[Work]]], config: ProtectConfig, to: Destination, *, threads: int
+) -> Iterator[list[ManifestRow]]:
+    """Protect the shards on the connected Ray cluster; yields the rows of each as soon as they are committed, in any order.
+
+    Raises ConfigError when the cluster cannot hold the actors that are asked for.
+    """
+    check_cluster(config, threads)
+    settings()
+    place = Place(to.path if to.fs.type_name == "local" else config.output, to.signature, to.generator)
+    flow = (
+        ray.data.from_items([{"id": shard_id, "works": pickle.dumps(works)} for shard_id, works in shards], override_num_blocks=len(shards))
+        .map_batches(_read, batch_size=1, fn_kwargs={"config": config}, num_cpus=0.5)
+        .map_batches(
+            _ProtectActor,
+            batch_size=1,
+            fn_constructor_kwargs={"config": config, "threads": threads},
+            compute=ActorPoolStrategy(min_size=1, max_size=config.actors),
+            max_restarts=4,
+            max_task_retries=2,
+            **({"num_gpus": config.gpus_per_actor} if config.on_gpu() else {"num_cpus": _actor_cpus(threads)}),
+        )
+        .map_batches(_write, batch_size=1, fn_kwargs={"config": config, "place": place}, num_cpus=0.5)
+    )
+    try:
+        for batch in flow.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
+            yield pickle.loads(batch["rows"][0])
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The destination as plain text, which travels to every node."""
+
+    uri: str
+    signature: str
+    generator: str
+
+    def open(self) -> Destination:
+        """The destination as seen from this process."""
+        fs, path = open_storage(self.uri)
+        return Destination(fs, path, self.signature, self.generator)
+
+
+def _read(batch: Batch, *, config: ProtectConfig) -> Batch:
+    works = read_photos(_works(batch), max_pixels=config.max_megapixels * 10**6)
+    return _batch(batch, works)
+
+
+class _ProtectActor:
+    def __init__(self, *, config: ProtectConfig, threads: int) -> None:
+        self._protect = Protect(config, threads=threads)
+
+    def __call__(self, batch: Batch) -> Batch:
+        return _batch(batch, self._protect(_works(batch)))
+
+
+def _write(batch: Batch, *, config: ProtectConfig, place: Place) -> Batch:
+    rows = write_shard(str(batch["id"][0]), _works(batch), config, place.open())
+    return {"rows": _bytes_column(pickle.dumps(rows))}
+
+
+def _works(batch: Batch) -> list[Work]:
+    works: list[Work] = pickle.loads(batch["works"][0])
+    return works
+
+
+def _batch(batch: Batch, works: list[Work]) -> Batch:
+    return {"id": batch["id"], "works": _bytes_column(pickle.dumps(works, protocol=pickle.HIGHEST_PROTOCOL))}
+
+
+def _bytes_column(data: bytes) -> pa.Array:
+    """One value of any size (a plain binary column ends at 2 GB)."""
+    return pa.array([data], pa.large_binary())
+
+
+def _actor_cpus(threads: int) -> float:
+    """Half a core less than the threads: the light stages get the rest, and a pool never takes the whole machine."""
+    return threads - 0.5
+
+
+def settings() -> None:
+    """Data settings: fail instead of waiting for ever, keep order out of it, no bars of Ray's own."""
+    context = DataContext.get_current()
+    context.wait_for_min_actors_s = 600
+    context.execution_options.preserve_order = False
+    context.enable_progress_bars = False
+
+
+def check_cluster(config: ProtectConfig, threads: int) -> None:
+    """Raise ConfigError when the cluster has too few cores or GPUs for the actors; Ray would wait for ever."""
+    have = ray.cluster_resources()
+    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    if config.on_gpu() and gpus < config.gpus_per_actor * config.actors:
+        raise ConfigError(f"{config.actors} actors need {config.gpus_per_actor * config.actors:g} GPUs, the cluster has {gpus:g}")
+    if not config.on_gpu() and cpus < _actor_cpus(threads) * config.actors + 0.5:
+        raise ConfigError(
+            f"{config.actors} actors of {threads} threads need {_actor_cpus(threads) * config.actors + 0.5:g} cores, "
+            f"the cluster has {cpus:g}: give fewer --actors or --threads"
+        )
+
+
+def _cause(error: ray.exceptions.RayTaskError) -> Exception:
+    """The project's own error behind Ray's wrapping, where there is one."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, (ConfigError, LedgerError)) else error

@@ -1,0 +1,160 @@
+"""The table of generators: which net a name means, how it is built from weights, its classes and its native size."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from pipeline.generators.checkpoint import read_metadata, read_state_dict
+from pipeline.generators.cyclegan import cyclegan_from_state
+from pipeline.generators.ganimation import GANimationGenerator, ganimation_from_state
+from pipeline.generators.generator import Generator, Translate, conditional, unconditional
+from pipeline.generators.stargan import stargan_from_state
+
+WEIGHTS = Path(str(files("pipeline.generators"))) / "weights"
+
+Classes = Mapping[str, tuple[float, ...]]
+
+
+class GeneratorError(ValueError):
+    """A generator that cannot be had as asked; the message says what to give instead."""
+
+
+class _FromState(Protocol):
+    def __call__(self, state: Mapping[str, Tensor], /, *, source: str) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """How to get one generator: the net from its weights, how it is called, its classes, its native side in pixels.
+
+    ``weights`` names a file in the package, or is None when the user gives one. ``classes`` and ``size`` written beside the
+    weights (safetensors metadata) win over the row's.
+    """
+
+    from_state: _FromState
+    translate: Translate
+    classes: Classes
+    size: int
+    weights: str | None = None
+    about: str = ""
+
+
+def _ganimation(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+    if not isinstance(net, GANimationGenerator):
+        raise GeneratorError(f"the ganimation row needs a GANimationGenerator, not {type(net).__name__}")
+    return net.translate(x_BCHW, c_BK)
+
+
+CELEBA = {
+    "Black_Hair": (1.0, 0.0, 0.0, 1.0, 1.0),
+    "Blond_Hair": (0.0, 1.0, 0.0, 1.0, 1.0),
+    "Brown_Hair": (0.0, 0.0, 1.0, 1.0, 1.0),
+    "Female": (0.0, 0.0, 1.0, 0.0, 1.0),
+    "Male": (0.0, 0.0, 1.0, 1.0, 1.0),
+    "Old": (0.0, 0.0, 1.0, 1.0, 0.0),
+}
+"""Target labels (hair black, blond, brown; Male; Young) as fixed vectors, since a user's photo has no source labels."""
+
+ACTION_UNITS = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23",
+                "AU25", "AU26", "AU45")  # fmt: skip
+"""OpenFace's 17 action units with an intensity, in the order of [P18]'s data."""
+
+ZOO: dict[str, ZooRow] = {
+    "stargan-faces": ZooRow(
+        stargan_from_state, conditional, {}, 64, weights="stargan-faces.safetensors",
+        about="faces, attributes set or cleared; shipped (see its model card)",
+    ),
+    "stargan": ZooRow(stargan_from_state, conditional, CELEBA, 128, about="released StarGAN for CelebA; give --weights"),
+    "ganimation": ZooRow(
+        ganimation_from_state, _ganimation,
+        {name: tuple(float(name == other) for other in ACTION_UNITS) for name in ACTION_UNITS}, 128,
+        about="released GANimation, one class per action unit at full intensity; give --weights",
+    ),
+    "cyclegan": ZooRow(cyclegan_from_state, unconditional, {"translated": ()}, 256, about="released CycleGAN ResNet-9; give --weights"),
+}  # fmt: skip
+"""pix2pixHD is not a row: it translates label maps, so there is no photo to protect from it."""
+
+
+def load_generator(name: str, *, weights: Path | None = None) -> Generator:
+    """The generator that a name of ``ZOO`` or ``my_module:build`` means, frozen and on the CPU.
+
+    ``build`` is called without arguments, or with the path of ``weights`` if given, and returns a `Generator`. Raises
+    GeneratorError for an unknown name or missing weights, CheckpointError for weights that do not fit.
+    """
+    if ":" in name:
+        return _built_by_user(name, weights)
+    if name not in ZOO:
+        near = difflib.get_close_matches(name, ZOO, n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise GeneratorError(f"no generator is called {name!r}{hint} Known: {', '.join(ZOO)}, or my_module:build for your own")
+    row = ZOO[name]
+    path = weights or (WEIGHTS / row.weights if row.weights else None)
+    if path is None:
+        raise GeneratorError(f"{name} needs its weights: give the released file with --weights FILE")
+    return _from_row(name, row, path)
+
+
+def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
+    net = row.from_state(read_state_dict(path), source=str(path))
+    card = read_metadata(path)
+    classes = {k: tuple(map(float, v)) for k, v in json.loads(card["classes"]).items()} if "classes" in card else dict(row.classes)
+    wanted = {len(c) for c in classes.values()}
+    c_dim = _condition_length(net)
+    if c_dim is not None and wanted != {c_dim}:
+        raise GeneratorError(
+            f"{path} takes conditions of {c_dim} values, but the classes of {name} have {sorted(wanted)}: "
+            "write a builder of your own (--generator my_module:build) that names its classes"
+        )
+    return Generator(
+        name=name,
+        net=net,
+        classes=classes,
+        size=int(card.get("size", row.size)),
+        fingerprint=_fingerprint(net),
+        translate=row.translate,
+        origin=path.name,
+    )
+
+
+def _condition_length(net: nn.Module) -> int | None:
+    first = getattr(net, "main", None)
+    if isinstance(first, nn.Sequential) and isinstance(first[0], nn.Conv2d):
+        return first[0].in_channels - 3
+    return None
+
+
+def _built_by_user(name: str, weights: Path | None) -> Generator:
+    module_name, _, function = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise GeneratorError(f"cannot import {module_name!r} for --generator {name}: {error}; run from its folder") from error
+    build: Callable[..., object] | None = getattr(module, function, None)
+    if not callable(build):
+        raise GeneratorError(f"{module_name} has no function {function!r} (from --generator {name})")
+    generator = build(weights) if weights is not None else build()
+    if not isinstance(generator, Generator):
+        raise GeneratorError(f"{name} returned {type(generator).__name__}; it must return a pipeline.generators.generator.Generator")
+    return generator
+
+
+def _fingerprint(net: nn.Module) -> str:
+    """SHA-256 over names and values of the weights, as 16 hex digits."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(net.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

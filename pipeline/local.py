@@ -1,0 +1,23 @@
+"""The flow in a for-loop: the same stages in one process, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pipeline.config import ProtectConfig
+from pipeline.ledger.schema import ManifestRow
+from pipeline.rows import Work
+from pipeline.stages.protect import Protect
+from pipeline.stages.read import read_photos
+from pipeline.stages.write import Destination, write_shard
+
+
+def protect_locally(
+    shards: Iterable[tuple[str, list[Work]]], config: ProtectConfig, to: Destination, *, threads: int
+) -> Iterator[list[ManifestRow]]:
+    """Protect shard by shard in this process; yields the rows of each as soon as they are committed."""
+    protect = Protect(config, threads=threads)
+    for shard_id, works in shards:
+        # One photo at a time, so that only one is in memory as pixels.
+        done = [protect(read_photos([work], max_pixels=config.max_megapixels * 10**6))[0] for work in works]
+        yield write_shard(shard_id, done, config, to)

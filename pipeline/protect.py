@@ -1,0 +1,176 @@
+"""One protection run from options to exit code: list, plan, run the flow, manifest, report, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+from rich.console import Console
+
+from pipeline.config import ConfigError, ProtectConfig, signature
+from pipeline.generators.generator import Generator
+from pipeline.ledger.layout import REPORT_FILE, is_reserved
+from pipeline.ledger.places import check_places
+from pipeline.ledger.run import RunFolder, open_run
+from pipeline.ledger.schema import ManifestRow
+from pipeline.local import protect_locally
+from pipeline.photos.encode import FORMATS
+from pipeline.photos.find import find_photos
+from pipeline.photos.listing import Listing, PhotoRef
+from pipeline.photos.naming import LEAVES_FOLDER, output_names, unsafe_reason
+from pipeline.progress import Progress
+from pipeline.report.page import write_report
+from pipeline.report.summary import Summary, summarise, terminal_table
+from pipeline.rows import Work
+from pipeline.showcase import examples_of
+from pipeline.stages.protect import load_generators
+from pipeline.stages.write import Destination
+from pipeline.storage import join, write_atomic
+from pipeline.tracking import Tracking, open_tracking
+from pipeline.versions import versions
+
+RAY_FROM = 1000
+"""From this many photos on, starting Ray costs less than it saves."""
+
+Shards = list[tuple[str, list[Work]]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked call: its inputs, generators and signature."""
+
+    config: ProtectConfig
+    listing: Listing
+    generators: list[Generator]
+    signature: str
+
+    @property
+    def refs(self) -> tuple[PhotoRef, ...]:
+        """The inputs, cut to ``--limit``."""
+        return self.listing.refs[: self.config.limit]
+
+
+def prepare(config: ProtectConfig) -> Job:
+    """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
+    config.check()
+    check_places(config.input, config.output)
+    generators = load_generators(config)
+    if config.on_gpu():
+        _check_gpu(config)
+    listing = find_photos(config.input)
+    return Job(config, listing, generators, signature(config, tuple(g.fingerprint for g in generators)))
+
+
+def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int:
+    """Protect photos; returns the exit code. Errors of the call are raised as ValueError."""
+    job = prepare(config)
+    ignored = f", {job.listing.ignored_count} other files ignored" if job.listing.ignored_count else ""
+    console.print(f"{len(job.refs)} photos in {config.input}{ignored}; generator {', '.join(config.generator)}", highlight=False)
+    began = time.monotonic()
+    with open_run(config.output, signature=job.signature, config=config.what_changes_results(), retry_failed=config.retry_failed) as run:
+        shards = plan(job, run)
+        count = sum(len(works) for _, works in shards)
+        if count < len(job.refs):
+            console.print(f"{len(job.refs) - count} are done already; {count} to go", highlight=False)
+        with _tracking(job, command) as tracking:
+            progress = Progress(console, total=count, tracking=tracking)
+            for rows in engine(job, run, shards, console):
+                progress.add(rows)
+                run.beat()
+            progress.close()
+            wall = time.monotonic() - began
+            summary = conclude(job, run, command=command, tracking=tracking, wall_seconds=wall if count == len(job.refs) else None)
+    console.print(terminal_table(summary))
+    console.print(f"report: {join(run.path, REPORT_FILE)}", soft_wrap=True, highlight=False)
+    return 1 if summary.counts["failed"] or summary.counts["not_disrupted"] else 0
+
+
+def plan(job: Job, run: RunFolder) -> Shards:
+    """The micro-shards still to be done, each photo with the name of its output."""
+    config = job.config
+    names = name_outputs(job, run)
+    per_actor = max(1, -(-len(job.refs) // (4 * config.actors)))
+    shards = run.plan(job.refs, max_count=min(config.shard_count, per_actor), max_bytes=config.shard_mb * 2**20)
+    return [(shard.id, [_work(ref, names) for ref in shard.refs]) for shard in shards]
+
+
+def name_outputs(job: Job, run: RunFolder) -> dict[str, str]:
+    """Output names of the inputs that can have one; what an earlier run wrote keeps its name."""
+    suffix = FORMATS[job.config.format].suffix
+    before = run.rows().select(["key", "output"]).to_pylist()
+    kept = {row["key"]: row["output"] for row in before if row["output"]}
+    fresh = [ref.key for ref in job.refs if ref.key not in kept and not ref.refused and not unsafe_reason(ref.key)]
+    reserved = [key for key in fresh if is_reserved(key)]
+    return kept | output_names([key for key in fresh if key not in reserved], suffix=suffix, taken=list(kept.values()))
+
+
+def _work(ref: PhotoRef, names: dict[str, str]) -> Work:
+    if ref.key not in names and not ref.refused:
+        ref = dataclasses.replace(ref, refused=unsafe_reason(ref.key) or LEAVES_FOLDER)
+    return Work(ref=ref, output=names.get(ref.key, ""))
+
+
+def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterator[list[ManifestRow]]:
+    """The rows of each shard as they are committed, from the loop here or from Ray."""
+    config = job.config
+    to = Destination(run.fs, run.path, job.signature, ", ".join(config.generator))
+    if not shards:
+        return
+    if not wants_ray(config, sum(len(works) for _, works in shards)):
+        yield from protect_locally(shards, config, to, threads=config.threads or os.cpu_count() or 1)
+        return
+    from pipeline.cluster import connected
+    from pipeline.flow import protect_on_ray
+
+    with connected(config.address, console):
+        yield from protect_on_ray(shards, config, to, threads=config.threads or 1)
+
+
+def wants_ray(config: ProtectConfig, count: int) -> bool:
+    """Whether a run of ``count`` photos goes to Ray."""
+    if config.engine != "auto":
+        return config.engine == "ray"
+    return config.actors > 1 or config.address != "auto" or "RAY_ADDRESS" in os.environ or count >= RAY_FROM
+
+
+def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall_seconds: float | None) -> Summary:
+    """Write manifest and report, hand them and the final numbers to the record; returns the summary."""
+    manifest = run.write_manifest()
+    rows: pa.Table = run.rows()
+    summary = summarise(rows, wall_seconds=wall_seconds)
+    page = write_report(
+        rows,
+        job.config.what_changes_results(),
+        examples_of(rows, job.refs, job.generators, job.config, run),
+        command,
+        wall_seconds=wall_seconds,
+        versions=versions(),
+    )
+    write_atomic(run.fs, join(run.path, REPORT_FILE), page.encode())
+    finals = {"l1": summary.everything.l1, "l2": summary.everything.l2, "share_disrupted": summary.everything.disrupted}
+    finals |= {"psnr_mean": summary.psnr_mean, "psnr_min": summary.psnr_min, "ssim_mean": summary.ssim_mean}
+    tracking.metrics({name: value for name, value in finals.items() if value == value} | {f"count_{k}": v for k, v in summary.counts.items()})
+    tracking.text(page, REPORT_FILE)
+    if run.fs.type_name == "local":
+        tracking.artifact(manifest)
+    return summary
+
+
+def _tracking(job: Job, command: str) -> Tracking:
+    config = job.config
+    if not config.tracking:
+        return Tracking(None, run_id=None, uri="")
+    params = dataclasses.asdict(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
+    tags = {"command": command, "signature": job.signature}
+    return open_tracking(experiment=config.experiment, run_name=f"protect {job.signature}", params=params, tags=tags)
+
+
+def _check_gpu(config: ProtectConfig) -> None:
+    import torch
+
+    if not wants_ray(config, 0) and not torch.cuda.is_available():
+        raise ConfigError("--gpus-per-actor asks for a GPU, but torch sees none on this machine; leave it out to compute on the CPU")

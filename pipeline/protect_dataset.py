@@ -1,0 +1,16 @@
+"""The protect job for ``ray submit`` and ``ray job submit``: the same as ``disrupt protect``, on Ray unless told otherwise."""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline.cli import protect
+
+
+def main() -> int:
+    """Parse and run; returns the exit code."""
+    return protect(sys.argv[1:], prog="protect_dataset.py", engine="ray")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

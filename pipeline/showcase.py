@@ -1,0 +1,60 @@
+"""The examples of a report: pictures of a few photos, read back from the written files, and what the generators make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from pipeline.config import ProtectConfig
+from pipeline.disruption.view import upright
+from pipeline.generators.generator import Generator
+from pipeline.ledger.run import RunFolder
+from pipeline.metrics.effect import l2
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.levels import unit_to_pixels
+from pipeline.photos.listing import PhotoRef
+from pipeline.photos.photo import U8, Photo
+from pipeline.report.examples import Example, difference_png, example_keys, picture_png
+from pipeline.stages.protect import as_tensor, view_of
+from pipeline.storage import join, open_storage, read_bytes
+
+
+def examples_of(
+    rows: pa.Table, refs: Sequence[PhotoRef], generators: Sequence[Generator], config: ProtectConfig, run: RunFolder
+) -> list[Example]:
+    """Up to ``config.examples`` photos, evenly spread from the weakest effect to the strongest; computed on the CPU."""
+    by_key = {ref.key: ref for ref in refs}
+    keys = [key for key in example_keys(rows, config.examples) if key in by_key]
+    chosen = rows.filter(pc.is_in(rows["key"], value_set=pa.array(keys, pa.string()))).select(["key", "output"]).to_pylist()
+    outputs = {row["key"]: row["output"] for row in chosen}
+    return [_example(by_key[key], outputs[key], generators, config, run) for key in keys]
+
+
+def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> Example:
+    photo = decode_photo(read_bytes(*open_storage(ref.uri)), max_pixels=config.max_megapixels * 10**6)
+    protected = decode_photo(read_bytes(run.fs, join(run.path, output)), max_pixels=config.max_megapixels * 10**6)
+    per_class = []
+    for generator in generators:
+        view = view_of(photo, config.region, ref.box, generator.size)
+        for name in generator.chosen_classes(config.classes):
+            with torch.no_grad():
+                clean, broken = (generator.to(torch.device("cpu"))(view(as_tensor(p.pixels_HWC)), name) for p in (photo, protected))
+            label = name if len(generators) == 1 else f"{generator.name}/{name}"
+            per_class.append((label, _png(clean), _png(broken), float(l2(broken - clean))))
+    before, after = _shown(photo), _shown(protected)
+    return Example(ref.key, picture_png(before), picture_png(after), difference_png(before, after, epsilon=config.epsilon), per_class)
+
+
+def _shown(photo: Photo) -> U8:
+    """The photo's pixels as RGB, turned the way they are shown."""
+    levels = torch.from_numpy(photo.pixels_HWC).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
+    pixels: U8 = upright(levels, photo.orientation)[0].permute(1, 2, 0).contiguous().numpy()
+    return pixels
+
+
+def _png(y_1CHW: torch.Tensor) -> bytes:
+    pixels: U8 = unit_to_pixels(y_1CHW)[0].permute(1, 2, 0).byte().numpy()
+    return picture_png(pixels)
