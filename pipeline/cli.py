@@ -76,8 +76,8 @@ def parse_protect(arguments: Sequence[str], *, prog: str, defaults: dict[str, st
     if config_file is not None:
         settings |= _from_yaml(config_file)
     places = {"input": tyro.MISSING, "output": tyro.MISSING}
-    default = ProtectConfig(**(places | settings))  # type: ignore[arg-type]
-    return tyro.cli(ProtectConfig, prog=prog, args=words, default=default, console_outputs=True, config=(tyro.conf.FlagConversionOff,))
+    default = ProtectConfig(**(places | settings))
+    return tyro.cli(ProtectConfig, prog=prog, args=words, default=default)
 
 
 def _take_config(words: list[str]) -> Path | None:

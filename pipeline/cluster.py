@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import ray
 from rich.console import Console
@@ -35,10 +36,10 @@ def connected(address: str, console: Console) -> Iterator[None]:
 
 
 def _connect(address: str) -> str:
-    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    init = partial(ray.init, log_to_driver=False, logging_level=logging.WARNING)
     if address == "auto":
         try:
-            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **quiet)
+            init(address=os.environ.get("RAY_ADDRESS", "auto"))
         except ConnectionError:
             if "RAY_ADDRESS" in os.environ:
                 raise
@@ -46,7 +47,7 @@ def _connect(address: str) -> str:
             return "running cluster"
     if address in ("auto", "local"):
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        ray.init(address="local", include_dashboard=False, **quiet)
+        init(address="local", include_dashboard=False)
         return "started here"
-    ray.init(address=address, **quiet)
+    init(address=address)
     return address

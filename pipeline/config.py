@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -18,6 +18,7 @@ from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.starts import STARTS
 from pipeline.photos.encode import FORMATS
 
+T = TypeVar("T")
 Engine = Literal["auto", "local", "ray"]
 RESULT_FORMAT = 1
 """Raised when the same options give other bytes than before; part of the signature."""
@@ -32,7 +33,8 @@ class ProtectConfig:
     """Add an imperceptible perturbation to every photo so that image-translation networks break visibly on it.
 
     Writes protected photos, manifest.parquet and report.html into OUT. Run the same command again to go on after a stop.
-    Exit code: 0 when every photo is protected or deliberately skipped, 1 when some failed or were not disrupted, 2 for a wrong call.
+    Exit code: 0 when every photo is protected or deliberately skipped, 1 when some failed or were not disrupted, 2 for a wrong
+    call.
     """
 
     input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
@@ -117,11 +119,18 @@ class ProtectConfig:
 
     def resolved_recipe(self) -> Recipe:
         """The named recipe with the options that change parts of it."""
-        changes = {
-            "steps": self.steps, "step_size": self.step_size, "start": self.start, "aim": self.aim, "reference": self.reference,
-            "classes": self.class_schedule, "ball": self.ball, "blur": self.blur, "layer": self.layer,
-        }  # fmt: skip
-        return dataclasses.replace(RECIPES[self.recipe], **{k: v for k, v in changes.items() if v is not None})
+        named = RECIPES[self.recipe]
+        return Recipe(
+            start=_or(self.start, named.start),
+            steps=_or(self.steps, named.steps),
+            step_size=_or(self.step_size, named.step_size),
+            aim=_or(self.aim, named.aim),
+            reference=_or(self.reference, named.reference),
+            classes=_or(self.class_schedule, named.classes),
+            ball=_or(self.ball, named.ball),
+            blur=_or(self.blur, named.blur),
+            layer=_or(self.layer, named.layer),
+        )
 
     def lossless(self) -> bool:
         """Whether the written files hold exactly the pixels that were computed."""
@@ -181,6 +190,10 @@ def signature(config: ProtectConfig, fingerprints: tuple[str, ...]) -> str:
     if reference not in REFERENCES:
         facts["reference_image"] = hashlib.sha256(Path(reference).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _or(given: T | None, otherwise: T) -> T:
+    return otherwise if given is None else given
 
 
 def one_of(flag: str, value: str, known: Any) -> None:

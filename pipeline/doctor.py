@@ -19,7 +19,10 @@ def examine() -> int:
     """Print the findings; returns 0, or 1 when the shipped generator cannot be used."""
     console = Console()
     found = versions()
-    say = lambda name, text: console.print(f"{name:12} {text}", highlight=False, soft_wrap=True)  # noqa: E731
+
+    def say(name: str, text: str) -> None:
+        console.print(f"{name:12} {text}", highlight=False, soft_wrap=True)
+
     say("versions", ", ".join(f"{k} {v}" for k, v in found.items()))
     say("code", git_commit() or "installed package")
     say("cores", f"{os.cpu_count()}, torch uses {torch.get_num_threads()} threads")

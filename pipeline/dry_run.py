@@ -44,7 +44,8 @@ def estimate(config: ProtectConfig, *, console: Console) -> int:
     workers = config.actors if on_ray else 1
     total_in = sum(ref.size_bytes for ref in refs)
     console.print(f"{len(job.refs)} photos, {total_in / 1e6:.1f} MB; tried {len(tried)}, written nothing", highlight=False)
-    console.print(f"{seconds / used:.2f} s a photo; about {_span(seconds / used * len(refs) / workers)} with {workers} x {threads} threads", highlight=False)
+    whole = _span(seconds / used * len(refs) / workers)
+    console.print(f"{seconds / used:.2f} s a photo; about {whole} with {workers} x {threads} threads", highlight=False)
     console.print(f"about {total_in * bytes_out / max(bytes_in, 1) / 1e6:.1f} MB of {config.format} files", highlight=False)
     return 0
 

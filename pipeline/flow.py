@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -31,7 +32,8 @@ from pipeline.stages.read import read_photos
 from pipeline.stages.write import Destination, write_shard
 from pipeline.storage import open_storage
 
-Batch = dict[str, Any]
+Batch = Any
+"""A dict of columns; Ray's own annotations of batches do not fit plain dicts."""
 
 
 def protect_on_ray(
@@ -44,19 +46,23 @@ def protect_on_ray(
     check_cluster(config, threads)
     settings()
     place = Place(to.path if to.fs.type_name == "local" else config.output, to.signature, to.generator)
+    rows = [{"id": shard_id, "works": pickle.dumps(works)} for shard_id, works in shards]
+    gpus = config.gpus_per_actor if config.on_gpu() else None
+    cpus = None if config.on_gpu() else _actor_cpus(threads)
     flow = (
-        ray.data.from_items([{"id": shard_id, "works": pickle.dumps(works)} for shard_id, works in shards], override_num_blocks=len(shards))
-        .map_batches(_read, batch_size=1, fn_kwargs={"config": config}, num_cpus=0.5)
+        ray.data.from_items(rows, override_num_blocks=len(rows))
+        .map_batches(partial(_read, config=config), batch_size=1, num_cpus=0.5)
         .map_batches(
             _ProtectActor,
             batch_size=1,
             fn_constructor_kwargs={"config": config, "threads": threads},
             compute=ActorPoolStrategy(min_size=1, max_size=config.actors),
+            num_cpus=cpus,
+            num_gpus=gpus,
             max_restarts=4,
             max_task_retries=2,
-            **({"num_gpus": config.gpus_per_actor} if config.on_gpu() else {"num_cpus": _actor_cpus(threads)}),
         )
-        .map_batches(_write, batch_size=1, fn_kwargs={"config": config, "place": place}, num_cpus=0.5)
+        .map_batches(partial(_write, config=config, place=place), batch_size=1, num_cpus=0.5)
     )
     try:
         for batch in flow.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):

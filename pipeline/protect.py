@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -71,7 +72,8 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
     ignored = f", {job.listing.ignored_count} other files ignored" if job.listing.ignored_count else ""
     console.print(f"{len(job.refs)} photos in {config.input}{ignored}; generator {', '.join(config.generator)}", highlight=False)
     began = time.monotonic()
-    with open_run(config.output, signature=job.signature, config=config.what_changes_results(), retry_failed=config.retry_failed) as run:
+    options = config.what_changes_results()
+    with open_run(config.output, signature=job.signature, config=options, retry_failed=config.retry_failed) as run:
         shards = plan(job, run)
         count = sum(len(works) for _, works in shards)
         if count < len(job.refs):
@@ -153,7 +155,8 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
     write_atomic(run.fs, join(run.path, REPORT_FILE), page.encode())
     finals = {"l1": summary.everything.l1, "l2": summary.everything.l2, "share_disrupted": summary.everything.disrupted}
     finals |= {"psnr_mean": summary.psnr_mean, "psnr_min": summary.psnr_min, "ssim_mean": summary.ssim_mean}
-    tracking.metrics({name: value for name, value in finals.items() if value == value} | {f"count_{k}": v for k, v in summary.counts.items()})
+    finals |= {f"count_{status}": float(count) for status, count in summary.counts.items()}
+    tracking.metrics({name: value for name, value in finals.items() if math.isfinite(value)})
     tracking.text(page, REPORT_FILE)
     if run.fs.type_name == "local":
         tracking.artifact(manifest)
@@ -173,4 +176,4 @@ def _check_gpu(config: ProtectConfig) -> None:
     import torch
 
     if not wants_ray(config, 0) and not torch.cuda.is_available():
-        raise ConfigError("--gpus-per-actor asks for a GPU, but torch sees none on this machine; leave it out to compute on the CPU")
+        raise ConfigError("--gpus-per-actor asks for a GPU, but torch sees none here; leave it out to compute on the CPU")

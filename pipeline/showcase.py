@@ -45,7 +45,8 @@ def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config
             label = name if len(generators) == 1 else f"{generator.name}/{name}"
             per_class.append((label, _png(clean), _png(broken), float(l2(broken - clean))))
     before, after = _shown(photo), _shown(protected)
-    return Example(ref.key, picture_png(before), picture_png(after), difference_png(before, after, epsilon=config.epsilon), per_class)
+    difference = difference_png(before, after, epsilon=config.epsilon)
+    return Example(ref.key, picture_png(before), picture_png(after), difference, per_class)
 
 
 def _shown(photo: Photo) -> U8:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from pipeline.disruption.streams import Stream
 
 
 class Ball(Protocol):
@@ -21,8 +23,8 @@ class Ball(Protocol):
         """The unit step along which a linear objective with gradient ``g`` grows most."""
         ...
 
-    def draw(self, x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
-        """One random perturbation per image, drawn from its own generator."""
+    def draw(self, x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
+        """One random perturbation per image, drawn from its own stream."""
         ...
 
 
@@ -40,9 +42,9 @@ class Linf:
         """The sign of the gradient."""
         return g_BCHW.sign()
 
-    def draw(self, x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
+    def draw(self, x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
         """Uniform in the box."""
-        return _uniform(x_BCHW, rngs) * self.radius
+        return _uniform(x_BCHW, streams) * self.radius
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class L2:
     def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
         """Shrink the perturbation to the radius, then clip to the pixel range (which only shortens it)."""
         eta = y_BCHW - x_BCHW
-        shrink = (self.radius / _norms(eta).clamp_min(torch.finfo(eta.dtype).tiny)).clamp(max=1)
+        shrink: Tensor = (self.radius / _norms(eta).clamp_min(torch.finfo(eta.dtype).tiny)).clamp(max=1)
         return (x_BCHW + eta * shrink).clamp(-1, 1)
 
     def steepest(self, g_BCHW: Tensor) -> Tensor:
@@ -62,11 +64,11 @@ class L2:
         norms = _norms(g_BCHW)
         return torch.where(norms > 0, g_BCHW / norms.clamp_min(torch.finfo(g_BCHW.dtype).tiny), torch.zeros_like(g_BCHW))
 
-    def draw(self, x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
+    def draw(self, x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
         """A random direction at a uniform share of the radius."""
-        direction = self.steepest(_uniform(x_BCHW, rngs))
-        share = torch.stack([torch.rand((), generator=rng, dtype=torch.float64) for rng in rngs])
-        return direction * share.to(x_BCHW)[:, None, None, None] * self.radius
+        direction = self.steepest(_uniform(x_BCHW, streams))
+        share_B = torch.stack([stream.uniform(()).abs() for stream in streams])
+        return direction * share_B.to(x_BCHW)[:, None, None, None] * self.radius
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,25 @@ class L2InLinf:
         """As in the L2 ball."""
         return self.l2.steepest(g_BCHW)
 
-    def draw(self, x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
+    def draw(self, x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
         """As in the L2 ball."""
-        return self.l2.draw(x_BCHW, rngs)
+        return self.l2.draw(x_BCHW, streams)
 
 
-BALLS: dict[str, Callable[[float, int], Ball]] = {
+BALLS: dict[str, Callable[[float, int | Tensor], Ball]] = {
     "linf": lambda epsilon, values: Linf(epsilon),
     "l2": lambda epsilon, values: L2InLinf(L2(0.5 * epsilon * values**0.5), Linf(epsilon)),
 }
-"""By name: (epsilon in [-1, 1], values per image) -> ball. ``l2`` holds the root mean square at half of epsilon."""
+"""By name: (epsilon in [-1, 1], values per image, one number or one per image (B, 1, 1, 1)) -> ball.
+
+``l2`` holds the root mean square at half of epsilon.
+"""
 
 
 def _norms(v_BCHW: Tensor) -> Tensor:
-    return v_BCHW.flatten(1).norm(dim=1)[:, None, None, None]
+    norms: Tensor = torch.linalg.vector_norm(v_BCHW, dim=(1, 2, 3), keepdim=True)
+    return norms
 
 
-def _uniform(x_BCHW: Tensor, rngs: list[torch.Generator]) -> Tensor:
-    draws = [torch.rand(x_BCHW.shape[1:], generator=rng, dtype=torch.float64) * 2 - 1 for rng in rngs]
-    return torch.stack(draws).to(x_BCHW)
+def _uniform(x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
+    return torch.stack([stream.uniform_pixels(x_BCHW.shape[1:]) for stream in streams]).to(x_BCHW)

@@ -14,8 +14,10 @@ from pipeline.disruption.objectives import Output, away_from, in_turn, mean_over
 from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.references import REFERENCES, Reference
 from pipeline.disruption.starts import STARTS
+from pipeline.disruption.streams import Stream
 from pipeline.disruption.transforms import BLURS, Transform
 
+LEVELS_PER_UNIT = 127.5
 WHITE_BOX_BLUR = "gaussian-1.5"
 _AIMS: dict[str, Callable[[Output, Tensor], Objective]] = {"away": away_from, "towards": towards}
 
@@ -34,25 +36,28 @@ def disrupt(
     recipe: Recipe,
     *,
     epsilon: float,
-    rngs: list[torch.Generator],
+    streams: Sequence[Stream],
     reference: Reference | None = None,
+    values: int | Tensor | None = None,
 ) -> Tensor:
     """Photos (B, C, H, W) in [-1, 1] with a perturbation of at most ``epsilon`` (same units) that breaks every target.
 
-    One random stream per photo. ``reference`` replaces the recipe's named one. Raises ValueError without a target or class.
+    One random stream per photo. ``reference`` replaces the recipe's named one; ``values`` is the number of values per photo where
+    padding makes the tensor larger, (B, 1, 1, 1). Raises ValueError without a target or class.
     """
     reference = reference or REFERENCES[recipe.reference]
-    objective = mean_over([target_objective(t, x_BCHW, recipe, reference=reference, rngs=rngs) for t in targets])
-    ball = BALLS[recipe.ball](epsilon, x_BCHW[0].numel())
-    step_size = epsilon if recipe.step_size is None else recipe.step_size / 127.5
+    objective = mean_over([target_objective(t, x_BCHW, recipe, reference=reference, streams=streams) for t in targets])
+    values = x_BCHW[0].numel() if values is None else values
+    ball = BALLS[recipe.ball](epsilon, values)
+    step_size: float | Tensor = epsilon if recipe.step_size is None else recipe.step_size / LEVELS_PER_UNIT
     if recipe.ball == "l2":
-        step_size *= x_BCHW[0].numel() ** 0.5
-    start_BCHW = STARTS[recipe.start](x_BCHW, ball, rngs)
+        step_size = step_size * values**0.5
+    start_BCHW = STARTS[recipe.start](x_BCHW, ball, streams)
     return ascend(objective, x_BCHW, ball, start_BCHW=start_BCHW, steps=recipe.steps, step_size=step_size)
 
 
 def target_objective(
-    target: Target, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, rngs: list[torch.Generator]
+    target: Target, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
 ) -> Objective:
     """The objective of one generator on full photos: classes and blurs combined as the recipe says."""
     schedule = in_turn if recipe.classes == "iterative" else mean_over
@@ -64,7 +69,7 @@ def target_objective(
         for blur in _blurs(recipe):
             with torch.no_grad():
                 blurred_BCHW = blur(seen_BCHW)
-                reference_B = reference(blurred_BCHW, output(blurred_BCHW), rngs)
+                reference_B = reference(blurred_BCHW, output(blurred_BCHW), streams)
             per_blur.append(through(blur, _AIMS[recipe.aim](output, reference_B)))
         per_class.append(in_turn(per_blur) if recipe.blur == "spread-spectrum" else mean_over(per_blur))
     return through(target.view, schedule(per_class))

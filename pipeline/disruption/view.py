@@ -77,5 +77,5 @@ class BatchView:
 
     def __call__(self, y_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 3, size, size)."""
-        seen = [view(y_BCHW[i : i + 1, :, :h, :w]) for i, (view, (h, w)) in enumerate(zip(self.views, self.stored_sizes, strict=True))]
-        return torch.cat(seen)
+        sizes = enumerate(zip(self.views, self.stored_sizes, strict=True))
+        return torch.cat([view(y_BCHW[i : i + 1, :, :h, :w]) for i, (view, (h, w)) in sizes])

@@ -81,7 +81,9 @@ ZOO: dict[str, ZooRow] = {
         {name: tuple(float(name == other) for other in ACTION_UNITS) for name in ACTION_UNITS}, 128,
         about="released GANimation, one class per action unit at full intensity; give --weights",
     ),
-    "cyclegan": ZooRow(cyclegan_from_state, unconditional, {"translated": ()}, 256, about="released CycleGAN ResNet-9; give --weights"),
+    "cyclegan": ZooRow(
+        cyclegan_from_state, unconditional, {"translated": ()}, 256, about="released CycleGAN ResNet-9; give --weights"
+    ),
 }  # fmt: skip
 """pix2pixHD is not a row: it translates label maps, so there is no photo to protect from it."""
 
@@ -147,7 +149,8 @@ def _built_by_user(name: str, weights: Path | None) -> Generator:
         raise GeneratorError(f"{module_name} has no function {function!r} (from --generator {name})")
     generator = build(weights) if weights is not None else build()
     if not isinstance(generator, Generator):
-        raise GeneratorError(f"{name} returned {type(generator).__name__}; it must return a pipeline.generators.generator.Generator")
+        kind = type(generator).__name__
+        raise GeneratorError(f"{name} returned {kind}; it must return a pipeline.generators.generator.Generator")
     return generator
 
 

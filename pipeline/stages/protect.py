@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from pipeline.config import ConfigError, ProtectConfig
 from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.references import REFERENCES, Reference, given_image
-from pipeline.disruption.starts import generators_for
+from pipeline.disruption.streams import streams_for
 from pipeline.disruption.view import BatchView, View, region_box, upright_size
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
@@ -85,6 +84,7 @@ class Protect:
     def _protect(self, batch: list[Work]) -> list[Work]:
         began = time.perf_counter()
         photos = [work.photo for work in batch if work.photo is not None]
+        sizes = [(photo.height, photo.width) for photo in photos]
         x_BCHW = _padded(photos).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             targets = self._targets(batch, photos)
@@ -93,8 +93,9 @@ class Protect:
                 targets,
                 self._recipe,
                 epsilon=level_to_unit(float(self._config.epsilon)),
-                rngs=generators_for([work.ref.key for work in batch], self._config.seed),
+                streams=streams_for([work.ref.key for work in batch], self._config.seed, stored_sizes=sizes),
                 reference=self._reference,
+                values=torch.tensor([photo.pixels_HWC.size for photo in photos], device=self._device)[:, None, None, None],
             )
         files = [self._as_file(photo, y_BCHW[i]) for i, photo in enumerate(photos)]
         protected_BCHW = _padded([dataclasses.replace(p, pixels_HWC=px) for p, (px, _) in zip(photos, files, strict=True)])
@@ -199,8 +200,3 @@ def _failed(work: Work, reason: str) -> Work:
 def _skipped(work: Work, reason: str) -> Work:
     row = ManifestRow.skipped(work.ref.key, stage="protect", reason=reason, bytes_in=len(work.data or b""))
     return ended(work, row, data=work.data)
-
-
-def share_disrupted(values: Sequence[float], threshold: float) -> float:
-    """The share of L2 values at or above the threshold; NaN counts as not disrupted."""
-    return sum(not math.isnan(v) and v >= threshold for v in values) / len(values)

@@ -44,15 +44,14 @@ def write_shard(shard_id: str, works: Sequence[Work], config: ProtectConfig, to:
 
 
 def _finish(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
-    common = {
-        "sha256_in": _sha256(work.data) if work.data is not None else None,
-        "generator": to.generator,
-        "recipe": config.recipe,
-        "signature": to.signature,
-        "epsilon": config.epsilon,
-    }
-    row = work.ended or _write(work, config, to)
-    return dataclasses.replace(row, **common)
+    return dataclasses.replace(
+        work.ended or _write(work, config, to),
+        sha256_in=_sha256(work.data) if work.data is not None else None,
+        generator=to.generator,
+        recipe=config.recipe,
+        signature=to.signature,
+        epsilon=config.epsilon,
+    )
 
 
 def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
@@ -62,16 +61,16 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
     photo = decode_photo(data, max_pixels=config.max_megapixels * 10**6)
     try:
         encoded = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format)
-    except PhotoRefusedError as error:
-        return ManifestRow.skipped(key, stage="encode", reason=str(error), bytes_in=len(data))
+    except PhotoRefusedError as refusal:
+        return ManifestRow.skipped(key, stage="encode", reason=str(refusal), bytes_in=len(data))
     try:
         written = read_back(encoded, photo, work.pixels_HWC, format=config.format).pixels_HWC
-    except ReadBackError as error:
-        return ManifestRow.failed(key, stage="verify", reason=str(error), bytes_in=len(data))
+    except ReadBackError as lost:
+        return ManifestRow.failed(key, stage="verify", reason=str(lost), bytes_in=len(data))
     distance = linf_levels(photo.pixels_HWC, written)
     if config.lossless() and distance > config.epsilon:
-        reason = f"the file is {distance} levels from the photo, more than epsilon {config.epsilon}"
-        return ManifestRow.failed(key, stage="verify", reason=reason, bytes_in=len(data))
+        too_far = f"the file is {distance} levels from the photo, more than epsilon {config.epsilon}"
+        return ManifestRow.failed(key, stage="verify", reason=too_far, bytes_in=len(data))
     try:
         write_atomic(to.fs, join(to.path, work.output), encoded)
     except OSError as error:

@@ -22,7 +22,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, required=True, help="native side of the generator in pixels")
     a = parser.parse_args()
     net = stargan_from_state(read_state_dict(a.state, part="G_ema"), source=str(a.state))
-    metadata = {"system": "stargan", "size": str(a.size), "attributes": json.dumps(ATTRIBUTES), "classes": json.dumps(class_conditions())}
+    metadata = {"system": "stargan", "size": str(a.size)}
+    metadata |= {"attributes": json.dumps(ATTRIBUTES), "classes": json.dumps(class_conditions())}
     save_weights(net, a.out, metadata=metadata, half=True)
     print(f"{a.out}: {a.out.stat().st_size / 1e6:.1f} MB, {sum(p.numel() for p in net.parameters()):,} parameters")
 

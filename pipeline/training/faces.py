@@ -60,4 +60,5 @@ def balanced_weights(labels_NK: Tensor, power: float = 0.5) -> Tensor:
     """Sampling weight per image, the inverse count of its combination of labels to ``power``; sums to 1. Shape (N,)."""
     _, cell_N, counts = torch.unique(labels_NK, dim=0, return_inverse=True, return_counts=True)
     weights_N = counts.double()[cell_N] ** -power
-    return weights_N / weights_N.sum()
+    normalised_N: Tensor = weights_N / weights_N.sum()
+    return normalised_N

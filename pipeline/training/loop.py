@@ -19,7 +19,6 @@ from pipeline.training.picture import sample_grid
 from pipeline.training.stargan import StarGANLosses, train_step, warm_up_step
 from pipeline.training.state import TrainState
 
-
 WARM_UP_LR = 4.0
 """The generator's learning rate in the warm-up, as a multiple of the later one."""
 
