@@ -15,6 +15,7 @@ from rich.console import Console
 from pipeline.config import ConfigError, ProtectConfig, signature
 from pipeline.generators.generator import Generator
 from pipeline.ledger.layout import REPORT_FILE, is_reserved
+from pipeline.ledger.parts import latest_rows, read_columns
 from pipeline.ledger.places import check_places
 from pipeline.ledger.run import RunFolder, open_run
 from pipeline.ledger.schema import ManifestRow
@@ -103,8 +104,8 @@ def plan(job: Job, run: RunFolder) -> Shards:
 def name_outputs(job: Job, run: RunFolder) -> dict[str, str]:
     """Output names of the inputs that can have one; what an earlier run wrote keeps its name."""
     suffix = FORMATS[job.config.format].suffix
-    before = run.rows().select(["key", "output"]).to_pylist()
-    kept = {row["key"]: row["output"] for row in before if row["output"]}
+    before = latest_rows(read_columns(run.fs, run.path, ["key", "output", "shard"]))
+    kept = {key: output for key, output in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if output}
     fresh = [ref.key for ref in job.refs if ref.key not in kept and not ref.refused and not unsafe_reason(ref.key)]
     reserved = [key for key in fresh if is_reserved(key)]
     return kept | output_names([key for key in fresh if key not in reserved], suffix=suffix, taken=list(kept.values()))

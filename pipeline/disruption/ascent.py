@@ -19,7 +19,8 @@ def ascend(
     """Climb ``objective`` from ``start`` without leaving ``ball`` around ``x``; returns images (B, C, H, W).
 
     ``step_size`` is in the units of the ball, one for all or one per image (B, 1, 1, 1). The start is taken as it is; every later
-    point is projected. Where the gradient is zero the image does not move: with the reference G(x) that is the case at x itself, so start elsewhere.
+    point is projected. Where the gradient is zero the image does not move: with the reference G(x) that is so at x itself, so
+    start elsewhere.
     Source: [R20] section 3.2; Madry et al. 2018 for the projection.
     """
     y_BCHW = start_BCHW.detach()

@@ -35,7 +35,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "fgsm": Recipe(steps=1, step_size=None),
+    "fgsm": Recipe(steps=1, step_size=None, classes="joint"),
     "ifgsm": Recipe(),
     "pgd": Recipe(start="uniform"),
     "ifgsm-joint": Recipe(classes="joint"),
@@ -46,4 +46,4 @@ RECIPES: dict[str, Recipe] = {
     "eot-blur": Recipe(start="uniform", blur="eot"),
     "feature": Recipe(start="uniform", layer="main.14"),
 }
-"""Source: [R20] sections 3.2 to 3.5. With one class the iterative schedule is the plain attack on that class."""
+"""Source: [R20] sections 3.2 to 3.5. With one class either schedule is the plain attack on that class; FGSM's one step is joint."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.tracking import Tracking, flatten, open_tracking
@@ -53,15 +53,25 @@ def client_of(uri: str) -> MlflowClient:
 
 
 def recorded(tracking: Tracking) -> Any:
+    assert tracking.run_id is not None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return client_of(tracking.uri).get_run(tracking.run_id)
 
 
+def steps_and_values(tracking: Tracking, metric: str) -> list[tuple[int, float]]:
+    assert tracking.run_id is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [(point.step, point.value) for point in client_of(tracking.uri).get_metric_history(tracking.run_id, metric)]
+
+
 def test_a_run_is_recorded_in_a_new_database_in_the_working_directory(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     report = workplace / "report.html"
     report.write_text("<p>done</p>", encoding="utf-8")
-    with open_tracking(experiment="protect", run_name="holiday", params={"epsilon": 6, "pgd": {"steps": 10}}, tags={"who": "me"}) as run:
+    with open_tracking(
+        experiment="protect", run_name="holiday", params={"epsilon": 6, "pgd": {"steps": 10}}, tags={"who": "me"}
+    ) as run:
         run.metrics({"images": 16, "l2/Blond Hair": 0.5}, step=1)
         run.metrics({"images": 32, "l2/Blond Hair": float("nan")}, step=2)
         run.artifact(report)
@@ -74,10 +84,7 @@ def test_a_run_is_recorded_in_a_new_database_in_the_working_directory(workplace:
     assert found.data.params == {"epsilon": "6", "pgd.steps": "10"}
     assert found.data.tags["who"] == "me"
     assert found.data.tags["version.python"] == sys.version.split()[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        history = client_of(run.uri).get_metric_history(run.run_id, "images")
-    assert [(point.step, point.value) for point in history] == [(1, 16), (2, 32)]
+    assert steps_and_values(run, "images") == [(1, 16), (2, 32)]
     stored = {path.name: path.read_text(encoding="utf-8") for path in (workplace / "mlartifacts").rglob("*") if path.is_file()}
     assert stored == {"report.html": "<p>done</p>", "config.yaml": "epsilon: 6\n"}
 
@@ -188,10 +195,7 @@ def test_points_that_could_not_be_sent_go_with_the_next_ones(template: Path, cap
     run.close()
     assert capfd.readouterr().err.count("\n") == 1
     assert recorded(run).info.status == "FINISHED"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        history = client_of(run.uri).get_metric_history(run.run_id, "images")
-    assert [point.step for point in history] == [1, 2, 3]
+    assert steps_and_values(run, "images") == [(1, 1), (2, 2), (3, 3)]
 
 
 def test_two_processes_that_start_together_share_one_new_database(workplace: Path) -> None:
@@ -203,7 +207,8 @@ def test_two_processes_that_start_together_share_one_new_database(workplace: Pat
     command = [sys.executable, "-c", code]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     running = [
-        subprocess.Popen(command, cwd=workplace, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen(command, cwd=workplace, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
     ]
     results = [process.communicate(timeout=120) for process in running]
     assert [err for _, err in results] == [""] * 2
@@ -217,6 +222,7 @@ def test_mlflow_is_not_imported_before_a_record_is_opened() -> None:
     assert done.stdout.strip() == "False"
 
 
+@settings(deadline=None)
 @given(st.recursive(st.integers(), lambda inner: st.dictionaries(st.from_regex("[a-z]{1,3}", fullmatch=True), inner, max_size=3)))
 def test_flattening_keeps_every_leaf(tree: Any) -> None:
     def leaves(node: Any) -> list[str]:

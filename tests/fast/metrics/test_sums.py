@@ -6,7 +6,7 @@ import math
 from statistics import fmean
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.metrics.sums import RunningMean, merged
@@ -14,12 +14,14 @@ from pipeline.metrics.sums import RunningMean, merged
 numbers = st.lists(st.floats(), max_size=12)
 
 
+@settings(deadline=None)
 @given(a=numbers, b=numbers, c=numbers)
 def test_merging_is_associative_commutative_and_equals_counting_at_once(a: list[float], b: list[float], c: list[float]) -> None:
     A, B, C = map(RunningMean.of, (a, b, c))
     assert A.merge(B).merge(C) == A.merge(B.merge(C)) == C.merge(B).merge(A) == merged([A, B, C]) == RunningMean.of([*a, *b, *c])
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=1))
 def test_the_mean_is_the_mean_and_the_extremes_are_the_extremes(values: list[float]) -> None:
     sums = RunningMean.of(values)
