@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
-import yaml
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.config import ConfigError, ProtectConfig
+from pipeline.config import ProtectConfig
+from pipeline.settings_file import read_settings
 
 VERBS = {
     "protect": "photos -> protected photos, manifest and report",
@@ -70,46 +69,22 @@ def is_ours(error: ValueError) -> bool:
 
 def parse_protect(arguments: Sequence[str], *, prog: str, defaults: dict[str, str]) -> ProtectConfig:
     """The options from ``--config FILE`` (YAML), then the flags, which win. A wrong flag or value ends the process with 2."""
-    words = list(arguments)
     settings: dict[str, object] = dict(defaults)
-    config_file = _take_config(words)
+    config_file = _config_file(arguments)
     if config_file is not None:
-        settings |= _from_yaml(config_file)
+        settings |= read_settings(config_file, ProtectConfig)
     places = {"input": tyro.MISSING, "output": tyro.MISSING}
-    default = ProtectConfig(**(places | settings))
-    return tyro.cli(ProtectConfig, prog=prog, args=words, default=default)
+    default = ProtectConfig(**(places | settings))  # type: ignore[arg-type]
+    return tyro.cli(ProtectConfig, prog=prog, args=arguments, default=default)
 
 
-def _take_config(words: list[str]) -> Path | None:
+def _config_file(words: Sequence[str]) -> Path | None:
     for i, word in enumerate(words):
         if word == "--config" and i + 1 < len(words):
-            del words[i]
-            return Path(words.pop(i))
+            return Path(words[i + 1])
         if word.startswith("--config="):
-            return Path(words.pop(i).partition("=")[2])
+            return Path(word.partition("=")[2])
     return None
-
-
-def _from_yaml(path: Path) -> dict[str, object]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"--config {path}: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"--config {path}: expected 'option: value' lines")
-    fields = {field.name: field for field in dataclasses.fields(ProtectConfig)}
-    settings: dict[str, object] = {}
-    for key, value in found.items():
-        name = str(key).replace("-", "_")
-        if name not in fields:
-            raise ConfigError(f"--config {path}: no option {key!r}; see --help")
-        settings[name] = tuple(value) if isinstance(value, list) else value
-    for name in ("generator", "classes", "weights"):
-        if isinstance(settings.get(name), str):
-            settings[name] = (settings[name],)
-    if "weights" in settings:
-        settings["weights"] = tuple(Path(str(w)) for w in settings["weights"])  # type: ignore[attr-defined]
-    return settings
 
 
 if __name__ == "__main__":

@@ -16,10 +16,13 @@ from pipeline.disruption.balls import BALLS
 from pipeline.disruption.recipes import RECIPES, Blur, Recipe
 from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.starts import STARTS
+from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import FORMATS
+from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
 Engine = Literal["auto", "local", "ray"]
+_RECIPES_OWN = "(default: the recipe's)"
 RESULT_FORMAT = 1
 """Raised when the same options give other bytes than before; part of the signature."""
 
@@ -31,6 +34,8 @@ class ConfigError(ValueError):
 @dataclass(frozen=True)
 class ProtectConfig:
     """Add an imperceptible perturbation to every photo so that image-translation networks break visibly on it.
+
+    Example: disrupt protect photos protected --epsilon 6
 
     Writes protected photos, manifest.parquet and report.html into OUT. Run the same command again to go on after a stop.
     Exit code: 0 when every photo is protected or deliberately skipped, 1 when some failed or were not disrupted, 2 for a wrong
@@ -46,31 +51,42 @@ class ProtectConfig:
     generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
     """Network(s) to disrupt: stargan-faces (shipped), stargan, ganimation, cyclegan (these need --weights), or my_module:build.
     Several are disrupted together."""
-    weights: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE ...]")] = ()
+    weights: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="(default: none)")] = ()
     """Weights for the generators, in their order; none for the shipped ones."""
-    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS [CLASS ...]")] = ()
-    """Translations to break, by name; all of the generator's by default."""
-    epsilon: int = 6
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS [CLASS ...]", help_behavior_hint="(default: all)")] = ()
+    """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
+    epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
-    recipe: Annotated[str, tyro.conf.arg(metavar="|".join(RECIPES))] = "pgd"
-    """Published way to disrupt; the options below change single parts of it."""
-    steps: int | None = None
-    """Ascent steps; the recipe's by default (pgd: 20)."""
-    step_size: float | None = None
-    """Size of a step in levels; the recipe's by default (pgd: 1.275)."""
-    start: Annotated[str | None, tyro.conf.arg(metavar="|".join(STARTS))] = None
-    """Where the ascent starts: clean, jitter or uniform; the recipe's by default."""
-    aim: Literal["away", "towards"] | None = None
-    """Drive the output away from the reference or towards it; the recipe's by default."""
-    reference: Annotated[str | None, tyro.conf.arg(metavar="|".join(REFERENCES) + "|IMAGE")] = None
+    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "pgd"
+    """Published way to disrupt: fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur
+    or feature. The options from here to --layer change single parts of it."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the recipe's; pgd: 20)")] = None
+    """Number of ascent steps."""
+    step_size: Annotated[
+        float | None, tyro.conf.arg(metavar="LEVELS", help_behavior_hint="(default: the recipe's; pgd: 1.275)")
+    ] = None
+    """Size of a step, in 8-bit levels."""
+    start: Annotated[str | None, tyro.conf.arg(metavar="{" + ",".join(STARTS) + "}", help_behavior_hint=_RECIPES_OWN)] = None
+    """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
+    aim: Annotated[
+        Literal["away", "towards"] | None, tyro.conf.arg(metavar="{away,towards}", help_behavior_hint=_RECIPES_OWN)
+    ] = None
+    """Drive the output away from the reference or towards it."""
+    reference: Annotated[
+        str | None, tyro.conf.arg(metavar="{" + ",".join(REFERENCES) + ",IMAGE}", help_behavior_hint=_RECIPES_OWN)
+    ] = None
     """What the output is driven from or to: its own undisrupted output, the input, a plain image, noise, or an image file."""
-    class_schedule: Literal["iterative", "joint"] | None = None
-    """One class per step in turn, or all in every step (as many times slower); the recipe's by default."""
-    ball: Annotated[str | None, tyro.conf.arg(metavar="|".join(BALLS))] = None
-    """linf, or l2 (root mean square at most half of epsilon); the recipe's by default."""
-    blur: Blur | None = None
-    """Survive a blur before the generator: none, white-box, eot or spread-spectrum; the recipe's by default."""
-    layer: str | None = None
+    class_schedule: Annotated[
+        Literal["iterative", "joint"] | None, tyro.conf.arg(metavar="{iterative,joint}", help_behavior_hint=_RECIPES_OWN)
+    ] = None
+    """One class per step in turn, or all in every step (as many times slower)."""
+    ball: Annotated[str | None, tyro.conf.arg(metavar="{" + ",".join(BALLS) + "}", help_behavior_hint=_RECIPES_OWN)] = None
+    """Bound on the perturbation: linf (epsilon alone), or l2 (also a root mean square of at most half of epsilon)."""
+    blur: Annotated[
+        Blur | None, tyro.conf.arg(metavar="{none,white-box,eot,spread-spectrum}", help_behavior_hint=_RECIPES_OWN)
+    ] = None
+    """Survive a blur before the generator: one known blur, the mean over nine, or nine in turn."""
+    layer: Annotated[str | None, tyro.conf.arg(metavar="LAYER", help_behavior_hint="(default: the recipe's; pgd: none)")] = None
     """Disrupt the activation of this layer instead of the output, e.g. main.14."""
     region: Literal["square", "whole", "box"] = "square"
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
@@ -85,14 +101,14 @@ class ProtectConfig:
     engine: Engine = "auto"
     """local: one process. ray: on a Ray cluster, or on one started here. auto: ray when it is asked for actors or an address, or
     from 1000 photos on; local otherwise."""
-    address: str = "auto"
+    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
     """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
     actors: int = 1
     """Processes that each hold the generators, with the ray engine."""
     gpus_per_actor: float = 0.0
     """GPUs each actor takes, fractions allowed; 0 computes on the CPU."""
-    threads: int = 0
-    """CPU threads per process; 0 means all cores with the local engine and 1 per actor with ray."""
+    threads: int = 1
+    """CPU threads per process. Results may differ in single levels between thread counts; --actors scales better."""
     batch_size: int = 16
     """Photos computed together on a GPU; on the CPU they are computed one by one, so that no batch changes a pixel."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -104,7 +120,7 @@ class ProtectConfig:
     max_megapixels: int = 100
     """Photos with more pixels than this are skipped, in millions."""
 
-    limit: int | None = None
+    limit: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
     """Only the first so many photos, in the order of their names."""
     retry_failed: bool = False
     """Try the photos again that failed or were not disrupted in the run that OUT holds."""
@@ -112,10 +128,12 @@ class ProtectConfig:
     """Write nothing; estimate time and disk space from a few photos."""
     tracking: bool = True
     """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
-    experiment: str = "protect"
+    experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "protect"
     """Name of the MLflow experiment."""
     examples: int = 8
     """Photos shown in the report, 0 to 12."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
 
     def resolved_recipe(self) -> Recipe:
         """The named recipe with the options that change parts of it."""
@@ -146,8 +164,12 @@ class ProtectConfig:
         recipe = self.resolved_recipe()
         one_of("--start", recipe.start, STARTS)
         one_of("--ball", recipe.ball, BALLS)
-        if recipe.reference not in REFERENCES and not Path(recipe.reference).is_file():
-            raise ConfigError(f"--reference is one of {', '.join(REFERENCES)} or an image file, not {recipe.reference!r}")
+        if not self.generator:
+            raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
+        if recipe.reference not in REFERENCES:
+            _check_image(recipe.reference)
+        if recipe.layer and recipe.reference not in ("output", "noise"):
+            raise ConfigError(f"--layer compares activations: --reference is then output or noise, not {recipe.reference}")
         within("--epsilon", self.epsilon, 1, 64, "levels of 255; 6 is imperceptible on most photos")
         within("--steps", recipe.steps, 1, 100_000, "ascent steps")
         if recipe.step_size is not None:
@@ -155,7 +177,7 @@ class ProtectConfig:
         within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
         within("--actors", self.actors, 1, 100_000, "processes")
         within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
-        within("--threads", self.threads, 0, 1024, "CPU threads; 0 lets the engine choose")
+        within("--threads", self.threads, 1, 1024, "CPU threads per process")
         within("--batch-size", self.batch_size, 1, 4096, "photos")
         within("--shard-count", self.shard_count, 1, 10_000, "photos")
         within("--shard-mb", self.shard_mb, 1, 10_000, "megabytes")
@@ -190,6 +212,15 @@ def signature(config: ProtectConfig, fingerprints: tuple[str, ...]) -> str:
     if reference not in REFERENCES:
         facts["reference_image"] = hashlib.sha256(Path(reference).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check_image(name: str) -> None:
+    if not Path(name).is_file():
+        raise ConfigError(f"--reference is one of {', '.join(REFERENCES)} or an image file, not {name!r}")
+    try:
+        decode_photo(Path(name).read_bytes())
+    except (OSError, PhotoBrokenError, PhotoRefusedError) as error:
+        raise ConfigError(f"--reference {name} cannot be used: {error}") from error
 
 
 def _or(given: T | None, otherwise: T) -> T:

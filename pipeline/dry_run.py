@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from rich.console import Console
@@ -24,8 +23,7 @@ def estimate(config: ProtectConfig, *, console: Console) -> int:
     refs = [ref for ref in job.refs if not ref.refused]
     tried = _spread(refs)
     on_ray = wants_ray(config, len(job.refs))
-    threads = config.threads or (1 if on_ray else os.cpu_count() or 1)
-    protect = Protect(config, threads=threads)
+    protect = Protect(config, threads=config.threads)
     seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
     for i, ref in enumerate(tried):
         began = time.monotonic()
@@ -45,7 +43,7 @@ def estimate(config: ProtectConfig, *, console: Console) -> int:
     total_in = sum(ref.size_bytes for ref in refs)
     console.print(f"{len(job.refs)} photos, {total_in / 1e6:.1f} MB; tried {len(tried)}, written nothing", highlight=False)
     whole = _span(seconds / used * len(refs) / workers)
-    console.print(f"{seconds / used:.2f} s a photo; about {whole} with {workers} x {threads} threads", highlight=False)
+    console.print(f"{seconds / used:.2f} s a photo; about {whole} with {workers} x {config.threads} threads", highlight=False)
     console.print(f"about {total_in * bytes_out / max(bytes_in, 1) / 1e6:.1f} MB of {config.format} files", highlight=False)
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import time
@@ -102,11 +103,11 @@ def plan(job: Job, run: RunFolder) -> Shards:
 
 
 def name_outputs(job: Job, run: RunFolder) -> dict[str, str]:
-    """Output names of the inputs that can have one; what an earlier run wrote keeps its name."""
+    """Output names of all inputs that can have one, whatever ``--limit``; what an earlier run wrote keeps its name."""
     suffix = FORMATS[job.config.format].suffix
     before = latest_rows(read_columns(run.fs, run.path, ["key", "output", "shard"]))
     kept = {key: output for key, output in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if output}
-    fresh = [ref.key for ref in job.refs if ref.key not in kept and not ref.refused and not unsafe_reason(ref.key)]
+    fresh = [ref.key for ref in job.listing.refs if ref.key not in kept and not ref.refused and not unsafe_reason(ref.key)]
     reserved = [key for key in fresh if is_reserved(key)]
     return kept | output_names([key for key in fresh if key not in reserved], suffix=suffix, taken=list(kept.values()))
 
@@ -124,13 +125,13 @@ def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterat
     if not shards:
         return
     if not wants_ray(config, sum(len(works) for _, works in shards)):
-        yield from protect_locally(shards, config, to, threads=config.threads or os.cpu_count() or 1)
+        yield from protect_locally(shards, config, to, threads=config.threads)
         return
     from pipeline.cluster import connected
     from pipeline.flow import protect_on_ray
 
     with connected(config.address, console):
-        yield from protect_on_ray(shards, config, to, threads=config.threads or 1)
+        yield from protect_on_ray(shards, config, to, threads=config.threads)
 
 
 def wants_ray(config: ProtectConfig, count: int) -> bool:
@@ -159,6 +160,7 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
     finals |= {f"count_{status}": float(count) for status, count in summary.counts.items()}
     tracking.metrics({name: value for name, value in finals.items() if math.isfinite(value)})
     tracking.text(page, REPORT_FILE)
+    tracking.text(json.dumps(job.config.what_changes_results(), indent=2, ensure_ascii=False), "config.json")
     if run.fs.type_name == "local":
         tracking.artifact(manifest)
     return summary

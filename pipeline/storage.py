@@ -20,6 +20,10 @@ _TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$", re.DOTALL)
 _LONGEST_NAME = 255  # bytes of one file name on the common local filesystems
 
 
+class StorageError(ValueError):
+    """A place that cannot be opened; the message says why."""
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """One file of a listing: its path inside the filesystem, its size in bytes, and whether the name is a symbolic link."""
@@ -39,21 +43,24 @@ def open_storage(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     """The filesystem of a place and the path inside it, without a trailing slash.
 
     A local path (a relative one is taken from the working folder) or `file://`; `s3://`, `gs://`, `hdfs://` by pyarrow; any other
-    scheme by fsspec. Symbolic links are not resolved. Nothing is created. Raises ValueError for an empty or unknown place.
+    scheme by fsspec. Symbolic links are not resolved. Nothing is created. Raises StorageError for an empty or unknown place.
     """
     if not str(uri).strip():
-        raise ValueError("the place is empty: give a folder, a file or a URI")
+        raise StorageError("the place is empty: give a folder, a file or a URI")
     scheme = scheme_of(uri)
     if scheme == "file":
         return pafs.LocalFileSystem(), os.path.abspath(_local_path(uri))  # noqa: PTH100 (Path keeps `a/../b` as it is)
     if scheme in {"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"}:
         place, _, options = str(uri).partition("?")
-        filesystem, path = pafs.FileSystem.from_uri(quote(place, safe="/:@%") + (f"?{options}" if options else ""))
+        try:
+            filesystem, path = pafs.FileSystem.from_uri(quote(place, safe="/:@%") + (f"?{options}" if options else ""))
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise StorageError(f"{uri}: the storage {scheme}:// cannot be opened: {error}") from error
         return filesystem, path.rstrip("/")
     try:
         found, path = fsspec.core.url_to_fs(str(uri))
     except (ImportError, ValueError) as error:
-        raise ValueError(f"{uri}: the storage {scheme}:// cannot be opened: {error}") from error
+        raise StorageError(f"{uri}: the storage {scheme}:// cannot be opened: {error}") from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path.rstrip("/")
 
 
@@ -168,7 +175,7 @@ def _local_path(uri: str | Path) -> str:
     if rest.startswith("localhost/"):
         rest = rest.removeprefix("localhost")
     if not rest.startswith("/"):
-        raise ValueError(f"{uri}: a file URI needs an absolute path, such as file:///data/photos")
+        raise StorageError(f"{uri}: a file URI needs an absolute path, such as file:///data/photos")
     return rest
 
 

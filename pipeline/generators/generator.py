@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,21 @@ def unconditional(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
     return y_BCHW
 
 
+def fingerprint_of(net: nn.Module) -> str:
+    """SHA-256 over names and values of the weights, as 16 hex digits: a run goes on only with the weights it began with."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(net.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 class UnknownClassError(ValueError):
     """A class the generator does not have; the message suggests the nearest."""
+
+
+class UnknownLayerError(ValueError):
+    """A layer the generator's net does not have; the message suggests near ones."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,7 @@ class Generator:
     """A frozen image-translation network with its classes by name.
 
     ``classes`` maps each name to its condition vector (K numbers, none for an unconditional net). ``size`` is the native side
-    in pixels, ``fingerprint`` identifies the weights (hex), ``license_note`` and ``origin`` are for reports.
+    in pixels, ``fingerprint`` identifies the weights (see `fingerprint_of`), ``origin`` is for reports.
     """
 
     name: str
@@ -61,12 +75,12 @@ class Generator:
     def features(self, class_name: str, layer: str) -> Callable[[Tensor], Tensor]:
         """The activation of a named module while translating to a class, as a function of images.
 
-        Raises ValueError when the net has no such module.
+        Raises UnknownLayerError when the net has no such module.
         """
         modules = dict(self.net.named_modules())
         if layer not in modules:
             near = difflib.get_close_matches(layer, modules, n=3)
-            raise ValueError(f"{self.name} has no layer {layer!r}; near: {', '.join(near) or ', '.join(list(modules)[1:6])}")
+            raise UnknownLayerError(f"{self.name} has no layer {layer!r}; near: {', '.join(near) or ', '.join(list(modules)[1:6])}")
 
         def activation(x_BCHW: Tensor) -> Tensor:
             kept: list[Tensor] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
 import json
 import sys
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from pipeline.generators.checkpoint import read_metadata, read_state_dict
 from pipeline.generators.cyclegan import cyclegan_from_state
 from pipeline.generators.ganimation import GANimationGenerator, ganimation_from_state
-from pipeline.generators.generator import Generator, Translate, conditional, unconditional
+from pipeline.generators.generator import Generator, Translate, conditional, fingerprint_of, unconditional
 from pipeline.generators.stargan import stargan_from_state
 
 WEIGHTS = Path(str(files("pipeline.generators"))) / "weights"
@@ -123,7 +122,7 @@ def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
         net=net,
         classes=classes,
         size=int(card.get("size", row.size)),
-        fingerprint=_fingerprint(net),
+        fingerprint=fingerprint_of(net),
         translate=row.translate,
         origin=path.name,
     )
@@ -140,6 +139,8 @@ def _built_by_user(name: str, weights: Path | None) -> Generator:
     module_name, _, function = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise GeneratorError(f"--generator {name}: expected a name of the table ({', '.join(ZOO)}) or my_module:build")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -152,12 +153,3 @@ def _built_by_user(name: str, weights: Path | None) -> Generator:
         kind = type(generator).__name__
         raise GeneratorError(f"{name} returned {kind}; it must return a pipeline.generators.generator.Generator")
     return generator
-
-
-def _fingerprint(net: nn.Module) -> str:
-    """SHA-256 over names and values of the weights, as 16 hex digits."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(net.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -7,6 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def resized(u8_BCHW: Tensor, size: int) -> Tensor:
+    """8-bit squares as floats in [-1, 1] at ``size``, bilinear with antialiasing."""
+    return F.interpolate(u8_BCHW.float() / 127.5 - 1, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
 def crop_flip_resize(u8_BCHW: Tensor, size: int, rng: torch.Generator) -> Tensor:
     """A batch of 8-bit squares as floats in [-1, 1] at ``size``: mirrored at random, cropped to 88-100 % of the side.
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from pipeline.generators.stargan import StarGANGenerator
+from pipeline.training.augment import resized
 from pipeline.training.faces import Faces
 
 
@@ -17,7 +17,7 @@ from pipeline.training.faces import Faces
 def sample_grid(G: StarGANGenerator, faces: Faces, *, size: int, attributes: Sequence[str], rows: int = 8) -> Image.Image:
     """One row a face: the photo, then the photo with each attribute set and cleared in turn."""
     pick = torch.linspace(0, len(faces.names) - 1, rows).long()
-    x_BCHW = F.interpolate(faces.u8_NCHW[pick].float() / 127.5 - 1, size=(size, size), mode="bilinear", antialias=True)
+    x_BCHW = resized(faces.u8_NCHW[pick], size)
     columns = [x_BCHW]
     for k in range(len(attributes)):
         for value in (1.0, -1.0):

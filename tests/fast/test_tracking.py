@@ -132,6 +132,14 @@ def test_many_long_and_odd_parameters_are_recorded(template: Path) -> None:
     assert found["odd_name__b_"] == "1"
 
 
+def test_more_points_than_one_request_takes_are_recorded(template: Path) -> None:
+    run = open_tracking(experiment="protect", run_name="n", uri=f"sqlite:///{template}")
+    run.metrics({f"m{k}": float(k) for k in range(1100)})
+    found = recorded(run).data.metrics
+    assert len(found) == 1100
+    assert found["m1099"] == 1099
+
+
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

@@ -109,3 +109,7 @@ def test_other_shapes_and_other_types_are_refused(measure: object) -> None:
             measure(a, other)
     with pytest.raises(ValueError, match="expected"):
         measure(a[:0], a[:0])
+
+
+def test_black_against_white_has_zero_decibels() -> None:
+    assert psnr(np.zeros((20, 30, 3), np.uint8), np.full((20, 30, 3), 255, np.uint8)) == 0

@@ -15,7 +15,9 @@ from pipeline.report.examples import difference_png, example_keys, picture_png
 
 def rows_with(effects: list[float]) -> list[ManifestRow]:
     return [
-        ManifestRow(key=f"{k:02}", status="not_disrupted", classes=["a"], class_l1=[l2], class_l2=[l2], l1=l2, l2=l2)
+        ManifestRow(
+            key=f"{k:02}", status="not_disrupted", output="x.png", classes=["a"], class_l1=[l2], class_l2=[l2], l1=l2, l2=l2
+        )
         for k, l2 in enumerate(effects)
     ]
 
@@ -27,7 +29,11 @@ def pixels(png: bytes) -> np.ndarray:
 @settings(deadline=None)
 @given(effects=st.lists(st.floats(0, 4), max_size=30), count=st.integers(1, 12))
 def test_examples_are_different_photos_and_include_the_weakest_and_the_strongest(effects: list[float], count: int) -> None:
-    rows = [*rows_with(effects), ManifestRow.failed("broken", stage="read", reason="gone")]
+    rows = [
+        *rows_with(effects),
+        ManifestRow.failed("broken", stage="read", reason="gone"),
+        ManifestRow(key="not written", status="not_disrupted", l2=9.0),
+    ]
     keys = example_keys(rows_to_table(rows, shard="s"), count)
     assert len(keys) == len(set(keys)) == min(count, len(effects))
     chosen = [effects[int(key)] for key in keys]

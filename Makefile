@@ -1,0 +1,90 @@
+# make demo, make test: both do all their set-up. `make` alone lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+DEMO := demo
+# The first of these that is Python 3.11 or newer makes the environment; `make PYTHON=/path/to/python demo` names one.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
+PIP_FLAGS ?=
+PIP := $(PY) -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --quiet --no-warn-script-location $(PIP_FLAGS) -c constraints.txt
+# One run of pytest a level. A level without tests (code 5) is no failure.
+PYTEST = $(PY) -m pytest -q
+LEVEL = { $(PYTEST) tests/$(1) || [ $$? -eq 5 ]; }
+SSH_PROGRAMS := sshd ssh rsync ip unshare nsenter
+BENCHES := $(filter-out tests/bench/attacks.py,$(sort $(wildcard tests/bench/*.py)))
+export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
+
+.PHONY: help
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.PHONY: demo
+demo: $(VENV)/.samples  ## protect a dozen sample photos with the shipped generator, into demo/protected
+	@$(PY) -m pipeline.samples $(DEMO)/photos
+	@code=0; $(BIN)/disrupt protect $(DEMO)/photos $(DEMO)/protected || code=$$?; \
+	if [ $$code -eq 2 ]; then echo "If an older demo is in the way: make clean demo"; fi; exit $$code
+
+.PHONY: test
+test: lint fast golden ray slow  ## everything: lint, types and all levels of tests
+	@if $(PY) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then $(call LEVEL,gpu); \
+	else echo "tests/gpu: not run, torch sees no GPU here"; fi
+	@echo "make test: all passed"
+
+.PHONY: fast golden ray slow gpu lint bench clean distclean
+fast: $(VENV)/.dev  ## tests without Ray, a minute or two
+	@$(call LEVEL,fast)
+
+golden: $(VENV)/.dev  ## tests against recorded numbers (they need the shared data)
+	@[ -d "$${DISRUPT_SHARED:-../shared}" ] || echo "tests/golden: no $${DISRUPT_SHARED:-../shared}, its tests are skipped"
+	@$(call LEVEL,golden)
+
+ray: $(VENV)/.dev  ## tests on a local Ray and on SSH hosts in namespaces
+	@for p in $(SSH_PROGRAMS); do command -v $$p >/dev/null \
+	  || echo "tests/ray: $$p is not installed, the SSH tests are skipped: apt-get install openssh-server openssh-client rsync iproute2 util-linux"; done
+	@$(call LEVEL,ray)
+
+slow: $(VENV)/.dev  ## whole runs, killed and resumed
+	@$(call LEVEL,slow)
+
+gpu: $(VENV)/.dev  ## tests that need a GPU
+	@$(call LEVEL,gpu)
+
+lint: $(VENV)/.dev  ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## speed and memory, printed; no pass or fail
+	@for script in $(BENCHES); do echo "== $$script"; PYTHONPATH=. $(PY) $$script; done
+
+clean:  ## remove the demo, caches and builds
+	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## also remove .venv
+	rm -rf $(VENV) *.egg-info
+
+$(PY):
+	@[ -n "$(PYTHON)" ] || { echo "make: needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "make: $(PYTHON) cannot make environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.samples: pyproject.toml constraints.txt | $(PY)
+	@echo "installing into $(VENV): about 2 GB, some minutes the first time"
+	@$(INSTALL) -e ".[samples]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
+	@echo "installing with the development tools into $(VENV): about 2 GB, some minutes the first time"
+	@$(INSTALL) -e ".[samples,dev]"
+	@touch $@ $(VENV)/.samples
