@@ -59,7 +59,7 @@ gpu: $(VENV)/.dev  ## tests that need a GPU
 
 lint: $(VENV)/.dev  ## ruff and mypy --strict
 	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/ruff format --check --output-format concise . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@$(BIN)/mypy
 
 bench: $(VENV)/.dev  ## speed and memory, printed; no pass or fail

@@ -44,21 +44,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def protect(arguments: Sequence[str], *, prog: str = "disrupt protect", **defaults: str) -> int:
     """Run ``disrupt protect`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    console = Console(markup=False, emoji=False)
     try:
         config = parse_protect(arguments, prog=prog, defaults=defaults)
         from pipeline.dry_run import estimate
         from pipeline.protect import run_protect
 
         command = shlex.join([*prog.split(), *arguments])
-        return estimate(config, console=Console()) if config.dry_run else run_protect(config, command=command, console=Console())
+        return estimate(config, console=console) if config.dry_run else run_protect(config, command=command, console=console)
     except ValueError as error:
         if not is_ours(error):
             raise
-        errors.print(f"{prog}: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"{prog}: {error}", style="bold red", soft_wrap=True)
         return WRONG_CALL
     except KeyboardInterrupt:
-        errors.print("stopped; what is done is kept. Run the same command again to go on.", highlight=False)
+        errors.print("stopped; what is done is kept. Run the same command again to go on.")
         return STOPPED
 
 
@@ -74,7 +75,7 @@ def parse_protect(arguments: Sequence[str], *, prog: str, defaults: dict[str, st
     if config_file is not None:
         settings |= read_settings(config_file, ProtectConfig)
     places = {"input": tyro.MISSING, "output": tyro.MISSING}
-    default = ProtectConfig(**(places | settings))  # type: ignore[arg-type]
+    default = ProtectConfig(**(places | settings))
     return tyro.cli(ProtectConfig, prog=prog, args=arguments, default=default)
 
 

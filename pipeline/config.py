@@ -22,7 +22,6 @@ from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
 Engine = Literal["auto", "local", "ray"]
-_RECIPES_OWN = "(default: the recipe's)"
 RESULT_FORMAT = 1
 """Raised when the same options give other bytes than before; part of the signature."""
 
@@ -31,11 +30,18 @@ class ConfigError(ValueError):
     """An option that cannot be; the message says what was expected."""
 
 
+def _own(metavar: str, default: str = "the recipe's") -> object:
+    """How the help shows an option whose default is not a value of its own."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
 @dataclass(frozen=True)
 class ProtectConfig:
     """Add an imperceptible perturbation to every photo so that image-translation networks break visibly on it.
 
     Example: disrupt protect photos protected --epsilon 6
+
+    A table has a column path and, for --region box, the columns left, top, right and bottom: pixels of the upright photo.
 
     Writes protected photos, manifest.parquet and report.html into OUT. Run the same command again to go on after a stop.
     Exit code: 0 when every photo is protected or deliberately skipped, 1 when some failed or were not disrupted, 2 for a wrong
@@ -43,50 +49,37 @@ class ProtectConfig:
     """
 
     input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    """Folder (searched at any depth), glob, single photo, .csv/.parquet table with a column 'path' (optionally left, top, right,
-    bottom: a face box in pixels), or a storage URI such as s3://bucket/photos."""
+    """Folder (searched at any depth), glob, single photo, table (.csv, .parquet), or a storage URI such as s3://bucket/photos."""
     output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder or storage URI for the protected photos; new, empty, or of the same run to be continued."""
 
     generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
-    """Network(s) to disrupt: stargan-faces (shipped), stargan, ganimation, cyclegan (these need --weights), or my_module:build.
-    Several are disrupted together."""
-    weights: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="(default: none)")] = ()
+    """Networks to disrupt, all together: stargan-faces (shipped); stargan, ganimation, cyclegan (--weights); my_module:build."""
+    weights: Annotated[tuple[Path, ...], _own("FILE [FILE ...]", "none")] = ()
     """Weights for the generators, in their order; none for the shipped ones."""
-    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS [CLASS ...]", help_behavior_hint="(default: all)")] = ()
+    classes: Annotated[tuple[str, ...], _own("CLASS [CLASS ...]", "all")] = ()
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "pgd"
-    """Published way to disrupt: fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur
-    or feature. The options from here to --layer change single parts of it."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the recipe's; pgd: 20)")] = None
-    """Number of ascent steps."""
-    step_size: Annotated[
-        float | None, tyro.conf.arg(metavar="LEVELS", help_behavior_hint="(default: the recipe's; pgd: 1.275)")
-    ] = None
+    """One of fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature."""
+    steps: Annotated[int | None, _own("INT", "the recipe's; pgd: 20")] = None
+    """Number of ascent steps. This and the options down to --layer change single parts of the recipe."""
+    step_size: Annotated[float | None, _own("LEVELS", "the recipe's; pgd: 1.275")] = None
     """Size of a step, in 8-bit levels."""
-    start: Annotated[str | None, tyro.conf.arg(metavar="{" + ",".join(STARTS) + "}", help_behavior_hint=_RECIPES_OWN)] = None
+    start: Annotated[str | None, _own("{" + ",".join(STARTS) + "}")] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
-    aim: Annotated[
-        Literal["away", "towards"] | None, tyro.conf.arg(metavar="{away,towards}", help_behavior_hint=_RECIPES_OWN)
-    ] = None
+    aim: Annotated[Literal["away", "towards"] | None, _own("{away,towards}")] = None
     """Drive the output away from the reference or towards it."""
-    reference: Annotated[
-        str | None, tyro.conf.arg(metavar="{" + ",".join(REFERENCES) + ",IMAGE}", help_behavior_hint=_RECIPES_OWN)
-    ] = None
+    reference: Annotated[str | None, _own("{" + ",".join(REFERENCES) + ",IMAGE}")] = None
     """What the output is driven from or to: its own undisrupted output, the input, a plain image, noise, or an image file."""
-    class_schedule: Annotated[
-        Literal["iterative", "joint"] | None, tyro.conf.arg(metavar="{iterative,joint}", help_behavior_hint=_RECIPES_OWN)
-    ] = None
+    class_schedule: Annotated[Literal["iterative", "joint"] | None, _own("{iterative,joint}")] = None
     """One class per step in turn, or all in every step (as many times slower)."""
-    ball: Annotated[str | None, tyro.conf.arg(metavar="{" + ",".join(BALLS) + "}", help_behavior_hint=_RECIPES_OWN)] = None
+    ball: Annotated[str | None, _own("{" + ",".join(BALLS) + "}")] = None
     """Bound on the perturbation: linf (epsilon alone), or l2 (also a root mean square of at most half of epsilon)."""
-    blur: Annotated[
-        Blur | None, tyro.conf.arg(metavar="{none,white-box,eot,spread-spectrum}", help_behavior_hint=_RECIPES_OWN)
-    ] = None
+    blur: Annotated[Blur | None, _own("{none,white-box,eot,spread-spectrum}")] = None
     """Survive a blur before the generator: one known blur, the mean over nine, or nine in turn."""
-    layer: Annotated[str | None, tyro.conf.arg(metavar="LAYER", help_behavior_hint="(default: the recipe's; pgd: none)")] = None
+    layer: Annotated[str | None, _own("LAYER", "the recipe's; pgd: none")] = None
     """Disrupt the activation of this layer instead of the output, e.g. main.14."""
     region: Literal["square", "whole", "box"] = "square"
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
@@ -99,8 +92,7 @@ class ProtectConfig:
     """Seed of the random starts; each photo's own stream depends on it and on the photo's key alone."""
 
     engine: Engine = "auto"
-    """local: one process. ray: on a Ray cluster, or on one started here. auto: ray when it is asked for actors or an address, or
-    from 1000 photos on; local otherwise."""
+    """local: one process; ray: on a cluster, or on one started here; auto: ray with --actors, --address or from 1000 photos on."""
     address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
     """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
     actors: int = 1
@@ -120,7 +112,7 @@ class ProtectConfig:
     max_megapixels: int = 100
     """Photos with more pixels than this are skipped, in millions."""
 
-    limit: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    limit: Annotated[int | None, _own("INT", "all")] = None
     """Only the first so many photos, in the order of their names."""
     retry_failed: bool = False
     """Try the photos again that failed or were not disrupted in the run that OUT holds."""
@@ -132,7 +124,7 @@ class ProtectConfig:
     """Name of the MLflow experiment."""
     examples: int = 8
     """Photos shown in the report, 0 to 12."""
-    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    config: Annotated[Path | None, _own("FILE", "none")] = None
     """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
 
     def resolved_recipe(self) -> Recipe:

@@ -13,7 +13,9 @@ way to be written.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +23,8 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.util.annotations import RayDeprecationWarning
 
 from pipeline.config import ConfigError, ProtectConfig
 from pipeline.ledger.errors import LedgerError
@@ -32,6 +35,8 @@ from pipeline.stages.read import read_photos
 from pipeline.stages.write import Destination, write_shard
 from pipeline.storage import open_storage
 
+RESTARTS, RETRIES = 4, 2
+"""How often an actor that died is started again, and how often a shard is tried again after its actor died."""
 Batch = Any
 """A dict of columns; Ray's own annotations of batches do not fit plain dicts."""
 
@@ -41,34 +46,48 @@ def protect_on_ray(
 ) -> Iterator[list[ManifestRow]]:
     """Protect the shards on the connected Ray cluster; yields the rows of each as soon as they are committed, in any order.
 
-    Raises ConfigError when the cluster cannot hold the actors that are asked for.
+    Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die again and again, and
+    the project's own errors of a stage as they are.
     """
     check_cluster(config, threads)
     settings()
+    # Workers may run in another folder than this process.
+    config = dataclasses.replace(config, weights=tuple(path.absolute() for path in config.weights))
     place = Place(to.path if to.fs.type_name == "local" else config.output, to.signature, to.generator)
-    rows = [{"id": shard_id, "works": pickle.dumps(works)} for shard_id, works in shards]
-    gpus = config.gpus_per_actor if config.on_gpu() else None
-    cpus = None if config.on_gpu() else _actor_cpus(threads)
-    flow = (
-        ray.data.from_items(rows, override_num_blocks=len(rows))
-        .map_batches(partial(_read, config=config), batch_size=1, num_cpus=0.5)
-        .map_batches(
-            _ProtectActor,
-            batch_size=1,
-            fn_constructor_kwargs={"config": config, "threads": threads},
-            compute=ActorPoolStrategy(min_size=1, max_size=config.actors),
-            num_cpus=cpus,
-            num_gpus=gpus,
-            max_restarts=4,
-            max_task_retries=2,
-        )
-        .map_batches(partial(_write, config=config, place=place), batch_size=1, num_cpus=0.5)
-    )
     try:
-        for batch in flow.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
+        for batch in drawing(shards, config, place, threads).iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
             yield pickle.loads(batch["rows"][0])
     except ray.exceptions.RayTaskError as error:
         raise _cause(error) from error
+    except ray.exceptions.RayActorError as error:
+        raise FlowError(_why_died(error)) from error
+
+
+class FlowError(ValueError):
+    """The cluster cannot finish the run; the message says what happened."""
+
+
+def drawing(shards: Sequence[tuple[str, list[Work]]], config: ProtectConfig, place: Place, threads: int) -> Dataset:
+    """The flow itself; nothing runs before it is read."""
+    rows = [{"id": shard_id, "works": pickle.dumps(works)} for shard_id, works in shards]
+    with warnings.catch_warnings():
+        # Unbounded by default: a photo that kills its actor would be tried for ever. Ray 2.60 has no other way to say it.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return (
+            ray.data.from_items(rows, override_num_blocks=len(rows))
+            .map_batches(partial(_read, config=config), batch_size=1, num_cpus=0.5)
+            .map_batches(
+                _ProtectActor,
+                batch_size=1,
+                fn_constructor_kwargs={"config": config, "threads": threads},
+                compute=ActorPoolStrategy(min_size=1, max_size=config.actors),
+                num_cpus=None if config.on_gpu() else _actor_cpus(threads),
+                num_gpus=config.gpus_per_actor if config.on_gpu() else None,
+                max_restarts=RESTARTS,
+                max_task_retries=RETRIES,
+            )
+            .map_batches(partial(_write, config=config, place=place), batch_size=1, num_cpus=0.5)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,11 +142,16 @@ def _actor_cpus(threads: int) -> float:
 
 
 def settings() -> None:
-    """Data settings: fail instead of waiting for ever, keep order out of it, no bars of Ray's own."""
+    """Data settings: fail instead of waiting for ever, keep order out of it, errors as raised; Ray's own lines go to its logs."""
     context = DataContext.get_current()
     context.wait_for_min_actors_s = 600
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.raise_original_map_exception = True
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)
 
 
 def check_cluster(config: ProtectConfig, threads: int) -> None:
@@ -144,6 +168,17 @@ def check_cluster(config: ProtectConfig, threads: int) -> None:
 
 
 def _cause(error: ray.exceptions.RayTaskError) -> Exception:
-    """The project's own error behind Ray's wrapping, where there is one."""
+    """The project's own error behind Ray's wrapping, without the lines that Ray appends; else the error itself."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, (ConfigError, LedgerError)) else error
+    return type(cause)(str(cause).partition("\n")[0]) if isinstance(cause, (ConfigError, LedgerError)) else error
+
+
+def _why_died(error: ray.exceptions.RayActorError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    own = [line for line in lines if line.startswith("pipeline.") and "Error: " in line]
+    if own:
+        return own[-1].partition(": ")[2]
+    return (
+        f"a protecting process died {RETRIES + 1} times over the same photos, perhaps for want of memory (fewer --actors, smaller "
+        f"--shard-count or --max-megapixels): {lines[0] if lines else 'no reason given'}. What is done is kept."
+    )

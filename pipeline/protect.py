@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pipeline.config import ConfigError, ProtectConfig, signature
 from pipeline.generators.generator import Generator
+from pipeline.ledger.errors import unwritable
 from pipeline.ledger.layout import REPORT_FILE, is_reserved
 from pipeline.ledger.parts import latest_rows, read_columns
 from pipeline.ledger.places import check_places
@@ -154,7 +155,10 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
         wall_seconds=wall_seconds,
         versions=versions(),
     )
-    write_atomic(run.fs, join(run.path, REPORT_FILE), page.encode())
+    try:
+        write_atomic(run.fs, join(run.path, REPORT_FILE), page.encode())
+    except OSError as error:
+        raise unwritable(run.path, error) from error
     finals = {"l1": summary.everything.l1, "l2": summary.everything.l2, "share_disrupted": summary.everything.disrupted}
     finals |= {"psnr_mean": summary.psnr_mean, "psnr_min": summary.psnr_min, "ssim_mean": summary.ssim_mean}
     finals |= {f"count_{status}": float(count) for status, count in summary.counts.items()}

@@ -16,7 +16,7 @@ from pipeline.metrics.effect import l2
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.levels import unit_to_pixels
 from pipeline.photos.listing import PhotoRef
-from pipeline.photos.photo import U8, Photo
+from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
 from pipeline.report.examples import Example, difference_png, example_keys, picture_png
 from pipeline.stages.protect import as_tensor, view_of
 from pipeline.storage import join, open_storage, read_bytes
@@ -25,17 +25,25 @@ from pipeline.storage import join, open_storage, read_bytes
 def examples_of(
     rows: pa.Table, refs: Sequence[PhotoRef], generators: Sequence[Generator], config: ProtectConfig, run: RunFolder
 ) -> list[Example]:
-    """Up to ``config.examples`` photos, evenly spread from the weakest effect to the strongest; computed on the CPU."""
+    """Up to ``config.examples`` photos, evenly spread from the weakest effect to the strongest; computed on the CPU.
+
+    A photo whose file was moved or changed since it was protected is left out.
+    """
     by_key = {ref.key: ref for ref in refs}
     keys = [key for key in example_keys(rows, config.examples) if key in by_key]
     chosen = rows.filter(pc.is_in(rows["key"], value_set=pa.array(keys, pa.string()))).select(["key", "output"]).to_pylist()
     outputs = {row["key"]: row["output"] for row in chosen}
-    return [_example(by_key[key], outputs[key], generators, config, run) for key in keys]
+    return [example for key in keys if (example := _example(by_key[key], outputs[key], generators, config, run))]
 
 
-def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> Example:
-    photo = decode_photo(read_bytes(*open_storage(ref.uri)), max_pixels=config.max_megapixels * 10**6)
-    protected = decode_photo(read_bytes(run.fs, join(run.path, output)), max_pixels=config.max_megapixels * 10**6)
+def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> Example | None:
+    try:
+        photo = decode_photo(read_bytes(*open_storage(ref.uri)), max_pixels=config.max_megapixels * 10**6)
+        protected = decode_photo(read_bytes(run.fs, join(run.path, output)), max_pixels=config.max_megapixels * 10**6)
+    except (OSError, PhotoBrokenError, PhotoRefusedError):
+        return None
+    if photo.pixels_HWC.shape != protected.pixels_HWC.shape:
+        return None
     per_class = []
     for generator in generators:
         view = view_of(photo, config.region, ref.box, generator.size)

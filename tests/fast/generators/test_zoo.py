@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.generators.checkpoint import CheckpointError
+from pipeline.generators.cyclegan import CycleGANGenerator
+from pipeline.generators.ganimation import GANimationGenerator
+from pipeline.generators.generator import UnknownClassError, UnknownLayerError, fingerprint_of
+from pipeline.generators.stargan import StarGANGenerator
+from pipeline.generators.zoo import ZOO, GeneratorError, load_generator
+from tests.fast.tiny import BUILD, build, build_other
+
+NETS = {"stargan": StarGANGenerator(4, 5, 1), "ganimation": GANimationGenerator(4, 17, 1), "cyclegan": CycleGANGenerator(ngf=2)}
+
+
+@pytest.mark.parametrize("name", NETS)
+@torch.no_grad()
+def test_a_row_with_weights_is_a_frozen_generator_of_images(name: str, tmp_path: Path) -> None:
+    torch.save(NETS[name].state_dict(), tmp_path / "w.pt")
+    generator = load_generator(name, weights=tmp_path / "w.pt")
+    assert not any(p.requires_grad for p in generator.net.parameters())
+    assert list(generator.classes) == list(ZOO[name].classes)
+    assert generator.size == ZOO[name].size
+    for class_name in list(generator.classes)[:2]:
+        y = generator(torch.rand(2, 3, 32, 32) * 2 - 1, class_name)
+        assert y.shape == (2, 3, 32, 32)
+        assert y.abs().max() <= 1
+
+
+@torch.no_grad()
+def test_classes_of_the_shipped_generator_give_different_pictures_of_the_same_photo() -> None:
+    generator = load_generator("stargan-faces")
+    assert len(generator.classes) >= 2
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    outputs = [generator(x, name) for name in generator.classes]
+    assert all((a - b).abs().max() > 0.01 for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+def test_every_row_of_the_table_says_what_it_is() -> None:
+    assert all(row.about for row in ZOO.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("startgan", "did you mean 'stargan'?"),
+        ("xyz", "Known: stargan-faces"),
+        ("stargan", "give the released file with --weights FILE"),
+        ("no_such_module:build", "cannot import 'no_such_module'"),
+        ("tests.fast.tiny:nothing", "no function 'nothing'"),
+        ("tests.fast.tiny:", "no function ''"),
+        ("tests.fast.tiny:CLASSES", "no function 'CLASSES'"),
+        ("tests.fast.tiny:not_a_generator", "returned str; it must return a pipeline.generators.generator.Generator"),
+        ("..tiny:build", "or my_module:build"),
+        (":build", "or my_module:build"),
+    ],
+)
+def test_a_generator_that_cannot_be_had_is_refused_with_the_fix(name: str, message: str) -> None:
+    with pytest.raises(GeneratorError) as refusal:
+        load_generator(name)
+    assert message in str(refusal.value)
+
+
+def test_weights_that_do_not_fit_the_row_are_refused(tmp_path: Path) -> None:
+    torch.save(NETS["cyclegan"].state_dict(), tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match="missing"):
+        load_generator("stargan", weights=tmp_path / "w.pt")
+
+
+def test_weights_with_another_number_of_attributes_ask_for_a_builder(tmp_path: Path) -> None:
+    torch.save(StarGANGenerator(4, 3, 1).state_dict(), tmp_path / "w.pt")
+    with pytest.raises(GeneratorError, match="conditions of 3 values.*my_module:build"):
+        load_generator("stargan", weights=tmp_path / "w.pt")
+
+
+def test_a_users_own_builder_is_called() -> None:
+    assert load_generator(BUILD).fingerprint == build().fingerprint
+
+
+def test_a_users_module_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_own_net.py").write_text("from tests.fast.tiny import build_other as make\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    assert load_generator("my_own_net:make").name == "other"
+
+
+def test_fingerprints_tell_weights_apart_and_nothing_else() -> None:
+    assert build().fingerprint == fingerprint_of(build().net)
+    assert build().fingerprint != build_other().fingerprint
+    weights = next(build().net.parameters())
+    changed = build()
+    next(changed.net.parameters()).data[0, 0, 0, 0] += 1e-6
+    assert fingerprint_of(changed.net) != build().fingerprint
+    assert weights.dtype == torch.float32
+
+
+def test_an_unknown_class_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UnknownClassError, match="did you mean 'Glasses'"):
+        build().chosen_classes(["Glases"])
+    assert build().chosen_classes([]) == ("Smile", "Glasses")
+    assert build().chosen_classes(["Glasses"]) == ("Glasses",)
+
+
+def test_an_unknown_layer_is_refused_with_near_ones() -> None:
+    with pytest.raises(UnknownLayerError, match=r"no layer 'main\.99'; near: main"):
+        build().features("Smile", "main.99")
+
+
+@torch.no_grad()
+def test_a_layer_gives_its_activation_as_it_is_before_the_next_layer_changes_it() -> None:
+    generator, x = build(), torch.rand(1, 3, 16, 16)
+    activation = generator.features("Smile", "main.1")(x)
+    assert activation.shape == (1, 4, 16, 16)
+    assert activation.min() < 0  # the rectifier that follows works in place
+    assert not generator.net.main[1]._forward_hooks  # type: ignore[index, union-attr]

@@ -1,0 +1,36 @@
+"""Whole runs of `disrupt protect` in this process, without Ray and MLflow, and what they leave behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.cli import protect
+from tests.fast.tiny import BUILD
+
+
+def run(source: Path, out: Path, *words: str, generator: str = BUILD) -> int:
+    """The exit code of a short run with a tiny generator."""
+    quick = ["--generator", generator, "--steps", "4", "--examples", "1", "--engine", "local", "--no-tracking"]
+    return protect([str(source), str(out), *quick, *words])
+
+
+def rows(out: Path) -> dict[str, dict[str, Any]]:
+    """The manifest by key."""
+    found = pq.read_table(out / "manifest.parquet").to_pylist()
+    assert len({row["key"] for row in found}) == len(found)
+    return {row["key"]: row for row in found}
+
+
+def statuses(out: Path) -> dict[str, str]:
+    """The status of each key."""
+    return {key: row["status"] for key, row in rows(out).items()}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The protected files by relative name."""
+    own = {"manifest.parquet", "report.html"}
+    found = (path for path in folder.rglob("*") if path.is_file() and ".disrupt" not in path.parts and path.name not in own)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import ConfigError, ProtectConfig, signature
+from pipeline.disruption.recipes import RECIPES
+from tests.fast.tiny import photo_bytes
+
+BASE = ProtectConfig(input="in", output="out")
+OTHER_RESULTS: dict[str, Any] = {
+    "input": "other",
+    "generator": ("cyclegan",),
+    "classes": ("Smile",),
+    "epsilon": 7,
+    "recipe": "spread-spectrum",
+    "steps": 21,
+    "step_size": 1.0,
+    "start": "jitter",
+    "aim": "towards",
+    "reference": "noise",
+    "class_schedule": "joint",
+    "ball": "l2",
+    "blur": "eot",
+    "layer": "main.3",
+    "region": "whole",
+    "format": "webp",
+    "seed": 1,
+    "precision": "bf16",
+    "max_megapixels": 50,
+}
+"""Options that change what a run writes, each with another value than the default."""
+SAME_RESULTS: dict[str, Any] = {
+    "output": "elsewhere",
+    "weights": (Path("w.pt"),),
+    "engine": "ray",
+    "address": "local",
+    "actors": 4,
+    "gpus_per_actor": 0.5,
+    "threads": 2,
+    "batch_size": 3,
+    "shard_count": 2,
+    "shard_mb": 3,
+    "limit": 5,
+    "retry_failed": True,
+    "dry_run": True,
+    "tracking": False,
+    "experiment": "mine",
+    "examples": 2,
+    "config": Path("c.yaml"),
+    "jpeg_quality": 97,
+}
+"""Options that do not (weights count by what is in them, the quality of jpeg files only when jpeg is written)."""
+
+
+def signed(config: ProtectConfig, *fingerprints: str) -> str:
+    return signature(config, fingerprints or ("f00d",))
+
+
+def test_every_option_is_known_to_change_results_or_not_to() -> None:
+    names = {field.name for field in dataclasses.fields(ProtectConfig)}
+    assert names == OTHER_RESULTS.keys() | SAME_RESULTS.keys()
+    assert not OTHER_RESULTS.keys() & SAME_RESULTS.keys()
+
+
+@given(st.sets(st.sampled_from(sorted(OTHER_RESULTS))), st.sets(st.sampled_from(sorted(SAME_RESULTS))))
+@settings(deadline=None, max_examples=100)
+def test_the_signature_depends_on_what_changes_results_and_on_nothing_else(results: set[str], others: set[str]) -> None:
+    changed = dataclasses.replace(BASE, **{name: OTHER_RESULTS[name] for name in results})
+    run_otherwise = dataclasses.replace(changed, **{name: SAME_RESULTS[name] for name in others})
+    assert signed(changed) == signed(run_otherwise)
+    assert (signed(changed) == signed(BASE)) == (not results)
+
+
+def test_every_single_option_has_a_signature_of_its_own() -> None:
+    signatures = {signed(dataclasses.replace(BASE, **{name: value})) for name, value in OTHER_RESULTS.items()}
+    assert len(signatures) == len(OTHER_RESULTS)
+
+
+def test_other_weights_change_the_signature() -> None:
+    assert len({signed(BASE, "a"), signed(BASE, "b"), signed(BASE, "a", "b")}) == 3
+
+
+def test_the_quality_counts_for_jpeg_only() -> None:
+    jpeg = dataclasses.replace(BASE, format="jpeg")
+    assert signed(jpeg) != signed(dataclasses.replace(jpeg, jpeg_quality=97))
+
+
+def test_a_part_of_the_recipe_given_as_it_is_anyway_changes_nothing() -> None:
+    assert signed(BASE) == signed(dataclasses.replace(BASE, steps=20, step_size=1.275, start="uniform", blur="none"))
+
+
+def test_the_content_of_a_reference_image_counts(tmp_path: Path) -> None:
+    image = tmp_path / "goal.png"
+    config = dataclasses.replace(BASE, reference=str(image))
+    image.write_bytes(photo_bytes(suffix=".png"))
+    before = signed(config)
+    image.write_bytes(photo_bytes(suffix=".png", seed=1))
+    assert signed(config) != before
+
+
+def test_options_change_single_parts_of_the_named_recipe() -> None:
+    config = dataclasses.replace(BASE, recipe="fgsm", start="clean", class_schedule="joint")
+    assert config.resolved_recipe() == dataclasses.replace(RECIPES["fgsm"], start="clean", classes="joint")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_passes_the_check(recipe: str) -> None:
+    dataclasses.replace(BASE, recipe=recipe).check()
+
+
+WRONG = [
+    ("epsilon", 0, "from 1 to 64 (levels"),
+    ("epsilon", 300, "not 300"),
+    ("steps", 0, "--steps must be from 1"),
+    ("step_size", 0.0, "--step-size must be from 0.01 to 255 (levels)"),
+    ("step_size", float("nan"), "--step-size"),
+    ("recipe", "pdg", "did you mean pgd?"),
+    ("recipe", "spread-spectrums", "did you mean spread-spectrum?"),
+    ("start", "unifrom", "did you mean uniform?"),
+    ("ball", "l1", "--ball is one of linf, l2"),
+    ("reference", "nofile.png", "or an image file, not 'nofile.png'"),
+    ("jpeg_quality", 80, "lower qualities would undo the protection"),
+    ("actors", 0, "--actors must be from 1"),
+    ("gpus_per_actor", -1.0, "GPUs"),
+    ("threads", 0, "--threads"),
+    ("batch_size", 0, "--batch-size"),
+    ("shard_count", 0, "--shard-count"),
+    ("shard_mb", 0, "megabytes"),
+    ("max_megapixels", 0, "million pixels"),
+    ("examples", 13, "from 0 to 12"),
+    ("limit", 0, "--limit"),
+    ("weights", (Path("a"), Path("b")), "one file for each of the 1 generators, got 2"),
+    ("generator", (), "at least one name"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=lambda value: str(value)[:20])
+def test_a_wrong_value_is_refused_with_what_was_expected(name: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        dataclasses.replace(BASE, **{name: value}).check()  # type: ignore[arg-type]
+    assert message in str(refusal.value)
+
+
+def test_a_reference_image_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "goal.png"
+    text.write_text("hello")
+    with pytest.raises(ConfigError, match="not an image"):
+        dataclasses.replace(BASE, reference=str(text)).check()
+
+
+@pytest.mark.parametrize("reference", ["input", "black", "white"])
+def test_a_layer_is_not_compared_with_a_picture(reference: str) -> None:
+    with pytest.raises(ConfigError, match="--layer compares activations"):
+        dataclasses.replace(BASE, layer="main.3", reference=reference).check()

@@ -1,0 +1,161 @@
+"""The layout and who may import whom, read from the imports; and that no file names a place that only one machine has."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+import pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "pipeline"
+
+TORCH_FREE = ("photos", "ledger", "report", "storage", "rows", "tracking")
+RAY_FREE = (*TORCH_FREE, "generators", "disruption", "metrics", "stages", "training", "local", "config", "samples")
+ONLY = {
+    "ray": {"pipeline.flow", "pipeline.cluster"},
+    "ray.data": {"pipeline.flow"},
+    "mlflow": {"pipeline.tracking"},
+    "tune": set(),
+}
+"""Who may import a library at all, also inside functions and for types only."""
+NEIGHBOURS = {
+    "photos": set(),
+    "ledger": {"photos"},
+    "metrics": set(),
+    "generators": set(),
+    "disruption": set(),
+    "report": {"ledger"},
+    "stages": {"photos", "ledger", "metrics", "generators", "disruption"},
+}
+"""Which packages of the project a package may know."""
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Dotted names that a file imports anywhere in it; `from a import b` counts as a.b, which may be a module or a name in one."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def graph() -> Mapping[str, frozenset[str]]:
+    """The imports of each module of the package."""
+    return {module_name(file): frozenset(imports(file)) for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def modules_of(part: str) -> list[str]:
+    found = [module for module in graph() if within(module, f"pipeline.{part}")]
+    assert found, f"pipeline/{part} is gone; mend this test"
+    return found
+
+
+def reached_from(module: str) -> set[str]:
+    """Every module of the project and every library that importing `module` can bring in."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        parents = [name.rsplit(".", cut)[0] for cut in range(1, name.count(".") + 1)]
+        for known in {name, *parents} - seen:
+            seen.add(known)
+            waiting += graph().get(known, ())
+    return seen
+
+
+@pytest.mark.parametrize(("parts", "library"), [(TORCH_FREE, "torch"), (RAY_FREE, "ray")])
+def test_what_is_to_run_without_a_library_never_reaches_it(parts: tuple[str, ...], library: str) -> None:
+    reach = {module: reached_from(module) for part in parts for module in modules_of(part)}
+    assert [module for module, names in reach.items() if any(within(name, library) for name in names)] == []
+
+
+@pytest.mark.parametrize("library", ONLY)
+def test_a_library_is_imported_only_at_its_edge(library: str) -> None:
+    users = {module for module, names in graph().items() if any(within(name, library) for name in names)}
+    assert users == ONLY[library], f"{library} is imported by {sorted(users)}"
+
+
+@pytest.mark.parametrize("part", NEIGHBOURS)
+def test_a_package_knows_only_its_neighbours(part: str) -> None:
+    packages = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
+    known = {name.split(".")[1] for module in modules_of(part) for name in graph()[module] if within(name, "pipeline")}
+    assert (known & packages) - {part} <= NEIGHBOURS[part]
+
+
+def test_no_module_of_the_package_hides_a_library_from_scripts_that_run_inside_it() -> None:
+    ours = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {"__init__"}
+    assert ours.isdisjoint(sys.stdlib_module_names)
+    assert ours.isdisjoint(packages_distributions())
+
+
+def test_no_folder_of_the_project_hides_a_library() -> None:
+    assert list((ROOT / "mlflow").rglob("*.py")) == []
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert "pipeline" in packages
+    installed = packages_distributions()
+    assert [name for name in packages if set(installed.get(name, [])) - {"disrupt"}] == []
+
+
+def test_the_version_is_one_number_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == pipeline.__version__
+    assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_licence_is_the_unchanged_apache_licence() -> None:
+    lines = (ROOT / "LICENSE").read_text(encoding="utf-8").splitlines()
+    assert [line.strip() for line in lines[1:4]] == [
+        "Apache License",
+        "Version 2.0, January 2004",
+        "http://www.apache.org/licenses/",
+    ]
+    assert len(lines) == 202
+    assert lines[-1].strip() == "limitations under the License."
+
+
+OF_THIS_MACHINE = (
+    "/wo" + "rk/",
+    "/opt/py" + "pi",
+    "/opt/wh" + "eels",
+    "py" + "pi.org",
+    "python" + "hosted.org",
+    "download.py" + "torch.org",
+)
+NOT_OURS = {".git", ".venv", "build", "dist", "demo", "mlruns", "mlartifacts", "__pycache__"}
+
+
+def own_texts() -> Iterator[tuple[str, str]]:
+    """Name and text of every file of the project; what tools leave behind is passed over."""
+    open_folders = [ROOT]
+    while open_folders:
+        for path in open_folders.pop().iterdir():
+            if path.is_dir():
+                is_tools = path.name in NOT_OURS or path.name.endswith((".egg-info", "_cache")) or path.name == ".hypothesis"
+                open_folders += [] if is_tools or path.is_symlink() else [path]
+            elif path.suffix not in {".safetensors", ".db", ".png", ".pyc"}:
+                yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8", errors="replace")
+
+
+def test_no_file_names_a_place_that_only_one_machine_has() -> None:
+    texts = dict(own_texts())
+    assert {"README.md", ".ci/run", "pipeline/cli.py"} <= texts.keys()
+    assert [(name, place) for name, text in texts.items() for place in OF_THIS_MACHINE if place in text] == []

@@ -1,0 +1,110 @@
+"""What README.md tells a newcomer to type exists and works."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.cli import VERBS, protect
+from pipeline.config import ProtectConfig
+from pipeline.disruption.recipes import RECIPES
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("*/README.md")]
+PLANNED = re.compile(r"Not there yet: .*")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of the README in one language ("" for none)."""
+    fences = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
+    return [text for name, text in fences if name == language]
+
+
+def command_lines() -> list[list[str]]:
+    lines = [line.strip() for block in blocks("") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_make_target_that_a_page_names_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"`(make [^`]*)`", text) + re.findall(r"^(make [^#\n]*)", text, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {word for line in code.splitlines() for word in line.split()[1:] if "=" not in word}
+    assert named <= targets, sorted(named - targets)
+
+
+def test_the_readme_names_every_make_target_that_make_lists() -> None:
+    listed = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {target for target in listed if f"`make {target}`" not in README and f"make {target} " not in README} <= {
+        "help",
+        "distclean",
+    }
+
+
+def test_every_verb_that_the_readme_names_exists_and_every_verb_is_named() -> None:
+    named = set(re.findall(r"\bdisrupt ([a-z]+)\b", PLANNED.sub("", "\n".join(blocks("") + re.findall(r"`([^`\n]+)`", README)))))
+    assert named == set(VERBS)
+
+
+def test_verbs_that_the_readme_calls_missing_are_missing() -> None:
+    sentence = PLANNED.search(README)
+    missing = set(re.findall(r"`([a-z]+)`", sentence[0])) if sentence else set()
+    assert missing.isdisjoint(VERBS), "they are there now: say what they do"
+
+
+def test_every_option_that_the_readme_names_exists() -> None:
+    options = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(ProtectConfig)}
+    options |= {"--no-tracking", "--config", "--help"}
+    elsewhere = {"--working-dir", "--backend-store-uri", "--strict"}
+    lines = [" ".join(words) for words in command_lines() if words[0] in ("disrupt", "ray")]
+    named = set(re.findall(r"(?<!\w)--[a-z][a-z-]+", "\n".join(lines + re.findall(r"`([^`\n]+)`", README))))
+    assert named - elsewhere <= options, sorted(named - elsewhere - options)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_a_page_links_or_names_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link]
+    assert [link for link in links if not (document.parent / link).exists()] == []
+    files = re.findall(r"\b(?:pipeline|cluster|tests|mlflow)/[\w./-]+\.\w+", text)
+    planned = re.findall(r"pipeline/(?:evaluate|detect)_dataset\.py|pipeline/train_generator\.py", text)
+    assert [
+        name for name in files if name not in planned and not (document.parent / name).exists() and not (ROOT / name).exists()
+    ] == []
+
+
+def test_every_anchor_that_the_readme_links_is_a_heading() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
+
+
+def test_the_table_of_recipes_is_complete() -> None:
+    table = README.partition("## Recipes")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([a-z-]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))) == RECIPES.keys()
+
+
+def test_the_generator_in_the_readme_protects_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sample,) = blocks("python")
+    (tmp_path / "my_generator.py").write_text(sample, encoding="utf-8")
+    (tmp_path / "photos").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photos" / "one.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    options = ["--engine", "local", "--threads", "1", "--steps", "3", "--no-tracking", "--examples", "0", "--epsilon", "40"]
+    assert protect(["photos", "out", "--generator", "my_generator:build", *options]) in (0, 1)
+    (row,) = pq.read_table("out/manifest.parquet").to_pylist()
+    assert row["classes"] == ["warm", "cold"]
+    assert row["moved"]
+    assert 0 < row["linf_levels"] <= 40
