@@ -29,7 +29,7 @@ def connected(address: str, console: Console) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = _resolve(address)
+    address = resolve(address)
     try:
         with _quiet_core():
             _connect(address)
@@ -44,7 +44,7 @@ def connected(address: str, console: Console) -> Iterator[None]:
         ray.shutdown()
 
 
-def _resolve(address: str) -> str:
+def resolve(address: str) -> str:
     """What "auto" means here: RAY_ADDRESS, else the cluster that `ray start` left running on this host, else "local".
 
     Ray's own "auto" would also pick the private cluster of any other program on this host, and die with it.

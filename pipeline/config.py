@@ -56,7 +56,7 @@ class ProtectConfig:
     generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
     """Networks to disrupt, all together: stargan-faces (shipped); stargan, ganimation, cyclegan (--weights); my_module:build."""
     weights: Annotated[tuple[Path, ...], _own("FILE [FILE ...]", "none")] = ()
-    """Weights for the generators, in their order; none for the shipped ones."""
+    """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
     classes: Annotated[tuple[str, ...], _own("CLASS [CLASS ...]", "all")] = ()
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6

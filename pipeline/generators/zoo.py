@@ -152,4 +152,8 @@ def _built_by_user(name: str, weights: Path | None) -> Generator:
     if not isinstance(generator, Generator):
         kind = type(generator).__name__
         raise GeneratorError(f"{name} returned {kind}; it must return a pipeline.generators.generator.Generator")
+    if not generator.classes:
+        raise GeneratorError(
+            f"{name} returned a generator without classes; one without conditions has a class such as 'translated'"
+        )
     return generator

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,13 +31,18 @@ from pipeline.stages.read import ended
 
 def load_generators(config: ProtectConfig) -> list[Generator]:
     """The generators of a run on the CPU, with the chosen classes only; raises ValueError with the fix for a wrong name."""
-    weights = config.weights or (None,) * len(config.generator)
+    given = config.weights or (SHIPPED,) * len(config.generator)
+    weights = [None if path.name == SHIPPED.name else path for path in given]
     generators = [load_generator(name, weights=path) for name, path in zip(config.generator, weights, strict=True)]
     for generator in generators:
         chosen = generator.chosen_classes(config.classes)
         if config.resolved_recipe().layer:
             generator.features(chosen[0], config.resolved_recipe().layer)
     return generators
+
+
+SHIPPED = Path("shipped")
+"""In --weights: the weights that come with the package."""
 
 
 class Protect:

@@ -33,9 +33,7 @@ def source_condition(labels_BK: Tensor) -> Tensor:
     return labels_BK * 2 - 1
 
 
-def draw_target(
-    labels_BK: Tensor, known_BK: Tensor, *, hair: int, rng: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def draw_target(labels_BK: Tensor, known_BK: Tensor, *, hair: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A random translation of each image: (c, labels after it, which of them are known, c that leads back).
 
     The first ``hair`` attributes are exclusive hair colours and change as one group, each other attribute is a group of its

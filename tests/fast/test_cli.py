@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pipeline import __version__
+from pipeline import __version__, protect_dataset
 from pipeline.cli import main, parse_protect, protect
 from pipeline.config import ConfigError, ProtectConfig
 from pipeline.disruption.recipes import RECIPES
@@ -168,7 +166,7 @@ def test_weights_with_code_in_them_are_refused_and_the_code_is_not_run(capsys: S
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there_is_refused_at_once(capsys: Said, photos: Path, tmp_path: Path) -> None:
-    words = [photos, tmp_path / "out", "--generator", BUILD, "--gpus-per-actor", "1", "--engine", "local"]
+    words: list[str | Path] = [photos, tmp_path / "out", "--generator", BUILD, "--gpus-per-actor", "1", "--engine", "local"]
     assert "torch sees none here" in refused(capsys, *words)
     assert not (tmp_path / "out").exists()
 
@@ -220,8 +218,17 @@ def test_a_yaml_file_that_is_not_there_is_refused(capsys: Said, tmp_path: Path) 
     assert "--config" in refused(capsys, "a", "b", "--config")
 
 
-def test_the_job_script_takes_the_same_words() -> None:
-    script = Path(__file__).resolve().parents[2] / "pipeline" / "protect_dataset.py"
-    ran = subprocess.run([sys.executable, script, "a", "b", "--epsilon", "0"], capture_output=True, text=True, check=False)
-    assert ran.returncode == 2
-    assert "--epsilon must be from 1 to 64" in ran.stderr
+def test_the_job_script_takes_the_same_words_and_runs_on_ray_by_default(
+    capsys: Said, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[ProtectConfig] = []
+
+    def note(config: ProtectConfig, **options: object) -> int:
+        seen.append(config)
+        return 0
+
+    monkeypatch.setattr("pipeline.protect.run_protect", note)
+    for words in (["--epsilon", "4"], ["--engine", "local"]):
+        monkeypatch.setattr("sys.argv", ["protect_dataset.py", str(photos), "out", *words])
+        assert protect_dataset.main() == 0
+    assert [(config.engine, config.epsilon) for config in seen] == [("ray", 4), ("local", 6)]

@@ -24,6 +24,12 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page and its plots take a second a run and have tests of their own."""
+    monkeypatch.setattr("pipeline.protect.write_report", lambda *arguments, **options: "")
+
+
 @pytest.fixture
 def undisturbed(photos: Path, tmp_path: Path) -> dict[str, bytes]:
     assert run(photos, tmp_path / "undisturbed") == 0
@@ -48,9 +54,9 @@ def failing(place: str, monkeypatch: pytest.MonkeyPatch, *, after: int, error: B
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_ctrl_c_in_the_middle_keeps_what_is_done_and_the_rerun_completes(
-    photos: Path, out: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, after: int,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    out: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, after: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = out.with_name("photos")
     with monkeypatch.context() as patched:
         failing("pipeline.stages.write.write_atomic", patched, after=after, error=KeyboardInterrupt())
         assert run(photos, out, "--shard-count", "2") == 130
@@ -66,9 +72,9 @@ WRITES = ["pipeline.stages.write.write_atomic", "pipeline.ledger.parts.write_ato
 
 @pytest.mark.parametrize("place", WRITES)
 def test_a_full_disk_stops_with_a_clear_message_and_the_rerun_completes(
-    photos: Path, out: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, place: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    out: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = out.with_name("photos")
     with monkeypatch.context() as patched:
         failing(place, patched, after=0, error=OSError(errno.ENOSPC, "No space left on device"))
         assert run(photos, out, "--shard-count", "2") == 2

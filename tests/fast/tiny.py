@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def build_broken() -> Generator:
     """A generator whose output is not a number."""
     net = _seeded_stargan()
     return Generator("broken", net, CLASSES, 16, "broken", translate=lambda net, x_BCHW, c_BK: net(x_BCHW, c_BK) * float("nan"))
+
+
+def build_without_classes() -> Generator:
+    """A generator that has nothing to be translated to."""
+    return dataclasses.replace(build_flat(), classes={})
 
 
 def not_a_generator() -> str:

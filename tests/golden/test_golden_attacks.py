@@ -34,7 +34,7 @@ def outputs(shared: Path) -> list[Output]:
     classes = json.loads((shared / "golden" / "stargan_attacks.json").read_text())["classes"]
 
     def output(c: list[float]) -> Callable[[Tensor], Tensor]:
-        return lambda x_BCHW: net(x_BCHW, torch.tensor([c], dtype=torch.float64))  # type: ignore[no-any-return]
+        return lambda x_BCHW: net(x_BCHW, torch.tensor([c], dtype=torch.float64))
 
     return [output(c) for c in classes]
 

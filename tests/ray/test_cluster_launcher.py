@@ -10,10 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from pipeline.cli import protect
+from pipeline.generators.checkpoint import save_weights
+from pipeline.generators.stargan import StarGANGenerator
+from tests.fast import tiny
+from tests.ray import outcome
 from tests.ray.hosts.ssh_hosts import ROOT, Machine, Network, missing, ssh_hosts
 
+PROTECT = "pipeline/protect_dataset.py"
 REPORT_NODES = ROOT / "tests" / "ray" / "hosts" / "report_nodes.py"
 HOSTS = 2
 
@@ -95,6 +102,49 @@ def test_ray_job_submit_ships_the_working_tree_to_every_host(cluster: Cluster) -
     seen = json.loads(out.read_text())
     assert [node["host"] for node in seen] == ["host1", "host2"]
     assert all("working_dir_files" in node["pipeline"] for node in seen), "the installed code ran, not the shipped one"
+
+
+@pytest.fixture(scope="module")
+def protecting(cluster: Cluster) -> list[str]:
+    """The options of a small protection run: six photos and a narrow StarGAN in a released file's form, on the shared folder."""
+    tiny.photo_folder(cluster.shared / "photos", {f"p{i}.png": i for i in range(6)})
+    torch.manual_seed(0)
+    net = StarGANGenerator(4, 2, 1)
+    for weight in net.parameters():
+        weight.data *= 3  # steep enough to be disrupted
+    card = {"classes": json.dumps(tiny.CLASSES), "size": "16"}
+    save_weights(net, cluster.shared / "tiny.safetensors", metadata=card)
+    options = ["--generator", "stargan", "--weights", str(cluster.shared / "tiny.safetensors"), "--actors", "2", "--no-tracking"]
+    return [str(cluster.shared / "photos"), *options]
+
+
+def test_ray_submit_of_the_protect_job_runs_on_the_cluster_and_writes_to_the_shared_folder(
+    cluster: Cluster, protecting: list[str]
+) -> None:
+    photos, *options = protecting
+    code, output = cluster.submit(PROTECT, photos, cluster.shared / "submitted", *options)
+    assert code == 0, output
+    assert "Ray: cluster at 10.77.0.1:6379" in output
+    assert outcome.statuses(cluster.shared / "submitted") == {f"p{i}.png": "protected" for i in range(6)}
+    assert set(outcome.digests(cluster.shared / "submitted")) == {f"p{i}.png" for i in range(6)}
+
+
+def test_ray_job_submit_of_the_protect_job_writes_the_same_files_as_the_plain_loop(
+    cluster: Cluster, protecting: list[str], tmp_path: Path
+) -> None:
+    photos, *options = protecting
+    code, output = cluster.submit_job(PROTECT, photos, cluster.shared / "job", *options)
+    assert code == 0, output
+    assert "Ray: cluster at 10.77.0.1:6379" in output
+    assert protect([photos, str(tmp_path / "out"), *options, "--engine", "local"]) == 0
+    assert outcome.digests(cluster.shared / "job") == outcome.digests(tmp_path / "out")
+    assert outcome.rows(cluster.shared / "job") == outcome.rows(tmp_path / "out")
+
+
+def test_a_wrong_option_of_a_submitted_job_reaches_the_laptop_as_a_message(cluster: Cluster, protecting: list[str]) -> None:
+    code, output = cluster.submit(PROTECT, *protecting[:1], cluster.shared / "refused", *protecting[1:], "--epsilon", "300")
+    assert code != 0
+    assert "--epsilon must be from 1 to 64" in output
 
 
 def test_the_exit_code_of_the_script_reaches_the_laptop(cluster: Cluster) -> None:

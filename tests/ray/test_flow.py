@@ -136,7 +136,7 @@ def test_a_full_disk_ends_the_run_with_2_and_the_rest_is_done_when_there_is_room
 def test_an_actor_that_dies_over_the_same_photos_again_and_again_ends_the_run(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [str(photos), str(tmp_path / "out"), "--engine", "ray", *FEW, "--generator", slow_net.BUILD_DEADLY, "--limit", "3"]
+    words = [str(photos / "in"), str(tmp_path / "out"), "--engine", "ray", *FEW, "--generator", slow_net.BUILD_DEADLY]
     assert protect(words) == 2
     assert "a protecting process died 3 times over the same photos" in capsys.readouterr().err
 

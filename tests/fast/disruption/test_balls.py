@@ -29,7 +29,8 @@ def image(seed: int, scale: float = 1.0) -> Tensor:
 
 
 def lengths(eta: Tensor) -> Tensor:
-    return eta.flatten(1).norm(dim=1)
+    norms: Tensor = eta.flatten(1).norm(dim=1)
+    return norms
 
 
 @given(balls, seeds, radii)

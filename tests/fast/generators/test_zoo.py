@@ -54,6 +54,7 @@ def test_every_row_of_the_table_says_what_it_is() -> None:
         ("tests.fast.tiny:", "no function ''"),
         ("tests.fast.tiny:CLASSES", "no function 'CLASSES'"),
         ("tests.fast.tiny:not_a_generator", "returned str; it must return a pipeline.generators.generator.Generator"),
+        ("tests.fast.tiny:build_without_classes", "returned a generator without classes"),
         ("..tiny:build", "or my_module:build"),
         (":build", "or my_module:build"),
     ],
@@ -72,7 +73,7 @@ def test_weights_that_do_not_fit_the_row_are_refused(tmp_path: Path) -> None:
 
 def test_weights_with_another_number_of_attributes_ask_for_a_builder(tmp_path: Path) -> None:
     torch.save(StarGANGenerator(4, 3, 1).state_dict(), tmp_path / "w.pt")
-    with pytest.raises(GeneratorError, match="conditions of 3 values.*my_module:build"):
+    with pytest.raises(GeneratorError, match=r"conditions of 3 values.*my_module:build"):
         load_generator("stargan", weights=tmp_path / "w.pt")
 
 

@@ -136,7 +136,7 @@ def test_a_photo_too_large_for_the_memory_fails_alone(monkeypatch: pytest.Monkey
             raise torch.OutOfMemoryError
 
     stage = Protect(CONFIG, threads=1)
-    full = Generator("full", Full(), {"x": ()}, 16, "f", translate=lambda net, x, c: net(x))  # type: ignore[no-any-return]
+    full = Generator("full", Full(), {"x": ()}, 16, "f", translate=lambda net, x, c: net(x))
     monkeypatch.setattr(stage, "_generators", [full])
     (done,) = stage(WORKS[:1])
     assert done.ended is not None

@@ -39,6 +39,7 @@ def write(folder: Path, *works: Work, config: ProtectConfig = CONFIG) -> list[Ma
 def test_a_row_tells_the_truth_about_the_file(tmp_path: Path) -> None:
     (row,) = write(tmp_path, done := work())
     written = (tmp_path / "a.png").read_bytes()
+    assert done.pixels_HWC is not None
     assert np.array_equal(decode_photo(written).pixels_HWC, done.pixels_HWC)
     assert row.sha256_out == hashlib.sha256(written).hexdigest()
     assert row.sha256_in == hashlib.sha256(done.data or b"").hexdigest()
@@ -68,7 +69,9 @@ def test_a_file_farther_than_epsilon_from_the_photo_is_never_written(tmp_path: P
 
 
 def test_an_input_that_ended_keeps_its_row_and_gets_the_runs_facts(tmp_path: Path) -> None:
-    ended = Work(PhotoRef("x.jpg", "x.jpg", 3), "x.png", data=b"bad", ended=ManifestRow.failed("x.jpg", stage="decode", reason="why"))
+    ended = Work(
+        PhotoRef("x.jpg", "x.jpg", 3), "x.png", data=b"bad", ended=ManifestRow.failed("x.jpg", stage="decode", reason="why")
+    )
     (row,) = write(tmp_path, ended)
     assert (row.status, row.stage, row.reason) == ("failed", "decode", "why")
     assert row.sha256_in == hashlib.sha256(b"bad").hexdigest()

@@ -1,0 +1,151 @@
+"""A run on Ray, killed in the middle in several ways and run again: the bytes of an undisturbed run, nothing twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.cli import protect
+from tests.conftest import ROOT
+from tests.fast import tiny
+from tests.ray import outcome, slow_net
+
+COUNT = 48
+WORDS = ["--generator", slow_net.BUILD, "--steps", "12", "--shard-count", "4", "--no-tracking", "--examples", "0", "--actors", "2"]
+"""Twelve shards of four photos, a shard in about a second and a half."""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.photo_folder(tmp_path_factory.mktemp("photos"), {f"p{i:02}.png": i % 7 for i in range(COUNT)})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the plain loop makes of the photos (Ray makes the same, see test_flow.py)."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert protect([str(photos), str(out), "--engine", "local", *WORDS]) == 0
+    return out
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in a process group of its own, with everything it started."""
+
+    process: subprocess.Popen[str]
+    out: Path
+
+    def family(self) -> list[psutil.Process]:
+        """The processes below the driver: all of Ray."""
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+    def wait_for_middle(self) -> None:
+        """Return when some shards are committed and more are to come."""
+        deadline = time.monotonic() + 120
+        while outcome.parts(self.out) < 3:
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, "no shard was committed in two minutes"
+            time.sleep(0.05)
+        assert outcome.parts(self.out) < COUNT // 4, "the run was over before it could be disturbed"
+
+
+@contextmanager
+def started(photos: Path, out: Path, *, pause: float) -> Iterator[Run]:
+    """`python pipeline/protect_dataset.py` as a user types it; whatever is left of it is killed at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "pipeline/protect_dataset.py", str(photos), str(out), "--address", "local", *WORDS],
+        cwd=ROOT,
+        env=os.environ | {slow_net.PAUSE: str(pause)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    run = Run(process, out)
+    family: list[psutil.Process] = []
+    try:
+        yield run
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            family = run.family()
+        for each in [process, *family]:
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                each.kill()
+        process.communicate()
+
+
+def all_end(processes: list[psutil.Process], *, within_s: float) -> None:
+    """Wait until these processes are gone; an AssertionError names the ones that stay."""
+    _, alive = psutil.wait_procs(processes, timeout=within_s)
+    assert not alive, f"still running: {[each.cmdline()[:1] for each in alive]}"
+
+
+def run_again(photos: Path, out: Path) -> str:
+    """The same command once more, to its end; what it printed."""
+    with started(photos, out, pause=0) as run:
+        printed, errors = run.process.communicate(timeout=200)
+    assert (run.process.returncode, errors) == (0, ""), printed + errors
+    return printed
+
+
+def assert_same(out: Path, undisturbed: Path) -> None:
+    assert outcome.digests(out) == outcome.digests(undisturbed)
+    assert outcome.rows(out) == outcome.rows(undisturbed)
+    assert set(outcome.statuses(out).values()) == {"protected"}
+    assert len(outcome.statuses(out)) == COUNT
+    assert not list(out.rglob("*.tmp")), "temporary files are left"
+
+
+def test_after_sigkill_of_the_driver_ray_ends_and_the_same_command_completes_the_run(
+    photos: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with started(photos, out, pause=0.05) as run:
+        run.wait_for_middle()
+        family = run.family()
+        os.killpg(run.process.pid, signal.SIGKILL)
+        run.process.communicate(timeout=30)
+        all_end(family, within_s=30)
+    done = outcome.parts(out)
+    assert 3 <= done < COUNT // 4
+    assert not (out / "manifest.parquet").exists()
+    assert "are done already" in run_again(photos, out)
+    assert_same(out, undisturbed)
+
+
+def test_after_sigkill_of_one_actor_the_run_goes_on_to_its_end(photos: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with started(photos, out, pause=0.05) as run:
+        run.wait_for_middle()
+        actors = [each for each in run.family() if "MapWorker" in " ".join(each.cmdline())]
+        assert len(actors) == 2
+        actors[0].kill()
+        printed, errors = run.process.communicate(timeout=200)
+    assert run.process.returncode == 0, printed + errors
+    assert_same(out, undisturbed)
+
+
+def test_ctrl_c_ends_soon_says_how_to_go_on_and_leaves_no_process(photos: Path, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with started(photos, out, pause=0.05) as run:
+        run.wait_for_middle()
+        family = run.family()
+        os.killpg(run.process.pid, signal.SIGINT)  # what a terminal does
+        began = time.monotonic()
+        _, errors = run.process.communicate(timeout=60)
+        print(f"ended {time.monotonic() - began:.1f} s after Ctrl-C")
+        all_end(family, within_s=30)
+    assert run.process.returncode == 130
+    assert errors == "stopped; what is done is kept. Run the same command again to go on.\n"
+    run_again(photos, out)
+    assert_same(out, undisturbed)
