@@ -193,7 +193,7 @@ class ProtectConfig:
             "generator": list(self.generator),
             "classes": list(self.classes),
             "max_megapixels": self.max_megapixels,
-            "input": self.input,
+            "input": self.input.rstrip("/") or "/",
         }
 
 

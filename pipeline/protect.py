@@ -33,7 +33,7 @@ from pipeline.rows import Work
 from pipeline.showcase import examples_of
 from pipeline.stages.protect import load_generators
 from pipeline.stages.write import Destination
-from pipeline.storage import join, write_atomic
+from pipeline.storage import exists, join, write_atomic
 from pipeline.tracking import Tracking, open_tracking
 from pipeline.versions import versions
 
@@ -95,19 +95,25 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
 
 
 def plan(job: Job, run: RunFolder) -> Shards:
-    """The micro-shards still to be done, each photo with the name of its output."""
+    """The micro-shards still to be done, each photo with the name of its output; a local output that is gone is done again."""
     config = job.config
-    names = name_outputs(job, run)
+    kept = kept_outputs(run)
+    names = name_outputs(job, kept)
+    gone = {key for key, output in kept.items() if run.fs.type_name == "local" and not exists(run.fs, join(run.path, output))}
     per_actor = max(1, -(-len(job.refs) // (4 * config.actors)))
-    shards = run.plan(job.refs, max_count=min(config.shard_count, per_actor), max_bytes=config.shard_mb * 2**20)
+    shards = run.plan(job.refs, max_count=min(config.shard_count, per_actor), max_bytes=config.shard_mb * 2**20, again=gone)
     return [(shard.id, [_work(ref, names) for ref in shard.refs]) for shard in shards]
 
 
-def name_outputs(job: Job, run: RunFolder) -> dict[str, str]:
-    """Output names of all inputs that can have one, whatever ``--limit``; what an earlier run wrote keeps its name."""
-    suffix = FORMATS[job.config.format].suffix
+def kept_outputs(run: RunFolder) -> dict[str, str]:
+    """The outputs that the run's earlier starts wrote, by key."""
     before = latest_rows(read_columns(run.fs, run.path, ["key", "output", "shard"]))
-    kept = {key: output for key, output in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if output}
+    return {key: output for key, output in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if output}
+
+
+def name_outputs(job: Job, kept: dict[str, str]) -> dict[str, str]:
+    """Output names of all inputs that can have one, whatever ``--limit``; what is ``kept`` from before keeps its name."""
+    suffix = FORMATS[job.config.format].suffix
     fresh = [ref.key for ref in job.listing.refs if ref.key not in kept and not ref.refused and not unsafe_reason(ref.key)]
     reserved = [key for key in fresh if is_reserved(key)]
     return kept | output_names([key for key in fresh if key not in reserved], suffix=suffix, taken=list(kept.values()))

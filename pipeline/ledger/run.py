@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -49,10 +49,13 @@ class RunFolder:
         earlier = pc.less(parts.attempts(table["shard"]), self.attempt)
         return set(table["key"].filter(pc.invert(pc.and_(retried, earlier))).to_pylist())
 
-    def plan(self, refs: Iterable[Ref], *, max_count: int = MAX_COUNT, max_bytes: int = MAX_BYTES) -> list[Shard[Ref]]:
-        """The micro-shards that are still to be done of these inputs, found by key without opening any."""
+    def plan(
+        self, refs: Iterable[Ref], *, max_count: int = MAX_COUNT, max_bytes: int = MAX_BYTES, again: Collection[str] = ()
+    ) -> list[Shard[Ref]]:
+        """The micro-shards that are still to be done of these inputs, found by key without opening any; ``again`` are not done."""
+        done = self.done_keys().difference(again)
         return plan_shards(
-            refs, signature=self.signature, max_count=max_count, max_bytes=max_bytes, done=self.done_keys(), attempt=self.attempt
+            refs, signature=self.signature, max_count=max_count, max_bytes=max_bytes, done=done, attempt=self.attempt
         )
 
     def commit(self, shard_id: str, rows: Sequence[ManifestRow]) -> None:

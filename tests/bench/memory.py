@@ -1,4 +1,4 @@
-"""Peak memory of the driver and of Ray's workers as the photos become more. ``python tests/bench/memory.py [--photos 100 500 2000]``.
+"""Peak memory of driver and workers as the photos become more. ``python tests/bench/memory.py [--photos 100 500 2000]``.
 
 The generator is tiny, so that memory is the flow's own. "own" is memory that a process does not share with others; Ray's object
 store is shared, so what a process has touched of it is counted apart, as the largest share any process sees.

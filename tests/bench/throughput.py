@@ -46,7 +46,7 @@ def protect(photos: Path, out: Path, words: Sequence[str]) -> None:
 def steady_rate(out: Path, actors: int) -> float:
     """Photos per second between the commit of the ``actors``-th shard and that of the last."""
     parts = sorted((out / ".disrupt" / "parts").glob("*.parquet"), key=lambda part: part.stat().st_mtime_ns)
-    photos = sum(pq.read_metadata(part).num_rows for part in parts[actors:])
+    photos: int = sum(pq.read_metadata(part).num_rows for part in parts[actors:])
     return photos / (parts[-1].stat().st_mtime_ns - parts[actors - 1].stat().st_mtime_ns) * 1e9
 
 

@@ -156,3 +156,18 @@ def test_options_of_a_yaml_file_reach_the_run(photos: Path, out: Path, tmp_path:
     for row in rows(out).values():
         assert row["epsilon"] == 8
         assert row["classes"] == ["Glasses"]
+
+
+def test_an_output_that_was_deleted_is_made_again(photos: Path, out: Path) -> None:
+    code = run(photos, out)
+    before = files(out)
+    gone = sorted(before)[1]
+    (out / gone).unlink()
+    assert run(photos, out) == code
+    assert files(out) == before
+    assert len(rows(out)) == len(before)
+
+
+def test_a_slash_after_the_input_folder_is_the_same_run(photos: Path, out: Path) -> None:
+    code = run(photos, out)
+    assert run(f"{photos}/", out) == code != 2
