@@ -30,7 +30,8 @@ help:  ## this list
 demo: $(VENV)/.samples  ## protect a dozen sample photos with the shipped generator, into demo/protected
 	@$(PY) -m pipeline.samples $(DEMO)/photos
 	@code=0; $(BIN)/disrupt protect $(DEMO)/photos $(DEMO)/protected || code=$$?; \
-	if [ $$code -eq 2 ]; then echo "If an older demo is in the way: make clean demo"; fi; exit $$code
+	if [ $$code -eq 2 ]; then echo "If an older demo is in the way: make clean demo"; fi; \
+	if [ $$code -eq 1 ]; then echo "Not every sample is disrupted in every class; the report says which."; code=0; fi; exit $$code
 
 .PHONY: test
 test: lint fast golden ray slow  ## everything: lint, types and all levels of tests

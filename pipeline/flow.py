@@ -18,6 +18,7 @@ import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,10 +28,11 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.annotations import RayDeprecationWarning
 
 from pipeline.config import ConfigError, ProtectConfig
+from pipeline.disruption.references import REFERENCES
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.schema import ManifestRow
 from pipeline.rows import Work
-from pipeline.stages.protect import Protect
+from pipeline.stages.protect import SHIPPED, Protect
 from pipeline.stages.read import read_photos
 from pipeline.stages.write import Destination, write_shard
 from pipeline.storage import open_storage
@@ -52,7 +54,13 @@ def protect_on_ray(
     check_cluster(config, threads)
     settings()
     # Workers may run in another folder than this process.
-    config = dataclasses.replace(config, weights=tuple(path.absolute() for path in config.weights))
+    config = dataclasses.replace(
+        config,
+        weights=tuple(path if path == SHIPPED else path.absolute() for path in config.weights),
+        reference=str(Path(config.reference).absolute())
+        if config.reference and config.reference not in REFERENCES
+        else config.reference,
+    )
     place = Place(to.path if to.fs.type_name == "local" else config.output, to.signature, to.generator)
     try:
         for batch in drawing(shards, config, place, threads).iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):

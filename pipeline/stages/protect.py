@@ -32,7 +32,7 @@ from pipeline.stages.read import ended
 def load_generators(config: ProtectConfig) -> list[Generator]:
     """The generators of a run on the CPU, with the chosen classes only; raises ValueError with the fix for a wrong name."""
     given = config.weights or (SHIPPED,) * len(config.generator)
-    weights = [None if path.name == SHIPPED.name else path for path in given]
+    weights = [None if path == SHIPPED else path for path in given]
     generators = [load_generator(name, weights=path) for name, path in zip(config.generator, weights, strict=True)]
     for generator in generators:
         chosen = generator.chosen_classes(config.classes)
