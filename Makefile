@@ -52,7 +52,7 @@ ray: $(VENV)/.dev  ## tests on a local Ray and on SSH hosts in namespaces
 	  || echo "tests/ray: $$p is not installed, the SSH tests are skipped: apt-get install openssh-server openssh-client rsync iproute2 util-linux"; done
 	@$(call LEVEL,ray)
 
-slow: $(VENV)/.dev  ## whole runs, killed and resumed
+slow: $(VENV)/.dev  ## the shipped generator on sample photos
 	@$(call LEVEL,slow)
 
 gpu: $(VENV)/.dev  ## tests that need a GPU
