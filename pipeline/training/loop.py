@@ -80,9 +80,12 @@ def main() -> None:
     parser.add_argument("--d-conv-dim", type=int, default=32, help="width of the discriminator's first layer")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=4000, help="step to stop at; a checkpoint in OUT is continued")
-    parser.add_argument("--warm-up", type=int, default=1200, help="first steps, which only teach G to give photos back")
+    parser.add_argument("--warm-up", type=int, default=0, help="first steps, which only teach G to give photos back")
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--rec", type=float, default=StarGANLosses.rec, help="weight of the cycle loss")
+    parser.add_argument(
+        "--keep", type=float, default=StarGANLosses.keep, help="weight of the distance of a translation to its photo"
+    )
     parser.add_argument("--cls", type=float, default=StarGANLosses.cls, help="weight of the attribute loss")
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--seed", type=int, default=0)
@@ -94,7 +97,7 @@ def main() -> None:
     state = TrainState.fresh(conv_dim=a.conv_dim, d_conv_dim=a.d_conv_dim, c_dim=len(ATTRIBUTES), size=a.size, lr=a.lr, seed=a.seed)
     if (a.out / "state.pt").exists():
         state.restore(a.out / "state.pt")
-    losses = StarGANLosses(rec=a.rec, cls=a.cls)
+    losses = StarGANLosses(rec=a.rec, cls=a.cls, keep=a.keep)
     settings = {"size": a.size, "batch": a.batch, "steps": a.steps, "warm_up": a.warm_up, "every": a.every}
     train(state, faces, **settings, lr=a.lr, losses=losses, out=a.out, held_out=held_out)
 
