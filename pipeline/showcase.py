@@ -12,9 +12,9 @@ from pipeline.config import ProtectConfig
 from pipeline.disruption.view import upright
 from pipeline.generators.generator import Generator
 from pipeline.ledger.run import RunFolder
+from pipeline.levels import unit_to_pixels
 from pipeline.metrics.effect import l2
 from pipeline.photos.decode import decode_photo
-from pipeline.photos.levels import unit_to_pixels
 from pipeline.photos.listing import PhotoRef
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
 from pipeline.report.examples import Example, difference_png, example_keys, picture_png

@@ -16,8 +16,8 @@ from pipeline.disruption.references import REFERENCES, Reference
 from pipeline.disruption.starts import STARTS
 from pipeline.disruption.streams import Stream
 from pipeline.disruption.transforms import BLURS, Transform
+from pipeline.levels import level_to_unit
 
-LEVELS_PER_UNIT = 127.5
 WHITE_BOX_BLUR = "gaussian-1.5"
 _AIMS: dict[str, Callable[[Output, Tensor], Objective]] = {"away": away_from, "towards": towards}
 
@@ -49,7 +49,7 @@ def disrupt(
     objective = mean_over([target_objective(t, x_BCHW, recipe, reference=reference, streams=streams) for t in targets])
     values = x_BCHW[0].numel() if values is None else values
     ball = BALLS[recipe.ball](epsilon, values)
-    step_size: float | Tensor = epsilon if recipe.step_size is None else recipe.step_size / LEVELS_PER_UNIT
+    step_size: float | Tensor = epsilon if recipe.step_size is None else level_to_unit(recipe.step_size)
     if recipe.ball == "l2":
         step_size = step_size * values**0.5
     start_BCHW = STARTS[recipe.start](x_BCHW, ball, streams)

@@ -20,10 +20,10 @@ from pipeline.disruption.view import BatchView, View, region_box, upright_size
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
 from pipeline.ledger.schema import ManifestRow
+from pipeline.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from pipeline.metrics.effect import l1, l2
 from pipeline.photos.ball import project_levels
 from pipeline.photos.encode import encode_photo, read_back
-from pipeline.photos.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.rows import Effect, Work
 from pipeline.stages.read import ended

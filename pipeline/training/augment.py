@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.levels import pixels_to_unit
+
 
 def resized(u8_BCHW: Tensor, size: int) -> Tensor:
     """8-bit squares as floats in [-1, 1] at ``size``, bilinear with antialiasing."""
-    return F.interpolate(u8_BCHW.float() / 127.5 - 1, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(pixels_to_unit(u8_BCHW.float()), size=(size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def crop_flip_resize(u8_BCHW: Tensor, size: int, rng: torch.Generator) -> Tensor:
@@ -18,7 +20,7 @@ def crop_flip_resize(u8_BCHW: Tensor, size: int, rng: torch.Generator) -> Tensor
     One crop window is drawn per image; brightness and contrast move by up to 8 %.
     """
     B, _, side, _ = u8_BCHW.shape
-    x_BCHW = u8_BCHW.float() / 127.5 - 1
+    x_BCHW = pixels_to_unit(u8_BCHW.float())
     out = []
     for i in range(B):
         window = int(side * (0.88 + 0.12 * torch.rand((), generator=rng).item()))

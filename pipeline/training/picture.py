@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from pipeline.generators.stargan import StarGANGenerator
+from pipeline.levels import unit_to_pixels
 from pipeline.training.augment import resized
 from pipeline.training.faces import Faces
 
@@ -25,4 +26,4 @@ def sample_grid(G: StarGANGenerator, faces: Faces, *, size: int, attributes: Seq
             c_BK[:, k] = value
             columns.append(G(x_BCHW, c_BK))
     grid = torch.stack(columns, 1).permute(0, 3, 1, 4, 2).reshape(rows * size, len(columns) * size, 3)
-    return Image.fromarray(((grid + 1) * 127.5).round().clamp(0, 255).numpy().astype(np.uint8))
+    return Image.fromarray(unit_to_pixels(grid).numpy().astype(np.uint8))

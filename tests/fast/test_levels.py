@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.photos.levels import level_to_unit, pixels_to_unit, unit_to_level, unit_to_pixels
+from pipeline.levels import level_to_unit, pixels_to_unit, unit_to_level, unit_to_pixels
 
 
 def test_the_published_epsilon_is_6_375_levels() -> None:
