@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from pipeline.generators.checkpoint import CheckpointError
-from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator
+from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator, weights_at_hand
 from pipeline.versions import git_commit, versions
 
 
@@ -34,12 +34,14 @@ def examine() -> int:
     say("bf16", "in hardware" if fast else "not in hardware: leave --precision at fp32")
     say("Ray", f"{found.get('ray', 'missing: pip install ray[default,data]')}; address {os.environ.get('RAY_ADDRESS', 'not set')}")
     say("MLflow", os.environ.get("MLFLOW_TRACKING_URI", "mlflow.db in the working folder"))
-    try:
-        for name, row in ZOO.items():
-            if row.weights:
-                generator = load_generator(name)
-                say("generator", f"{name} ({generator.size} px): {', '.join(generator.classes)}")
-    except CheckpointError as error:
-        say("generator", f"not usable: {error} (looked in {WEIGHTS})")
-        return 1
-    return 0
+    shipped_is_usable = True
+    for name, row in ZOO.items():
+        if weights_at_hand(row) is None:
+            continue
+        try:
+            generator = load_generator(name)
+            say("generator", f"{name} ({generator.size} px): {', '.join(generator.classes)}")
+        except CheckpointError as error:
+            say("generator", f"{name} is not usable: {error}" + ("" if row.package else f" (looked in {WEIGHTS})"))
+            shipped_is_usable = shipped_is_usable and bool(row.package)
+    return 0 if shipped_is_usable else 1

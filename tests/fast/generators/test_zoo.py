@@ -9,11 +9,17 @@ from pipeline.generators.checkpoint import CheckpointError
 from pipeline.generators.cyclegan import CycleGANGenerator
 from pipeline.generators.ganimation import GANimationGenerator
 from pipeline.generators.generator import UnknownClassError, UnknownLayerError, fingerprint_of
+from pipeline.generators.multistyle import MultistyleGenerator
 from pipeline.generators.stargan import StarGANGenerator
 from pipeline.generators.zoo import ZOO, GeneratorError, load_generator
 from tests.fast.tiny import BUILD, build, build_other
 
-NETS = {"stargan": StarGANGenerator(4, 5, 1), "ganimation": GANimationGenerator(4, 17, 1), "cyclegan": CycleGANGenerator(ngf=2)}
+NETS = {
+    "stargan": StarGANGenerator(4, 5, 1),
+    "ganimation": GANimationGenerator(4, 17, 1),
+    "cyclegan": CycleGANGenerator(ngf=2),
+    "multistyle": MultistyleGenerator(),
+}
 
 
 @pytest.mark.parametrize("name", NETS)
