@@ -17,7 +17,18 @@ PIP := $(PY) -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --quiet --no-warn-script-location $(PIP_FLAGS) -c constraints.txt
 # One run of pytest a level. A level without tests (code 5) is no failure.
 PYTEST = $(PY) -m pytest -q
-LEVEL = if [ -d tests/$(1) ]; then $(PYTEST) tests/$(1) || [ $$? -eq 5 ]; else echo "tests/$(1): no tests yet"; fi
+LEVEL = if [ -d tests/$(1) ]; then $(PYTEST) $(2) tests/$(1) || [ $$? -eq 5 ]; else echo "tests/$(1): no tests yet"; fi
+# The tables of the method; each makes docs/tables/NAME.{csv,md,png}.
+TABLES := table1 table4 table5 table-references table-features table-robust table-transfer table-red-team table-hardening
+FACES ?=
+PHOTOS ?=
+JOBS ?= 2
+TABLES_OUT ?= docs/tables
+TABLE_FILES := HORSES PAINTINGS SCENES WEIGHTS_CYCLEGAN WEIGHTS_MONET WEIGHTS_PIX2PIXHD WEIGHTS_GANIMATION \
+  WEIGHTS_PLAIN WEIGHTS_GENERATOR WEIGHTS_BOTH WEIGHTS_BLUR ADAPTER_PHOTOS
+# --weights-cyclegan for WEIGHTS_CYCLEGAN, and so on, for those that are given
+TABLE_FLAGS = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GPU),--gpu) \
+  $(foreach v,$(TABLE_FILES),$(if $($(v)),--$(shell echo $(v) | tr A-Z_ a-z-) "$($(v))"))
 SSH_PROGRAMS := sshd ssh rsync ip unshare nsenter
 BENCHES := $(filter-out tests/bench/attacks.py,$(sort $(wildcard tests/bench/*.py)))
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
@@ -25,6 +36,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 .PHONY: help
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo
+	@echo "Tables of the method, each into $(TABLES_OUT): $(TABLES)"
+	@echo "  make table1 FACES=folder      (faces, with labels.csv if there is one); make tables FACES=folder makes all"
+	@echo "  PHOTOS=n  JOBS=processes  GPU=1; files of your own: HORSES=folder WEIGHTS_CYCLEGAN=file SCENES=folder WEIGHTS_PIX2PIXHD=file"
+	@echo "  PAINTINGS WEIGHTS_MONET WEIGHTS_GANIMATION WEIGHTS_PLAIN WEIGHTS_GENERATOR WEIGHTS_BOTH WEIGHTS_BLUR ADAPTER_PHOTOS=n"
 
 .PHONY: demo
 demo: $(VENV)/.samples  ## protect a dozen sample photos with the shipped generator, into demo/protected
@@ -41,7 +57,7 @@ test: lint fast golden ray slow  ## everything: lint, types and all levels of te
 
 .PHONY: fast golden ray slow gpu lint bench clean distclean
 fast: $(VENV)/.dev  ## tests without Ray, a minute or two
-	@$(call LEVEL,fast)
+	@export OMP_NUM_THREADS=1; $(call LEVEL,fast,-n auto)
 
 golden: $(VENV)/.dev  ## tests against recorded numbers (they need the shared data)
 	@[ -d "$${DISRUPT_SHARED:-../shared}" ] || echo "tests/golden: no $${DISRUPT_SHARED:-../shared}, its tests are skipped"
@@ -67,6 +83,13 @@ bench: $(VENV)/.dev  ## speed and memory, printed; no pass or fail
 	@[ -n "$(BENCHES)" ] || echo "tests/bench: no scripts yet"
 	@for script in $(BENCHES); do echo "== $$script"; PYTHONPATH=. $(PY) $$script; done
 
+.PHONY: tables $(TABLES)
+tables: $(TABLES)
+
+$(TABLES): $(VENV)/.dev
+	@[ -n "$(FACES)" ] || { echo "make $@: name a folder of faces: make $@ FACES=folder"; exit 2; }
+	@$(PY) -m pipeline.evaluation.tables $@ --faces "$(FACES)" --out "$(TABLES_OUT)" --jobs $(JOBS) $(TABLE_FLAGS)
+
 clean:  ## remove the demo, caches and builds
 	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -89,4 +112,5 @@ $(VENV)/.samples: pyproject.toml constraints.txt | $(PY)
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 	@echo "installing with the development tools into $(VENV): about 2 GB, some minutes the first time"
 	@$(INSTALL) -e ".[samples,dev]"
+	@$(INSTALL) --no-deps torchattacks==3.5.1  # by itself it would bring torchvision and old libraries
 	@touch $@ $(VENV)/.samples

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import tyro
 from rich.console import Console
 
 from pipeline import __version__
 from pipeline.config import ProtectConfig
+from pipeline.evaluation.config import EvaluateConfig
 from pipeline.settings_file import read_settings
 
 VERBS = {
     "protect": "photos -> protected photos, manifest and report",
+    "evaluate": "originals and protected photos -> what generators make of them, measured on the files",
+    "train": "pictures -> a generator, trained plainly or hardened against disruptions",
     "doctor": "what this machine has, what fits, what is missing",
 }
 WRONG_CALL, STOPPED = 2, 130
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verb, *rest = words
     if verb == "protect":
         sys.exit(protect(rest))
+    if verb == "evaluate":
+        sys.exit(evaluate(rest))
+    if verb == "train":
+        sys.exit(train(rest))
     if verb == "doctor":
         from pipeline.doctor import examine
 
@@ -44,22 +53,59 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def protect(arguments: Sequence[str], *, prog: str = "disrupt protect", **defaults: str) -> int:
     """Run ``disrupt protect`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
-    errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
     console = Console(markup=False, emoji=False)
-    try:
+
+    def run() -> int:
         config = parse_protect(arguments, prog=prog, defaults=defaults)
         from pipeline.dry_run import estimate
         from pipeline.protect import run_protect
 
         command = shlex.join([*prog.split(), *arguments])
         return estimate(config, console=console) if config.dry_run else run_protect(config, command=command, console=console)
+
+    return ended(run, prog=prog, after_stop="stopped; what is done is kept. Run the same command again to go on.")
+
+
+def evaluate(arguments: Sequence[str], *, prog: str = "disrupt evaluate", **defaults: str) -> int:
+    """Run ``disrupt evaluate`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
+
+    def run() -> int:
+        config = parse(EvaluateConfig, ("originals", "protected"), arguments, prog=prog, defaults=defaults)
+        from pipeline.evaluation.run import run_evaluation
+
+        console = Console(markup=False, emoji=False)
+        return run_evaluation(config, command=shlex.join([*prog.split(), *arguments]), console=console)
+
+    return ended(run, prog=prog, after_stop="stopped; nothing is written.")
+
+
+def train(arguments: Sequence[str], *, prog: str = "disrupt train", **defaults: object) -> int:
+    """Run ``disrupt train`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
+
+    def run() -> int:
+        from pipeline.training.config import TrainConfig
+
+        config = parse(TrainConfig, ("data", "output"), arguments, prog=prog, defaults=defaults)
+        from pipeline.training.run import run_train
+
+        console = Console(markup=False, emoji=False)
+        return run_train(config, command=shlex.join([*prog.split(), *arguments]), console=console)
+
+    return ended(run, prog=prog, after_stop="stopped; the last checkpoint is kept. Run the same command again to go on.")
+
+
+def ended(run: Callable[[], int], *, prog: str, after_stop: str) -> int:
+    """The exit code of ``run``; an error of the call becomes one line and 2, Ctrl-C the line ``after_stop`` and 130."""
+    errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    try:
+        return run()
     except ValueError as error:
         if not is_ours(error):
             raise
         errors.print(f"{prog}: {error}", style="bold red", soft_wrap=True)
         return WRONG_CALL
     except KeyboardInterrupt:
-        errors.print("stopped; what is done is kept. Run the same command again to go on.")
+        errors.print(after_stop)
         return STOPPED
 
 
@@ -69,14 +115,21 @@ def is_ours(error: ValueError) -> bool:
 
 
 def parse_protect(arguments: Sequence[str], *, prog: str, defaults: dict[str, str]) -> ProtectConfig:
-    """The options from ``--config FILE`` (YAML), then the flags, which win. A wrong flag or value ends the process with 2."""
+    """The options of ``disrupt protect``; see `parse`."""
+    return parse(ProtectConfig, ("input", "output"), arguments, prog=prog, defaults=defaults)
+
+
+def parse(options: type[T], places: tuple[str, ...], arguments: Sequence[str], *, prog: str, defaults: Mapping[str, object]) -> T:
+    """The options from ``--config FILE`` (YAML), then the flags, which win; ``places`` are the fields without a default.
+
+    A wrong flag or value ends the process with 2.
+    """
     settings: dict[str, object] = dict(defaults)
     config_file = _config_file(arguments)
     if config_file is not None:
-        settings |= read_settings(config_file, ProtectConfig)
-    places = {"input": tyro.MISSING, "output": tyro.MISSING}
-    default = ProtectConfig(**(places | settings))
-    return tyro.cli(ProtectConfig, prog=prog, args=arguments, default=default)
+        settings |= read_settings(config_file, options)
+    default = options(**(dict.fromkeys(places, tyro.MISSING) | settings))
+    return tyro.cli(options, prog=prog, args=arguments, default=default)
 
 
 def _config_file(words: Sequence[str]) -> Path | None:

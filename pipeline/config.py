@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from pipeline.disruption.balls import BALLS
-from pipeline.disruption.recipes import RECIPES, Blur, Recipe
+from pipeline.disruption.recipes import RECIPES, Blur, Recipe, RobustMode
 from pipeline.disruption.references import REFERENCES
+from pipeline.disruption.robust import ROBUST_TO
 from pipeline.disruption.starts import STARTS
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import FORMATS
@@ -22,6 +23,8 @@ from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
 Engine = Literal["auto", "local", "ray"]
+NOTHING = "none"
+"""The word of --robust-to that takes back what the recipe survives."""
 RESULT_FORMAT = 1
 """Raised when the same options give other bytes than before; part of the signature."""
 
@@ -62,11 +65,14 @@ class ProtectConfig:
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "pgd"
-    """One of fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature."""
+    """One of fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
+    robust."""
     steps: Annotated[int | None, _own("INT", "the recipe's; pgd: 20")] = None
-    """Number of ascent steps. This and the options down to --layer change single parts of the recipe."""
+    """Number of ascent steps. This and the options down to --robust-mode change single parts of the recipe."""
     step_size: Annotated[float | None, _own("LEVELS", "the recipe's; pgd: 1.275")] = None
     """Size of a step, in 8-bit levels."""
+    last_step: Annotated[float | None, _own("SHARE", "the recipe's; pgd: 1")] = None
+    """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
     start: Annotated[str | None, _own("{" + ",".join(STARTS) + "}")] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
     aim: Annotated[Literal["away", "towards"] | None, _own("{away,towards}")] = None
@@ -81,6 +87,10 @@ class ProtectConfig:
     """Survive a blur before the generator: one known blur, the mean over nine, or nine in turn."""
     layer: Annotated[str | None, _own("LAYER", "the recipe's; pgd: none")] = None
     """Disrupt the activation of this layer instead of the output, e.g. main.14."""
+    robust_to: Annotated[tuple[str, ...] | None, _own("{" + ",".join((*ROBUST_TO, NOTHING)) + "} [...]")] = None
+    """What the perturbation is to survive on the file's way: one or more, by commas or spaces, e.g. jpeg,resize."""
+    robust_mode: Annotated[RobustMode | None, _own("{turn,eot}")] = None
+    """One of these transforms per step in turn, or the mean over all in every step (as many times slower)."""
     region: Literal["square", "whole", "box"] = "square"
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
 
@@ -134,12 +144,15 @@ class ProtectConfig:
             start=_or(self.start, named.start),
             steps=_or(self.steps, named.steps),
             step_size=_or(self.step_size, named.step_size),
+            last_step=_or(self.last_step, named.last_step),
             aim=_or(self.aim, named.aim),
             reference=_or(self.reference, named.reference),
             classes=_or(self.class_schedule, named.classes),
             ball=_or(self.ball, named.ball),
             blur=_or(self.blur, named.blur),
             layer=_or(self.layer, named.layer),
+            robust_to=named.robust_to if self.robust_to is None else _words(self.robust_to),
+            robust_mode=_or(self.robust_mode, named.robust_mode),
         )
 
     def lossless(self) -> bool:
@@ -156,6 +169,11 @@ class ProtectConfig:
         recipe = self.resolved_recipe()
         one_of("--start", recipe.start, STARTS)
         one_of("--ball", recipe.ball, BALLS)
+        for name in recipe.robust_to:
+            one_of("--robust-to", name, (*ROBUST_TO, NOTHING))
+        if NOTHING in recipe.robust_to:
+            others = ", ".join(name for name in recipe.robust_to if name != NOTHING)
+            raise ConfigError(f"--robust-to {NOTHING} stands alone, not beside {others}")
         if not self.generator:
             raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
         if recipe.reference not in REFERENCES:
@@ -166,6 +184,7 @@ class ProtectConfig:
         within("--steps", recipe.steps, 1, 100_000, "ascent steps")
         if recipe.step_size is not None:
             within("--step-size", recipe.step_size, 0.01, 255, "levels")
+        within("--last-step", recipe.last_step, 0.001, 1, "share of the first step")
         within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
         within("--actors", self.actors, 1, 100_000, "processes")
         within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
@@ -184,7 +203,7 @@ class ProtectConfig:
         """The options that decide the bytes of the outputs, as plain values."""
         return {
             "epsilon": self.epsilon,
-            "recipe": dataclasses.asdict(self.resolved_recipe()),
+            "recipe": _plain(self.resolved_recipe()),
             "region": self.region,
             "format": self.format,
             "jpeg_quality": self.jpeg_quality if self.format == "jpeg" else None,
@@ -217,6 +236,18 @@ def _check_image(name: str) -> None:
 
 def _or(given: T | None, otherwise: T) -> T:
     return otherwise if given is None else given
+
+
+def _words(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Names given by commas or spaces, each once; the word that means nothing, alone, gives none."""
+    names = tuple(dict.fromkeys(word for part in given for word in part.replace(",", " ").split()))
+    return () if names == (NOTHING,) else names
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain values; newer parts at their defaults are left out, so that earlier runs keep their signature."""
+    unused = [name for name in ("last_step", "robust_to", "robust_mode") if getattr(recipe, name) == getattr(Recipe(), name)]
+    return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in unused}
 
 
 def one_of(flag: str, value: str, known: Any) -> None:

@@ -7,9 +7,10 @@ import time
 from rich.console import Console
 
 from pipeline.config import ProtectConfig
+from pipeline.engine import wants_ray
 from pipeline.photos.encode import encode_photo
 from pipeline.photos.listing import PhotoRef
-from pipeline.protect import prepare, wants_ray
+from pipeline.protect import prepare
 from pipeline.rows import Work
 from pipeline.stages.protect import Protect
 from pipeline.stages.read import read_photos

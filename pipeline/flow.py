@@ -16,7 +16,7 @@ import dataclasses
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from pipeline.config import ConfigError, ProtectConfig
 from pipeline.disruption.references import REFERENCES
+from pipeline.engine import Compute
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.schema import ManifestRow
 from pipeline.rows import Work
@@ -39,6 +40,7 @@ from pipeline.storage import open_storage
 
 RESTARTS, RETRIES = 4, 2
 """How often an actor that died is started again, and how often a shard is tried again after its actor died."""
+AFTER_DEATH = "(fewer --actors, smaller --shard-count or --max-megapixels): {reason}. What is done is kept."
 Batch = Any
 """A dict of columns; Ray's own annotations of batches do not fit plain dicts."""
 
@@ -56,46 +58,73 @@ def protect_on_ray(
     # Workers may run in another folder than this process.
     config = dataclasses.replace(
         config,
-        weights=tuple(path if path == SHIPPED else path.absolute() for path in config.weights),
+        weights=absolute_weights(config.weights),
         reference=str(Path(config.reference).absolute())
         if config.reference and config.reference not in REFERENCES
         else config.reference,
     )
     place = Place(to.path if to.fs.type_name == "local" else config.output, to.signature, to.generator)
-    try:
-        for batch in drawing(shards, config, place, threads).iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
-            yield pickle.loads(batch["rows"][0])
-    except ray.exceptions.RayTaskError as error:
-        raise _cause(error) from error
-    except ray.exceptions.RayActorError as error:
-        raise FlowError(_why_died(error)) from error
+    yield from streamed(drawing(shards, config, place, threads), "protecting", AFTER_DEATH)
 
 
-class FlowError(ValueError):
-    """The cluster cannot finish the run; the message says what happened."""
+def absolute_weights(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The weights by names that hold in any folder."""
+    return tuple(path if path == SHIPPED else path.absolute() for path in paths)
 
 
 def drawing(shards: Sequence[tuple[str, list[Work]]], config: ProtectConfig, place: Place, threads: int) -> Dataset:
     """The flow itself; nothing runs before it is read."""
-    rows = [{"id": shard_id, "works": pickle.dumps(works)} for shard_id, works in shards]
+    read = in_tasks(
+        source([{"id": shard_id, "works": pickle.dumps(works)} for shard_id, works in shards]), partial(_read, config=config)
+    )
+    protected = in_actors(read, _ProtectActor, {"config": config, "threads": threads}, config, threads)
+    return in_tasks(protected, partial(_write, config=config, place=place))
+
+
+def source(rows: list[Batch]) -> Dataset:
+    """A dataset of one block a row."""
+    return ray.data.from_items(rows, override_num_blocks=len(rows))
+
+
+def in_tasks(dataset: Dataset, stage: Callable[[Batch], Batch]) -> Dataset:
+    """``dataset`` through a light stage, one row at a time, on half a core."""
+    return dataset.map_batches(stage, batch_size=1, num_cpus=0.5)
+
+
+def in_actors(dataset: Dataset, actor: type, arguments: dict[str, Any], config: Compute, threads: int) -> Dataset:
+    """``dataset`` through actors that are made with ``arguments`` and hold the generators; deaths and retries are bounded."""
     with warnings.catch_warnings():
         # Unbounded by default: a photo that kills its actor would be tried for ever. Ray 2.60 has no other way to say it.
         warnings.simplefilter("ignore", RayDeprecationWarning)
-        return (
-            ray.data.from_items(rows, override_num_blocks=len(rows))
-            .map_batches(partial(_read, config=config), batch_size=1, num_cpus=0.5)
-            .map_batches(
-                _ProtectActor,
-                batch_size=1,
-                fn_constructor_kwargs={"config": config, "threads": threads},
-                compute=ActorPoolStrategy(min_size=1, max_size=config.actors),
-                num_cpus=None if config.on_gpu() else _actor_cpus(threads),
-                num_gpus=config.gpus_per_actor if config.on_gpu() else None,
-                max_restarts=RESTARTS,
-                max_task_retries=RETRIES,
-            )
-            .map_batches(partial(_write, config=config, place=place), batch_size=1, num_cpus=0.5)
+        return dataset.map_batches(
+            actor,
+            batch_size=1,
+            fn_constructor_kwargs=arguments,
+            compute=ActorPoolStrategy(min_size=1, max_size=config.actors),
+            num_cpus=None if config.on_gpu() else _actor_cpus(threads),
+            num_gpus=config.gpus_per_actor if config.on_gpu() else None,
+            max_restarts=RESTARTS,
+            max_task_retries=RETRIES,
         )
+
+
+def streamed(dataset: Dataset, doing: str, after_death: str) -> Iterator[Any]:
+    """Runs a dataset and yields the value pickled in each row's column ``rows``, in any order.
+
+    ``doing`` and ``after_death`` complete the message when the process that does it dies again and again. Raises FlowError then,
+    and the project's own errors of a stage as they are.
+    """
+    try:
+        for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
+            yield pickle.loads(batch["rows"][0])
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from error
+    except ray.exceptions.RayActorError as error:
+        raise FlowError(_why_died(error, doing, after_death)) from error
+
+
+class FlowError(ValueError):
+    """The cluster cannot finish the run; the message says what happened."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +156,7 @@ class _ProtectActor:
 
 def _write(batch: Batch, *, config: ProtectConfig, place: Place) -> Batch:
     rows = write_shard(str(batch["id"][0]), _works(batch), config, place.open())
-    return {"rows": _bytes_column(pickle.dumps(rows))}
+    return {"rows": bytes_column(pickle.dumps(rows))}
 
 
 def _works(batch: Batch) -> list[Work]:
@@ -136,10 +165,10 @@ def _works(batch: Batch) -> list[Work]:
 
 
 def _batch(batch: Batch, works: list[Work]) -> Batch:
-    return {"id": batch["id"], "works": _bytes_column(pickle.dumps(works, protocol=pickle.HIGHEST_PROTOCOL))}
+    return {"id": batch["id"], "works": bytes_column(pickle.dumps(works, protocol=pickle.HIGHEST_PROTOCOL))}
 
 
-def _bytes_column(data: bytes) -> pa.Array:
+def bytes_column(data: bytes) -> pa.Array:
     """One value of any size (a plain binary column ends at 2 GB)."""
     return pa.array([data], pa.large_binary())
 
@@ -162,7 +191,7 @@ def settings() -> None:
             handler.setLevel(logging.CRITICAL)
 
 
-def check_cluster(config: ProtectConfig, threads: int) -> None:
+def check_cluster(config: Compute, threads: int) -> None:
     """Raise ConfigError when the cluster has too few cores or GPUs for the actors; Ray would wait for ever."""
     have = ray.cluster_resources()
     cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
@@ -181,12 +210,12 @@ def _cause(error: ray.exceptions.RayTaskError) -> Exception:
     return type(cause)(str(cause).partition("\n")[0]) if isinstance(cause, (ConfigError, LedgerError)) else error
 
 
-def _why_died(error: ray.exceptions.RayActorError) -> str:
+def _why_died(error: ray.exceptions.RayActorError, doing: str, after_death: str) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     own = [line for line in lines if line.startswith("pipeline.") and "Error: " in line]
     if own:
         return own[-1].partition(": ")[2]
     return (
-        f"a protecting process died {RETRIES + 1} times over the same photos, perhaps for want of memory (fewer --actors, smaller "
-        f"--shard-count or --max-megapixels): {lines[0] if lines else 'no reason given'}. What is done is kept."
+        f"a {doing} process died {RETRIES + 1} times over the same photos, perhaps for want of memory "
+        f"{after_death.format(reason=lines[0] if lines else 'no reason given')}"
     )

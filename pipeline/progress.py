@@ -5,15 +5,29 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol
 
 from rich.console import Console
 
-from pipeline.ledger.schema import ManifestRow
 from pipeline.tracking import Tracking
 
 
+class Counted(Protocol):
+    """What progress needs to know of a photo that is done."""
+
+    @property
+    def status(self) -> str:
+        """What became of it; "failed" is counted apart."""
+        ...
+
+    @property
+    def l2(self) -> float | None:
+        """Its mean L2, where measured."""
+        ...
+
+
 class Progress:
-    """Counts committed rows and says how far the run is, at most once in a second on a terminal and once in 15 elsewhere."""
+    """Counts finished photos and says how far the run is, at most once in a second on a terminal and once in 15 elsewhere."""
 
     def __init__(self, console: Console, *, total: int, tracking: Tracking) -> None:
         self._console = console
@@ -25,7 +39,7 @@ class Progress:
         self._pause = 1.0 if console.is_terminal else 15.0
         self._recorded = 0.0
 
-    def add(self, rows: Sequence[ManifestRow]) -> None:
+    def add(self, rows: Sequence[Counted]) -> None:
         """Count the rows of one shard."""
         self._counts.update(row.status for row in rows)
         self._l2 += [row.l2 for row in rows if row.l2 is not None]
@@ -43,7 +57,7 @@ class Progress:
         rate = done / max(now - self._began, 1e-9)
         left = (self._total - done) / rate if rate else 0.0
         failed = self._counts["failed"]
-        return f"{done}/{self._total} photos, {rate:.2f} photos/s, {_clock(left)} left, {failed} failed   "
+        return f"{done}/{self._total} photos, {rate:.2f} photos/s, {clock(left)} left, {failed} failed   "
 
     def close(self) -> None:
         """Record the last point and end the line."""
@@ -60,7 +74,8 @@ class Progress:
         self._tracking.metrics(values, step=done)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A span of time as hours, minutes and seconds: 0:02:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 from rich.console import Console
 
-from pipeline.config import ConfigError, ProtectConfig, signature
+from pipeline.config import ProtectConfig, signature
+from pipeline.engine import check_gpu, wants_ray
 from pipeline.generators.generator import Generator
 from pipeline.ledger.errors import unwritable
 from pipeline.ledger.layout import REPORT_FILE, is_reserved
@@ -36,9 +36,6 @@ from pipeline.stages.write import Destination
 from pipeline.storage import exists, join, write_atomic
 from pipeline.tracking import Tracking, open_tracking
 from pipeline.versions import versions
-
-RAY_FROM = 1000
-"""From this many photos on, starting Ray costs less than it saves."""
 
 Shards = list[tuple[str, list[Work]]]
 
@@ -63,8 +60,7 @@ def prepare(config: ProtectConfig) -> Job:
     config.check()
     check_places(config.input, config.output)
     generators = load_generators(config)
-    if config.on_gpu():
-        _check_gpu(config)
+    check_gpu(config)
     listing = find_photos(config.input)
     return Job(config, listing, generators, signature(config, tuple(g.fingerprint for g in generators)))
 
@@ -141,13 +137,6 @@ def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterat
         yield from protect_on_ray(shards, config, to, threads=config.threads)
 
 
-def wants_ray(config: ProtectConfig, count: int) -> bool:
-    """Whether a run of ``count`` photos goes to Ray."""
-    if config.engine != "auto":
-        return config.engine == "ray"
-    return config.actors > 1 or config.address != "auto" or "RAY_ADDRESS" in os.environ or count >= RAY_FROM
-
-
 def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall_seconds: float | None) -> Summary:
     """Write manifest and report, hand them and the final numbers to the record; returns the summary."""
     manifest = run.write_manifest()
@@ -183,10 +172,3 @@ def _tracking(job: Job, command: str) -> Tracking:
     params = dataclasses.asdict(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
     tags = {"command": command, "signature": job.signature}
     return open_tracking(experiment=config.experiment, run_name=f"protect {job.signature}", params=params, tags=tags)
-
-
-def _check_gpu(config: ProtectConfig) -> None:
-    import torch
-
-    if not wants_ray(config, 0) and not torch.cuda.is_available():
-        raise ConfigError("--gpus-per-actor asks for a GPU, but torch sees none here; leave it out to compute on the CPU")

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -51,12 +51,18 @@ class Tracking:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Add one point at ``step`` to the curve of each value; points that could not be sent go with the next ones."""
-        if self._client is None:
+        self.curves([(step, values)])
+
+    def curves(self, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Add a point to the curve of each value at each of the steps, all in one message; as ``metrics`` does."""
+        if self._client is None or not points:
             return
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
-        self._pending += [Metric(_name(key), float(value), now_ms, step) for key, value in values.items()]
+        self._pending += [
+            Metric(_name(key), float(value), now_ms, step) for step, values in points for key, value in values.items()
+        ]
         self._call(self._send_pending)
 
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
@@ -66,6 +72,12 @@ class Tracking:
     def text(self, text: str, name: str) -> None:
         """Store ``text`` in the record as the file ``name``."""
         self._call(lambda client, run_id: client.log_text(run_id, text, name), seconds=ARTIFACT_SECONDS)
+
+    def model(self, paths: Sequence[str | Path], name: str) -> None:
+        """Store the files under ``model`` and register them as the next version of the model ``name``."""
+        for path in paths:
+            self.artifact(path, "model")
+        self._call(lambda client, run_id: _register(client, run_id, _name(name)), seconds=ARTIFACT_SECONDS)
 
     def close(self, status: Status = "FINISHED") -> None:
         """End the run on record; later calls do nothing."""
@@ -128,6 +140,17 @@ def open_tracking(
         _warn(f"MLflow at {_without_password(uri)} cannot be reached; this run goes on without a record", error)
         return Tracking(None, run_id=None, uri=uri)
     return Tracking(client, run_id=run_id, uri=uri)
+
+
+def _register(client: MlflowClient, run_id: str, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    client.create_model_version(name, source=f"{client.get_run(run_id).info.artifact_uri}/model", run_id=run_id)
 
 
 def flatten(params: Mapping[str, object], prefix: str = "") -> dict[str, str]:

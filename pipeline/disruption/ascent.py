@@ -14,11 +14,19 @@ Objective = Callable[[Tensor, int], Tensor]
 
 
 def ascend(
-    objective: Objective, x_BCHW: Tensor, ball: Ball, *, start_BCHW: Tensor, steps: int, step_size: float | Tensor
+    objective: Objective,
+    x_BCHW: Tensor,
+    ball: Ball,
+    *,
+    start_BCHW: Tensor,
+    steps: int,
+    step_size: float | Tensor,
+    last_step: float = 1.0,
 ) -> Tensor:
     """Climb ``objective`` from ``start`` without leaving ``ball`` around ``x``; returns images (B, C, H, W).
 
-    ``step_size`` is in the units of the ball, one for all or one per image (B, 1, 1, 1). The start is taken as it is; every later
+    ``step_size`` is in the units of the ball, one for all or one per image (B, 1, 1, 1); steps shrink evenly to the share
+    ``last_step`` of it. The start is taken as it is; every later
     point is projected. Where the gradient is zero the image does not move: with the reference G(x) that is so at x itself, so
     start elsewhere.
     Source: [R20] section 3.2; Madry et al. 2018 for the projection.
@@ -26,7 +34,8 @@ def ascend(
     y_BCHW = start_BCHW.detach()
     for t in range(steps):
         g_BCHW = gradient(objective, y_BCHW, t)
-        y_BCHW = ball.project(y_BCHW + step_size * ball.steepest(g_BCHW), x_BCHW)
+        share = 1 - (1 - last_step) * t / max(1, steps - 1)
+        y_BCHW = ball.project(y_BCHW + share * step_size * ball.steepest(g_BCHW), x_BCHW)
     return y_BCHW
 
 

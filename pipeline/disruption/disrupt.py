@@ -13,6 +13,7 @@ from pipeline.disruption.balls import BALLS
 from pipeline.disruption.objectives import Output, away_from, in_turn, mean_over, through, towards
 from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.references import REFERENCES, Reference
+from pipeline.disruption.robust import robust_variants
 from pipeline.disruption.starts import STARTS
 from pipeline.disruption.streams import Stream
 from pipeline.disruption.transforms import BLURS, Transform
@@ -53,16 +54,36 @@ def disrupt(
     if recipe.ball == "l2":
         step_size = step_size * values**0.5
     start_BCHW = STARTS[recipe.start](x_BCHW, ball, streams)
-    return ascend(objective, x_BCHW, ball, start_BCHW=start_BCHW, steps=recipe.steps, step_size=step_size)
+    return ascend(
+        objective,
+        x_BCHW,
+        ball,
+        start_BCHW=start_BCHW,
+        steps=recipe.steps,
+        step_size=step_size,
+        last_step=recipe.last_step,
+    )
 
 
 def target_objective(
     target: Target, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
 ) -> Objective:
-    """The objective of one generator on full photos: classes and blurs combined as the recipe says."""
+    """The objective of one generator on full photos: what the file survives, classes and blurs combined as the recipe says."""
+    variants = robust_variants(recipe.robust_to, streams, x_BCHW.shape[1:])
+    per_variant = [
+        through(variant, _seen_objective(target, variant, x_BCHW, recipe, reference=reference, streams=streams))
+        for variant in variants
+    ]
+    return in_turn(per_variant) if recipe.robust_mode == "turn" else mean_over(per_variant)
+
+
+def _seen_objective(
+    target: Target, variant: Transform, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
+) -> Objective:
+    """The objective of one generator on photos that went through ``variant``: the reference is its output on such clean photos."""
     schedule = in_turn if recipe.classes == "iterative" else mean_over
     with torch.no_grad():
-        seen_BCHW = target.view(x_BCHW)
+        seen_BCHW = target.view(variant(x_BCHW))
     per_class = []
     for output in target.outputs.values():
         per_blur = []

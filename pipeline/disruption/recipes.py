@@ -8,6 +8,7 @@ from typing import Literal
 Aim = Literal["away", "towards"]
 Classes = Literal["iterative", "joint"]
 Blur = Literal["none", "white-box", "eot", "spread-spectrum"]
+RobustMode = Literal["turn", "eot"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Recipe:
     """Number of ascent steps."""
     step_size: float | None = 1.275
     """Step in levels; nothing means epsilon."""
+    last_step: float = 1.0
+    """The last step as a share of the first; steps in between shrink evenly. Under 1, transforms in turn do not undo each other."""
     aim: Aim = "away"
     """Drive the output away from the reference or towards it."""
     reference: str = "output"
@@ -32,6 +35,10 @@ class Recipe:
     """Survive a blur before the generator: white-box (one known blur), eot (mean over nine), spread-spectrum (nine in turn)."""
     layer: str = ""
     """Disrupt the activation of this layer of the generator (a name of its modules) instead of the output."""
+    robust_to: tuple[str, ...] = ()
+    """What the file is to survive on its way: names of `ROBUST_TO`, each one or more transforms beside the untouched photo."""
+    robust_mode: RobustMode = "turn"
+    """One of these transforms per step in turn, or the mean over all of them in every step."""
 
 
 RECIPES: dict[str, Recipe] = {
@@ -45,5 +52,9 @@ RECIPES: dict[str, Recipe] = {
     "spread-spectrum": Recipe(start="uniform", steps=40, blur="spread-spectrum"),
     "eot-blur": Recipe(start="uniform", blur="eot"),
     "feature": Recipe(start="uniform", layer="main.14"),
+    "robust": Recipe(start="uniform", steps=80, last_step=0.1, robust_to=("jpeg", "resize")),
 }
-"""Source: [R20] sections 3.2 to 3.5. With one class either schedule is the plain attack on that class; FGSM's one step is joint."""
+"""Source: [R20] sections 3.2 to 3.5; ``robust`` is ours, measured with tests/bench/robust.py.
+
+With one class either schedule is the plain attack on that class; FGSM's one step is joint.
+"""

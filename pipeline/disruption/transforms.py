@@ -5,29 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.blur import box_blur, gaussian_blur
+
 Transform = Callable[[Tensor], Tensor]
-
-
-def gaussian_blur(x_BCHW: Tensor, *, sigma: float, k: int = 11) -> Tensor:
-    """x convolved with a k x k Gaussian that sums to 1, zero (mid-grey) padding; ``sigma`` in pixels."""
-    at = torch.arange(k, dtype=x_BCHW.dtype, device=x_BCHW.device) - (k - 1) / 2
-    line = torch.exp(-at.square() / (2 * sigma**2))
-    return _separable(x_BCHW, line / line.sum())
-
-
-def box_blur(x_BCHW: Tensor, *, k: int) -> Tensor:
-    """The mean over k x k pixels, zero (mid-grey) padding."""
-    return _separable(x_BCHW, torch.full((k,), 1 / k, dtype=x_BCHW.dtype, device=x_BCHW.device))
-
-
-def _separable(x_BCHW: Tensor, line_K: Tensor) -> Tensor:
-    C, k = x_BCHW.shape[1], len(line_K)
-    rows = F.conv2d(x_BCHW, line_K.view(1, 1, 1, k).expand(C, 1, 1, k), padding=(0, k // 2), groups=C)
-    return F.conv2d(rows, line_K.view(1, 1, k, 1).expand(C, 1, k, 1), padding=(k // 2, 0), groups=C)
 
 
 BLURS: dict[str, Transform] = {

@@ -148,7 +148,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch(path: Path) -> object:
-    """What a torch file holds, on the CPU; nothing in it is ever executed. Raises CheckpointError for a damaged file or one with code."""
+    """What a torch file holds, on the CPU; nothing in it is run. Raises CheckpointError for one that is damaged or holds code."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about old or odd files; the file is taken or refused, nothing between

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from pipeline.blur import blur_input
 from pipeline.generators.checkpoint import read_metadata, read_state_dict
 from pipeline.generators.cyclegan import cyclegan_from_state
 from pipeline.generators.ganimation import GANimationGenerator, ganimation_from_state
@@ -79,6 +80,14 @@ ZOO: dict[str, ZooRow] = {
         stargan_from_state, conditional, {}, 64, weights="stargan-faces.safetensors",
         about="faces, attributes set or cleared; shipped (see its model card)",
     ),
+    "stargan-faces-hardened": ZooRow(
+        stargan_from_state, conditional, {}, 64, weights="stargan-faces-hardened.safetensors",
+        about="the same, trained against disruptions; shipped, to measure against",
+    ),
+    "ganimation-faces": ZooRow(
+        ganimation_from_state, _ganimation, {}, 64, weights="ganimation-faces.safetensors",
+        about="faces, seven expressions; shipped (see its model card)",
+    ),
     "stargan": ZooRow(stargan_from_state, conditional, CELEBA, 128, about="released StarGAN for CelebA; give --weights"),
     "ganimation": ZooRow(
         ganimation_from_state, _ganimation,
@@ -132,6 +141,7 @@ def weights_at_hand(row: ZooRow) -> Path | None:
 def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
     net = row.from_state(row.read(path), source=str(path))
     card = read_metadata(path)
+    blur_input(net, float(card.get("blur", 0)))
     classes = {k: tuple(map(float, v)) for k, v in json.loads(card["classes"]).items()} if "classes" in card else dict(row.classes)
     wanted = {len(c) for c in classes.values()}
     c_dim = _condition_length(net)

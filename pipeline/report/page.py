@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report.examples import Example, amplification
@@ -40,7 +40,7 @@ def write_report(
     """
     summary = summarise(rows, wall_seconds=wall_seconds)
     shown = sorted(examples[:MAX_EXAMPLES], key=lambda example: example.l2)
-    text: str = _template().render(
+    text: str = template("template.html").render(
         summary=summary,
         verdict=_verdict(summary),
         facts=_facts(summary),
@@ -50,17 +50,24 @@ def write_report(
         amplification=amplification(summary.epsilon or 1),
         max_reasons=MAX_REASONS,
         command=command,
-        config=yaml.safe_dump(json.loads(json.dumps(dict(config), default=str)), sort_keys=False, allow_unicode=True),
+        config=as_yaml(config),
         versions=versions or {},
         threshold=THRESHOLD,
     )
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def template(name: str) -> Any:
+    """A page of this package to be filled in; every text is escaped, and what is not given is an error."""
+    load = FunctionLoader(lambda wanted: files("pipeline.report").joinpath(wanted).read_text(encoding="utf-8"))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=load)
     environment.filters |= {"number": number, "picture": _data_uri, "size": _size}
-    return environment.from_string(files("pipeline.report").joinpath("template.html").read_text(encoding="utf-8"))
+    return environment.get_template(name)
+
+
+def as_yaml(config: Mapping[str, Any]) -> str:
+    """Options as YAML, paths and the like as text."""
+    return yaml.safe_dump(json.loads(json.dumps(dict(config), default=str)), sort_keys=False, allow_unicode=True)
 
 
 def _verdict(summary: Summary) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -27,17 +28,25 @@ def histogram(values: NDArray[np.float64], *, name: str, label: str, counted: st
     finite = values[np.isfinite(values)]
     if not finite.size:
         return ""
+
+    def paint(axes: Axes) -> None:
+        _bars(axes, finite, threshold)
+        axes.set_xlabel(label)
+        axes.set_ylabel(counted)
+
+    return drawing(paint, name=name, size=(4.2, 2.3))
+
+
+def drawing(paint: Callable[[Axes], None], *, name: str, size: tuple[float, float]) -> str:
+    """What ``paint`` draws on axes, as an ``<svg>`` element of ``size`` in inches; ``name`` as above."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "axes.edgecolor": FAINT, "text.color": INK}
     style |= {"axes.labelcolor": INK, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK}
     with rc_context(style):
-        figure = Figure(figsize=(4.2, 2.3), layout="constrained")
-        axes = figure.add_subplot()
-        _bars(axes, finite, threshold)
-        axes.set_xlabel(label)
-        axes.set_ylabel(counted)
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure.add_subplot())
         text = StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _inline(text.getvalue(), name)

@@ -6,25 +6,41 @@ the others. A class is a named condition; a generator's card stores the table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from pipeline.training.errors import TrainError
 
 ATTRIBUTES = ("Black_Hair", "Brown_Hair", "Male", "Smiling", "Young")
 """The attributes of the shipped generator, hair colours first."""
 
 HAIR_COUNT = 2
 
+HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
+"""Attributes of which an image has at most one; a photo with none of them is one whose hair colour is not known."""
+
 OPPOSITES = {"Male": "Female", "Smiling": "Serious", "Young": "Old"}
 """How a cleared attribute is called as a class."""
 
 
-def class_conditions() -> dict[str, list[float]]:
-    """Every class of the shipped generator with its condition: each hair colour, and each other attribute set and cleared."""
-    hair, rest = ATTRIBUTES[:HAIR_COUNT], ATTRIBUTES[HAIR_COUNT:]
+def hair_count(attributes: Sequence[str]) -> int:
+    """How many of the attributes are hair colours; raises TrainError unless they come first."""
+    count = sum(name in HAIR for name in attributes)
+    if any(name not in HAIR for name in attributes[:count]):
+        raise TrainError(f"hair colours come first among the attributes, got {', '.join(attributes)}")
+    return count
+
+
+def class_conditions(attributes: Sequence[str] = ATTRIBUTES) -> dict[str, list[float]]:
+    """Every class of a generator with its condition: each hair colour, and each other attribute set and cleared."""
+    count = hair_count(attributes)
+    hair, rest = attributes[:count], attributes[count:]
     classes = {name: [1.0 if name == other else -1.0 for other in hair] + [0.0] * len(rest) for name in hair}
     for i, name in enumerate(rest):
-        for sign, label in ((1.0, name), (-1.0, OPPOSITES[name])):
-            classes[label] = [0.0] * HAIR_COUNT + [sign if i == j else 0.0 for j in range(len(rest))]
+        for sign, label in ((1.0, name), (-1.0, OPPOSITES.get(name, f"Not_{name}"))):
+            classes[label] = [0.0] * count + [sign if i == j else 0.0 for j in range(len(rest))]
     return dict(sorted(classes.items()))
 
 
@@ -41,8 +57,8 @@ def draw_target(labels_BK: Tensor, known_BK: Tensor, *, hair: int, rng: torch.Ge
     """
     B, K = labels_BK.shape
     groups = ([list(range(hair))] if hair else []) + [[k] for k in range(hair, K)]
-    c_BK = torch.zeros(B, K)
-    back_BK = torch.zeros(B, K)
+    c_BK = torch.zeros_like(labels_BK)
+    back_BK = torch.zeros_like(labels_BK)
     target_BK, target_known_BK = labels_BK.clone(), known_BK.clone()
     first = torch.randint(0, len(groups), (B,), generator=rng)
     more = torch.rand(B, len(groups), generator=rng) < 0.25
@@ -51,7 +67,7 @@ def draw_target(labels_BK: Tensor, known_BK: Tensor, *, hair: int, rng: torch.Ge
         for g, members in enumerate(groups):
             if g != int(first[b]) and not more[b, g]:
                 continue
-            if len(members) > 1 or members[0] < hair:
+            if len(members) > 1:
                 choices = [k for k in members if labels_BK[b, k] == 0]
                 chosen = choices[int(pick[b] * len(choices))]
                 target_BK[b, members] = 0

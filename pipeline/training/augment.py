@@ -34,26 +34,37 @@ def crop_flip_resize(u8_BCHW: Tensor, size: int, rng: torch.Generator) -> Tensor
     return torch.cat(out)
 
 
-def for_discriminator(x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
-    """The images moved by up to 1/8 of the side, with one grey square cut out and a small change of light; differentiable.
+def draw_views(count: int, size: int, rng: torch.Generator) -> Tensor:
+    """How ``for_discriminator`` changes each of ``count`` images of side ``size``, at random: (count, 7).
 
-    Applied alike to real and generated images, so that a discriminator of few images learns faces and not files.
+    Columns: brightness, contrast, top and left of the window, whether a square is cut out, its top and left.
+    """
+    pad, hole = _pad_and_hole(size)
+    light_B2 = (torch.rand(count, 2, generator=rng) - 0.5) * 0.3
+    window_B2 = torch.randint(0, 2 * pad + 1, (count, 2), generator=rng)
+    cut_B1 = torch.rand(count, 1, generator=rng) < 0.5
+    hole_B2 = torch.randint(0, size - hole + 1, (count, 2), generator=rng)
+    return torch.cat([light_B2, window_B2, cut_B1, hole_B2], dim=1)
+
+
+def for_discriminator(x_BCHW: Tensor, views_B7: Tensor) -> Tensor:
+    """The images moved by up to 1/8 of the side, some with a grey square cut out, and a small change of light; differentiable.
+
+    Real and generated images are changed alike, so that a discriminator of few images learns faces and not files.
     Source: the idea of Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", 2020.
     """
     B, _, H, W = x_BCHW.shape
-    device = x_BCHW.device
-    light = (torch.rand(B, 1, 1, 1, generator=rng) - 0.5).to(device) * 0.3
-    contrast = 1 + (torch.rand(B, 1, 1, 1, generator=rng) - 0.5).to(device) * 0.3
-    x_BCHW = x_BCHW * contrast + light
-    pad = max(H // 8, 1)
-    padded = F.pad(x_BCHW, (pad, pad, pad, pad), mode="reflect")
-    tops = torch.randint(0, 2 * pad + 1, (B,), generator=rng).tolist()
-    lefts = torch.randint(0, 2 * pad + 1, (B,), generator=rng).tolist()
-    moved = [padded[i, :, t : t + H, s : s + W] for i, (t, s) in enumerate(zip(tops, lefts, strict=True))]
-    keep_B1HW = torch.ones(B, 1, H, W, device=device)
-    hole = max(H // 3, 1)
-    for i in range(B):
-        if torch.rand((), generator=rng) < 0.5:
-            t, s = (int(torch.randint(0, n - hole + 1, (), generator=rng)) for n in (H, W))
-            keep_B1HW[i, :, t : t + hole, s : s + hole] = 0
+    pad, hole = _pad_and_hole(H)
+    light, contrast = (views_B7[:, i].to(x_BCHW)[:, None, None, None] for i in range(2))
+    padded = F.pad(x_BCHW * (1 + contrast) + light, (pad, pad, pad, pad), mode="reflect")
+    keep_B1HW = torch.ones(B, 1, H, W, device=x_BCHW.device, dtype=x_BCHW.dtype)
+    moved = []
+    for i, (top, left, cut, hole_top, hole_left) in enumerate(views_B7[:, 2:].int().tolist()):
+        moved.append(padded[i, :, top : top + H, left : left + W])
+        if cut:
+            keep_B1HW[i, :, hole_top : hole_top + hole, hole_left : hole_left + hole] = 0
     return torch.stack(moved) * keep_B1HW
+
+
+def _pad_and_hole(size: int) -> tuple[int, int]:
+    return max(size // 8, 1), max(size // 3, 1)

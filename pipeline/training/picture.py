@@ -1,4 +1,4 @@
-"""Sample grids: what a generator in training does to faces it has not seen."""
+"""Sample grids: what a generator in training does to images it has not seen."""
 
 from __future__ import annotations
 
@@ -7,23 +7,35 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
-from pipeline.generators.stargan import StarGANGenerator
 from pipeline.levels import unit_to_pixels
-from pipeline.training.augment import resized
-from pipeline.training.faces import Faces
+from pipeline.training.system import Batch, System
+
+
+def each_translation(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
+    """Inputs that are pictures, and their translations as drawn for the first step: columns (B, 3, H, W)."""
+    drawn = system.draw(batch, 0, torch.Generator().manual_seed(0))
+    inputs = system.inputs(drawn)
+    shown = [column for name, fake in system.translate(G, inputs, drawn).items() for column in (inputs[name], fake)]
+    return [column for column in shown if column.shape[1] == 3]
+
+
+def each_class(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
+    """The photos, and the photos with each attribute set and cleared in turn."""
+    B, K = batch["labels"].shape
+    columns = [batch["image"]]
+    for k in range(K):
+        for value in (1.0, -1.0):
+            c_BK = torch.zeros(B, K)
+            c_BK[:, k] = value
+            columns += system.translate(G, {"fake": batch["image"]}, {**batch, "c": c_BK}).values()
+    return columns
 
 
 @torch.no_grad()
-def sample_grid(G: StarGANGenerator, faces: Faces, *, size: int, attributes: Sequence[str], rows: int = 8) -> Image.Image:
-    """One row a face: the photo, then the photo with each attribute set and cleared in turn."""
-    pick = torch.linspace(0, len(faces.names) - 1, rows).long()
-    x_BCHW = resized(faces.u8_NCHW[pick], size)
-    columns = [x_BCHW]
-    for k in range(len(attributes)):
-        for value in (1.0, -1.0):
-            c_BK = torch.zeros(rows, len(attributes))
-            c_BK[:, k] = value
-            columns.append(G(x_BCHW, c_BK))
-    grid = torch.stack(columns, 1).permute(0, 3, 1, 4, 2).reshape(rows * size, len(columns) * size, 3)
-    return Image.fromarray(unit_to_pixels(grid).numpy().astype(np.uint8))
+def grid(columns: Sequence[Tensor]) -> Image.Image:
+    """Columns of images (B, 3, H, W) in [-1, 1] as one picture, a row for each of the B."""
+    B, _, H, W = columns[0].shape
+    rows = torch.stack([column.float().cpu() for column in columns], 1).permute(0, 3, 1, 4, 2)
+    return Image.fromarray(unit_to_pixels(rows.reshape(B * H, len(columns) * W, 3)).numpy().astype(np.uint8))

@@ -1,62 +1,149 @@
-"""Everything that changes while a StarGAN trains, in one value that is saved and restored whole."""
+"""Everything that changes while a system trains, in one value that is saved and restored whole."""
 
 from __future__ import annotations
 
+import os
+import secrets
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pipeline.generators.stargan import StarGANDiscriminator, StarGANGenerator
+from pipeline.generators.checkpoint import CheckpointError, load_weights, read_state_dict, read_torch
+from pipeline.training.errors import TrainError
+from pipeline.training.system import Nets, Sizes, System
+
+FORMAT = 2
+"""Raised when older checkpoints cannot be continued; their nets can still be started from."""
 
 
 @dataclass
 class TrainState:
-    """Generator, its moving average, discriminator, their optimisers, the random stream and the step reached."""
+    """Nets, the generators' moving average, optimisers, the random stream and the step reached, for one system and size."""
 
-    G: StarGANGenerator
-    G_ema: StarGANGenerator
-    D: StarGANDiscriminator
+    system: str
+    sizes: Sizes
+    nets: Nets
+    G_ema: nn.ModuleDict
     opt_G: torch.optim.Adam
     opt_D: torch.optim.Adam
     rng: torch.Generator
     step: int = 0
 
     @classmethod
-    def fresh(cls, *, conv_dim: int, d_conv_dim: int, c_dim: int, size: int, lr: float, seed: int) -> TrainState:
-        """Nets with seeded weights and Adam(0.5, 0.999) for both."""
-        torch.manual_seed(seed)
-        G = StarGANGenerator(conv_dim, c_dim)
-        D = StarGANDiscriminator(size, d_conv_dim, c_dim)
+    def fresh(
+        cls,
+        system: System,
+        sizes: Sizes,
+        *,
+        seed: int,
+        lr: float = 2e-4,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> TrainState:
+        """Nets with seeded weights, Adam(0.5, 0.999) for both. The random stream is on the CPU whatever the device.
+
+        Torch's global random state is left as it was. Raises TrainError for a side that the nets cannot take.
+        """
+        if sizes.image < 4 or sizes.image % 4:
+            raise TrainError(f"the image size is {sizes.image}; expected a multiple of 4, since the generators halve it twice")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            nets = system.build(sizes)
+        nets = Nets(nets.G.to(device, dtype), nets.D.to(device, dtype))
         return cls(
-            G=G,
-            G_ema=deepcopy(G).requires_grad_(False),
-            D=D,
-            opt_G=torch.optim.Adam(G.parameters(), lr=lr, betas=(0.5, 0.999), fused=True),
-            opt_D=torch.optim.Adam(D.parameters(), lr=lr, betas=(0.5, 0.999), fused=True),
+            system=system.name,
+            sizes=sizes,
+            nets=nets,
+            G_ema=deepcopy(nets.G).requires_grad_(False),
+            opt_G=_adam(nets.G, lr),
+            opt_D=_adam(nets.D, lr),
             rng=torch.Generator().manual_seed(seed),
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the nets are."""
+        return next(self.nets.G.parameters()).device
+
+    def content(self) -> dict[str, Any]:
+        """All of it as plain values and tensors, loadable with ``weights_only=True``."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        of = {"format": FORMAT, "system": self.system, "sizes": asdict(self.sizes), "step": self.step}
+        return of | parts | {"rng": self.rng.get_state()}
+
     def save(self, path: Path) -> None:
-        """Write the state beside ``path`` and rename it into place."""
-        kept: dict[str, Any] = {name: getattr(self, name).state_dict() for name in _PARTS}
-        temporary = path.with_suffix(".tmp")
-        torch.save(kept | {"rng": self.rng.get_state(), "step": self.step}, temporary)
-        temporary.replace(path)
+        """Write the state under a temporary name, sync it and rename it to ``path``: an older file stays until then.
+
+        Raises TrainError when it cannot be written (disk full), or when a weight is not finite.
+        """
+        if not all(bool(p.isfinite().all()) for net in (self.nets.G, self.nets.D, self.G_ema) for p in net.parameters()):
+            raise TrainError(f"a weight is not a finite number at step {self.step}; the last checkpoint is unharmed")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                torch.save(self.content(), file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+            reason = _reason(error)
+            raise TrainError(
+                f"cannot write {path} at step {self.step}: {reason}; an earlier checkpoint there is unharmed"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def restore(self, path: Path) -> None:
-        """Take over the state that ``save`` wrote; raises RuntimeError when the nets have another shape."""
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        for name in _PARTS:
-            getattr(self, name).load_state_dict(kept[name])
+        """Take over the state that ``save`` wrote; raises TrainError for one of another system or shape, or a damaged file."""
+        kept = read_checkpoint(path)
+        if kept.get("format") != FORMAT:
+            raise TrainError(f"{path} is no checkpoint of this version; start from its nets instead (init_from)")
+        made, wanted = _described(kept["system"], kept["sizes"]), _described(self.system, asdict(self.sizes))
+        if made != wanted:
+            raise TrainError(f"{path} is of {made}, but this training is of {wanted}; choose another folder")
+        for name, part in self._parts().items():
+            try:
+                part.load_state_dict(kept[name])
+            except (KeyError, RuntimeError, ValueError) as error:
+                why = " ".join(str(error).split())[:200]
+                raise TrainError(f"{path} does not fit this {self.system}: {name} is of another shape ({why})") from error
         self.rng.set_state(kept["rng"])
         self.step = int(kept["step"])
 
+    def start_from(self, path: Path) -> None:
+        """Take the nets, and only these, from another training's checkpoint or the generator from a weights file.
 
-_PARTS = ("G", "G_ema", "D", "opt_G", "opt_D")
+        GANimation may also start from a StarGAN (see `borrowed`). Raises TrainError when they do not fit.
+        """
+        checkpoint = read_checkpoint(path) if path.suffix != ".safetensors" else {}
+        targets = {"G": self.nets.G, "G_ema": self.G_ema, "D": self.nets.D}
+        parts = {name: part for name, part in targets.items() if name in checkpoint} or {"G": self.nets.G, "G_ema": self.G_ema}
+        for name, nets in parts.items():
+            weights = _named_as_in(nets, read_state_dict(path, part=name if name in checkpoint else None))
+            if (checkpoint.get("system"), self.system) == ("stargan", "ganimation"):
+                weights = borrowed(nets, weights)
+            try:
+                load_weights(nets, weights, source=str(path))
+            except CheckpointError as error:
+                raise TrainError(f"cannot start from {name} of {path}: {error}") from error
+
+    def _parts(self) -> dict[str, Any]:
+        return {"G": self.nets.G, "D": self.nets.D, "G_ema": self.G_ema, "opt_G": self.opt_G, "opt_D": self.opt_D}
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, by name; raises CheckpointError for a file that is missing, damaged or holds code."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    kept = read_torch(path)
+    if not isinstance(kept, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of a training")
+    return kept
 
 
 @torch.no_grad()
@@ -64,3 +151,32 @@ def move_average(average: nn.Module, net: nn.Module, *, decay: float) -> None:
     """average <- decay * average + (1 - decay) * net, parameter by parameter, in place."""
     for a, p in zip(average.parameters(), net.parameters(), strict=True):
         a.lerp_(p, 1 - decay)
+
+
+def borrowed(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A StarGAN's weights for GANimation's nets: the trunk, and the last convolution as image head; the rest stays as it is."""
+    renamed = {name.replace("G.main.21.", "G.im_reg.0."): weight for name, weight in weights.items()}
+    own = nets.state_dict()
+    fits = {name for name, weight in own.items() if name in renamed and renamed[name].shape == weight.shape}
+    return {name: renamed[name] if name in fits else weight for name, weight in own.items()}
+
+
+def _adam(nets: nn.Module, lr: float) -> torch.optim.Adam:
+    return torch.optim.Adam(nets.parameters(), lr=lr, betas=(0.5, 0.999), fused=True)
+
+
+def _named_as_in(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights of a single net under the name that it has among ``nets``; those of several nets as they are."""
+    prefixes = tuple(f"{name}." for name in nets)
+    if len(nets) != 1 or all(key.startswith(prefixes) for key in weights):
+        return weights
+    return {prefixes[0] + key: tensor for key, tensor in weights.items()}
+
+
+def _described(system: str, sizes: Mapping[str, int]) -> str:
+    widths = f"widths {sizes['conv_dim']} and {sizes['d_conv_dim']}"
+    return f"{system} at {sizes['image']} px, {widths}"
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error).splitlines()[0]

@@ -21,6 +21,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "recipe": "spread-spectrum",
     "steps": 21,
     "step_size": 1.0,
+    "last_step": 0.5,
     "start": "jitter",
     "aim": "towards",
     "reference": "noise",
@@ -28,6 +29,8 @@ OTHER_RESULTS: dict[str, Any] = {
     "ball": "l2",
     "blur": "eot",
     "layer": "main.3",
+    "robust_to": ("jpeg", "blur"),
+    "robust_mode": "eot",
     "region": "whole",
     "format": "webp",
     "seed": 1,
@@ -82,6 +85,24 @@ def test_every_single_option_has_a_signature_of_its_own() -> None:
     assert len(signatures) == len(OTHER_RESULTS)
 
 
+@pytest.mark.parametrize("given_", [("jpeg,resize",), ("jpeg", "resize"), ("jpeg, resize",), ("jpeg,resize", "jpeg")])
+def test_what_to_survive_is_given_by_commas_or_spaces(given_: tuple[str, ...]) -> None:
+    config = dataclasses.replace(BASE, robust_to=given_)
+    config.check()
+    assert config.resolved_recipe().robust_to == ("jpeg", "resize")
+
+
+def test_none_takes_back_what_the_recipe_survives() -> None:
+    config = dataclasses.replace(BASE, recipe="robust")
+    assert config.resolved_recipe().robust_to
+    assert dataclasses.replace(config, robust_to=("none",)).resolved_recipe().robust_to == ()
+    assert signed(BASE) == signed(dataclasses.replace(BASE, robust_to=("none",), robust_mode="turn", last_step=1.0))
+
+
+def test_a_run_without_newer_parts_has_the_signature_it_always_had() -> None:
+    assert signature(ProtectConfig("a", "b"), ("f",)) == "68d19de9a1ec1a95"  # computed before --robust-to and --last-step
+
+
 def test_other_weights_change_the_signature() -> None:
     assert len({signed(BASE, "a"), signed(BASE, "b"), signed(BASE, "a", "b")}) == 3
 
@@ -122,6 +143,9 @@ WRONG = [
     ("step_size", float("nan"), "--step-size"),
     ("recipe", "pdg", "did you mean pgd?"),
     ("recipe", "spread-spectrums", "did you mean spread-spectrum?"),
+    ("last_step", 0.0, "--last-step must be from 0.001 to 1"),
+    ("robust_to", ("jpeg", "resise"), "did you mean resize?"),
+    ("robust_to", ("none,jpeg",), "stands alone, not beside jpeg"),
     ("start", "unifrom", "did you mean uniform?"),
     ("ball", "l1", "--ball is one of linf, l2"),
     ("reference", "nofile.png", "or an image file, not 'nofile.png'"),

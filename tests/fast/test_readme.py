@@ -15,11 +15,16 @@ from PIL import Image
 from pipeline.cli import VERBS, protect
 from pipeline.config import ProtectConfig
 from pipeline.disruption.recipes import RECIPES
+from pipeline.evaluation.config import EvaluateConfig
+from pipeline.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("*/README.md")]
 PLANNED = re.compile(r"Not there yet: .*")
+
+
+CONFIGS = (ProtectConfig, EvaluateConfig, TrainConfig)
 
 
 def blocks(language: str) -> list[str]:
@@ -37,7 +42,10 @@ def command_lines() -> list[list[str]]:
 def test_every_make_target_that_a_page_names_exists(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"`(make [^`]*)`", text) + re.findall(r"^(make [^#\n]*)", text, re.MULTILINE))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE)) | set(
+        re.findall(r"^TABLES := (.*)$", makefile, re.M)[0].split()
+    )
     named = {word for line in code.splitlines() for word in line.split()[1:] if "=" not in word}
     assert named <= targets, sorted(named - targets)
 
@@ -62,7 +70,7 @@ def test_verbs_that_the_readme_calls_missing_are_missing() -> None:
 
 
 def test_every_option_that_the_readme_names_exists() -> None:
-    options = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(ProtectConfig)}
+    options = {f"--{field.name.replace('_', '-')}" for kind in CONFIGS for field in dataclasses.fields(kind)}
     options |= {"--no-tracking", "--config", "--help"}
     elsewhere = {"--working-dir", "--backend-store-uri", "--strict"}
     lines = [" ".join(words) for words in command_lines() if words[0] in ("disrupt", "ray")]

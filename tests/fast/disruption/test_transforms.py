@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.disruption.transforms import BLURS, box_blur, gaussian_blur
+from pipeline.blur import box_blur, gaussian_blur
+from pipeline.disruption.transforms import BLURS
 
 
 def point(side: int = 25) -> torch.Tensor:

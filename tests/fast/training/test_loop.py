@@ -1,106 +1,145 @@
-"""The plain loop: it learns, it goes on where it stopped, and what it ships can be loaded."""
+"""The loop: killed and continued equals unbroken, hooks are called when they should be, and what is written can be used."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from pipeline.generators.zoo import load_generator
-from pipeline.training import export
-from pipeline.training.augment import crop_flip_resize, for_discriminator
-from pipeline.training.faces import Faces
-from pipeline.training.loop import train
-from pipeline.training.stargan import StarGANLosses, train_step, warm_up_step
+from pipeline.training.adversarial import Adversarial
+from pipeline.training.batches import FacesSource
+from pipeline.training.errors import TrainError
+from pipeline.training.export import export, load_nets
+from pipeline.training.loop import Hooks, Rhythm, run
+from pipeline.training.picture import grid
+from pipeline.training.quality import READINGS, agreement, per_class, reconstruction
+from pipeline.training.stargan import StarGANSystem
 from pipeline.training.state import TrainState
+from pipeline.training.step import StepSettings
+from pipeline.training.system import Nets
+from pipeline.training.systems import SYSTEMS
+from tests.fast.training.small import differing, faces, fresh
+
+SYSTEM = StarGANSystem(r1_every=2)
+SETTINGS = StepSettings(lr=1e-3, steps=6, adversarial=Adversarial("both", steps=1))
 
 
-@pytest.fixture
-def faces() -> Faces:
-    rng = torch.Generator().manual_seed(1)
-    coarse = torch.rand(6, 3, 4, 4, generator=rng)
-    images = (torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear") * 255).to(torch.uint8)
-    labels = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 1, 0, 1], [0, 0, 1, 1, 0]] * 2)
-    return Faces(tuple(f"{i}.png" for i in range(6)), images, labels, torch.ones(6, 5))
+def source() -> FacesSource:
+    return FacesSource(faces(9), faces(3), size=64, count=2, seed=7)
 
 
-def fresh() -> TrainState:
-    return TrainState.fresh(conv_dim=4, d_conv_dim=2, c_dim=5, size=64, lr=1e-3, seed=3)
+def begun() -> TrainState:
+    return fresh(SYSTEM, dtype=torch.float32)
 
 
-def run(state: TrainState, faces: Faces, out: Path, steps: int) -> TrainState:
-    losses = StarGANLosses(r1_every=2)
-    return train(state, faces, size=64, batch=2, steps=steps, warm_up=2, lr=1e-3, losses=losses, out=out, every=2)
+def test_a_killed_and_continued_training_ends_as_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
+    through = run(begun(), SYSTEM, source(), SETTINGS)
 
-
-def test_a_killed_and_continued_training_ends_with_the_same_weights_bit_for_bit(
-    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    through = run(fresh(), faces, tmp_path / "a", 6)
-
-    def killed_at_five(state: TrainState, *rest: Any) -> dict[str, float]:
-        if state.step == 5:
+    def kill_at_five(step: int) -> None:
+        if step == 5:
             raise KeyboardInterrupt
-        return train_step(state, *rest)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.training.loop.train_step", killed_at_five)
-        with pytest.raises(KeyboardInterrupt):
-            run(fresh(), faces, tmp_path / "b", 6)
-    continued = fresh()
-    continued.restore(tmp_path / "b" / "state.pt")
+    hooks = Hooks(checkpoint=lambda state: state.save(tmp_path / "state.pt"), seen=kill_at_five)
+    with pytest.raises(KeyboardInterrupt):
+        run(begun(), SYSTEM, source(), SETTINGS, rhythm=Rhythm(checkpoint=2), hooks=hooks)
+    continued = fresh(SYSTEM, seed=8, dtype=torch.float32)
+    continued.restore(tmp_path / "state.pt")
     assert continued.step == 4
-    run(continued, faces, tmp_path / "b", 6)
-    for net in ("G", "G_ema", "D"):
-        expected, got = (getattr(state, net).state_dict() for state in (through, continued))
-        assert all(torch.equal(expected[name], got[name]) for name in expected), net
+    run(continued, SYSTEM, source(), SETTINGS)
+    assert differing(through, continued) == []
 
 
-def test_the_warm_up_teaches_the_generator_to_give_photos_back(faces: Faces) -> None:
-    state = fresh()
-    x = crop_flip_resize(faces.u8_NCHW, 64, torch.Generator().manual_seed(0))
-    losses = [warm_up_step(state, x, faces.labels_NK, faces.known_NK, StarGANLosses())["g_rec"] for _ in range(40)]
-    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+def test_hooks_are_called_in_their_rhythm_and_at_the_end() -> None:
+    called: dict[str, list[int]] = {"log": [], "checkpoint": [], "grid": [], "seen": []}
+    values: list[Mapping[str, float]] = []
+
+    def log(step: int, means: Mapping[str, float]) -> None:
+        called["log"].append(step)
+        values.append(means)
+
+    hooks = Hooks(
+        log=log,
+        checkpoint=lambda state: called["checkpoint"].append(state.step),
+        grid=lambda state: called["grid"].append(state.step),
+        seen=called["seen"].append,
+    )
+    run(begun(), SYSTEM, source(), StepSettings(steps=5), rhythm=Rhythm(log=2, checkpoint=3, grid=4), hooks=hooks)
+    assert called == {"log": [2, 4, 5], "checkpoint": [3, 5], "grid": [4, 5], "seen": [1, 2, 3, 4, 5]}
+    assert {"lr", "s_per_step", "d_loss", "g_loss", "g_rec"} <= values[0].keys()
 
 
-def test_a_training_step_moves_both_nets_and_reports_its_losses(faces: Faces) -> None:
-    state = fresh()
-    before = [p.clone() for p in (*state.G.parameters(), *state.D.parameters())]
-    x = crop_flip_resize(faces.u8_NCHW[:2], 64, state.rng)
-    parts = train_step(state, x, faces.labels_NK[:2], faces.known_NK[:2], StarGANLosses())
-    assert {"d_adv", "d_cls", "r1", "g_adv", "g_cls", "g_rec", "g_keep"} == set(parts)
-    assert all(not torch.equal(a, b) for a, b in zip(before, (*state.G.parameters(), *state.D.parameters()), strict=True))
+def test_nothing_is_reported_or_kept_of_a_step_that_broke(tmp_path: Path) -> None:
+    state = begun()
+    path = tmp_path / "state.pt"
+    state.save(path)
+    before = path.read_bytes()
+    called: list[int] = []
+    hooks = Hooks(checkpoint=lambda state: state.save(path), seen=called.append)
+    broken = StarGANSystem(cls=float("inf"))
+    with pytest.raises(TrainError, match="at step 1"):
+        run(state, broken, source(), SETTINGS, rhythm=Rhythm(checkpoint=1), hooks=hooks)
+    assert called == []
+    assert path.read_bytes() == before
 
 
-def test_a_loss_that_is_not_a_number_stops_the_training(faces: Faces) -> None:
-    state = fresh()
-    x = crop_flip_resize(faces.u8_NCHW[:2], 64, state.rng)
-    with pytest.raises(FloatingPointError, match="last checkpoint is unharmed"):
-        train_step(state, x, faces.labels_NK[:2], faces.known_NK[:2], replace(StarGANLosses(), rec=float("nan")))
+def test_the_batch_of_a_step_depends_on_seed_and_step_alone() -> None:
+    asked_in_order = [source().batch(step) for step in range(3)]
+    again = source().batch(2)
+    assert all(torch.equal(again[name], tensor) for name, tensor in asked_in_order[2].items())
+    assert not torch.equal(asked_in_order[0]["image"], asked_in_order[1]["image"])
+    assert again["image"].dtype == torch.float32
+    assert again["image"].abs().max() <= 1
 
 
-def test_what_is_exported_loads_with_its_classes_and_size(
-    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    state = run(fresh(), faces, tmp_path, 2)
-    monkeypatch.setattr("sys.argv", ["export", str(tmp_path / "state.pt"), str(tmp_path / "w.safetensors"), "--size", "64"])
-    export.main()
-    generator = load_generator("stargan", weights=tmp_path / "w.safetensors")
+def test_what_is_exported_loads_with_its_classes_and_size(tmp_path: Path) -> None:
+    state = begun()
+    (path,) = export("stargan", state.G_ema, tmp_path, size=64, blur=1.5)
+    generator = load_generator("stargan", weights=path)
     assert generator.size == 64
     assert "Smiling" in generator.classes
-    expected = state.G_ema.state_dict()["main.0.weight"]
+    expected = state.G_ema.state_dict()["G.main.0.weight"]
     assert torch.allclose(generator.net.state_dict()["main.0.weight"], expected, atol=1e-3)
 
 
-def test_augmentations_keep_shape_and_range_and_let_gradients_through() -> None:
-    rng = torch.Generator().manual_seed(0)
-    x = crop_flip_resize(torch.randint(0, 256, (3, 3, 80, 80), dtype=torch.uint8, generator=rng), 64, rng)
-    assert x.shape == (3, 3, 64, 64)
-    assert x.abs().max() <= 1
-    x.requires_grad_(True)
-    for_discriminator(x, rng).sum().backward()
-    assert x.grad is not None
-    assert (x.grad != 0).any()
+def test_the_nets_of_a_checkpoint_are_the_averaged_generator_and_the_discriminator(tmp_path: Path) -> None:
+    state = run(begun(), SYSTEM, source(), StepSettings(steps=1))
+    state.save(tmp_path / "state.pt")
+    system, sizes, nets = load_nets(tmp_path / "state.pt")
+    assert (system, sizes) == ("stargan", state.sizes)
+    assert torch.equal(nets.G.state_dict()["G.main.0.weight"], state.G_ema.state_dict()["G.main.0.weight"])
+    assert torch.equal(nets.D.state_dict()["D.main.0.weight"], state.nets.D.state_dict()["D.main.0.weight"])
+
+
+def test_a_sample_grid_shows_each_photo_and_each_attribute_set_and_cleared() -> None:
+    held = source().held_out()
+    with torch.no_grad():
+        columns = SYSTEMS["stargan"].show(SYSTEM, begun().G_ema, held)
+    assert len(columns) == 1 + 2 * 5
+    picture = grid(columns)
+    assert picture.size == (11 * 64, 3 * 64)
+    corner = ((held["image"][0, :, 0, 0] + 1) * 127.5).round().int().tolist()
+    assert picture.getpixel((0, 0)) == tuple(corner)
+
+
+def test_agreement_counts_only_what_was_asked() -> None:
+    read = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    asked = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 0.0, 1.0]])
+    assert agreement(read, asked) == pytest.approx(0.5)
+
+
+def test_quality_of_a_generator_that_changes_nothing_is_perfect_but_for_the_edit() -> None:
+    class Same(torch.nn.Module):
+        def forward(self, x_BCHW: torch.Tensor, c_BK: torch.Tensor) -> torch.Tensor:
+            return x_BCHW
+
+    nets = Nets(torch.nn.ModuleDict({"G": Same()}), begun().nets.D)
+    some = faces(4)
+    x_BCHW = some.u8_NCHW / 127.5 - 1
+    reading = READINGS["stargan"]
+    assert reconstruction(reading, nets.G, x_BCHW, some.labels_NK) == 0
+    for quality in per_class(reading, nets, x_BCHW, some.labels_NK, classes=SYSTEMS["stargan"].classes):
+        assert quality.moved == quality.cycle == 0
+        assert quality.before == quality.after

@@ -1,0 +1,19 @@
+"""The evaluation in a for-loop: the same stages in one process, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from pipeline.evaluation.config import EvaluateConfig
+from pipeline.evaluation.look import look
+from pipeline.evaluation.measure import Measure
+from pipeline.evaluation.pairs import Pair
+from pipeline.evaluation.rows import EvaluationRow
+
+
+def evaluate_locally(shards: Iterable[list[Pair]], config: EvaluateConfig, sizes: Sequence[int]) -> Iterator[list[EvaluationRow]]:
+    """Measure shard by shard in this process; yields the rows of each."""
+    measure = Measure(config, threads=config.threads)
+    for pairs in shards:
+        for pair in pairs:  # one at a time, so that only one is in memory as pixels
+            yield measure(look([pair], config, sizes))

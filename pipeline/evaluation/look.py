@@ -1,0 +1,234 @@
+"""Look: pairs of files in, what generators are to see of them out. Decodes, compares, applies the channels; holds no net."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from pipeline.channels.channels import Channel, ChannelError, find_channels
+from pipeline.disruption.view import Box, View, region_box, upright
+from pipeline.evaluation.config import EvaluateConfig
+from pipeline.evaluation.pairs import Pair
+from pipeline.evaluation.rows import EvaluationRow
+from pipeline.metrics.quality import psnr, ssim
+from pipeline.photos.ball import linf_levels
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.listing import PhotoRef
+from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
+from pipeline.stages.protect import as_tensor
+from pipeline.storage import open_storage, read_bytes
+
+Seen = NDArray[np.float32]
+"""What a generator sees of the original, the protected file and the original with noise: (3, 3, size, size) in [-1, 1]."""
+
+CHANGED, ORIGINAL_CHANGED = "changed since it was protected", "original changed since"
+LOSSY, BEYOND, TURNED = "lossy format", "further from the original than epsilon", "stored with another orientation"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A pair as the generators are to see it: by channel and native side, and the row of its file without a generator.
+
+    ``problems`` holds the reason for each channel that cannot be applied. A pair that has ended has nothing but its row.
+    """
+
+    row: EvaluationRow
+    seen: Mapping[tuple[str, int], Seen] = dataclasses.field(default_factory=dict)
+    problems: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """Through which channels a pair is looked at, and the native sides of the generators that look."""
+
+    channels: Sequence[Channel]
+    sizes: tuple[int, ...]
+
+
+class UnfitError(ValueError):
+    """Two files that are no pair, or that cannot be shown to a generator; the message says why."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that was read: its bytes and its decoded photo."""
+
+    data: bytes
+    photo: Photo
+
+
+def look(pairs: Sequence[Pair], config: EvaluateConfig, sizes: Sequence[int]) -> list[Looked]:
+    """What generators of these native sides are to see of each pair, in the same order."""
+    channels = find_channels(config.channels)
+    return [_look(pair, config, channels, sizes) for pair in pairs]
+
+
+def _look(pair: Pair, config: EvaluateConfig, channels: Sequence[Channel], sizes: Sequence[int]) -> Looked:
+    if pair.ended:
+        return Looked(pair.ended)
+    row = EvaluationRow(key=pair.key, status="measured", protected=pair.protected.key if pair.protected else None)
+    stage = "read"
+    try:
+        original, protected = (
+            _read(what, ref, config) for what, ref in (("original", pair.original), ("protected", pair.protected))
+        )
+        stage = "pair"
+        row = _compared(row, pair, original, protected, config)
+        stage = "view"
+        files = _alike(_upright(original.photo), _upright(protected.photo))
+        return _shown(row, pair, files, config, Eyes(channels, tuple(dict.fromkeys(sizes))))
+    except UnfitError as error:
+        return Looked(dataclasses.replace(row, status="failed", stage=stage, reason=str(error)))
+    except MemoryError:
+        return Looked(dataclasses.replace(row, status="failed", stage=stage, reason="not enough memory for photos of this size"))
+
+
+def _read(what: str, ref: PhotoRef | None, config: EvaluateConfig) -> File:
+    if ref is None:
+        raise UnfitError(f"{what}: there is none")
+    try:
+        data = read_bytes(*open_storage(ref.uri))
+        return File(data, decode_photo(data, max_pixels=config.max_megapixels * 10**6))
+    except OSError as error:
+        raise UnfitError(f"{what}: cannot be read: {error}") from error
+    except (PhotoRefusedError, PhotoBrokenError) as error:
+        raise UnfitError(f"{what}: {error}") from error
+
+
+def _compared(row: EvaluationRow, pair: Pair, original: File, protected: File, config: EvaluateConfig) -> EvaluationRow:
+    """The row with what the two files say of each other: quality, flags."""
+    a, b = original.photo, protected.photo
+    turned = a.orientation != b.orientation
+    before, after = _alike(_upright(a), _upright(b)) if turned else _alike(a.pixels_HWC, b.pixels_HWC)
+    if before.shape[:2] != after.shape[:2]:
+        sizes = " and ".join(f"{pixels.shape[1]} x {pixels.shape[0]}" for pixels in (_upright(a), _upright(b)))
+        raise UnfitError(f"the two are of different sizes, {sizes} pixels: no pair, or the protected file was resized")
+    distance = linf_levels(before, after)
+    epsilon = pair.epsilon or config.epsilon
+    said = [
+        (CHANGED, pair.sha256_out is not None and _sha256(protected.data) != pair.sha256_out),
+        (ORIGINAL_CHANGED, pair.sha256_in is not None and _sha256(original.data) != pair.sha256_in),
+        (LOSSY, is_lossy(protected)),
+        (BEYOND, pair.epsilon is not None and distance > pair.epsilon),
+        (TURNED, turned),
+    ]
+    return dataclasses.replace(
+        row,
+        flags=(*pair.flags, *(flag for flag, holds in said if holds)),
+        psnr=psnr(before, after),
+        ssim=ssim(before, after),
+        linf_levels=distance,
+        epsilon=epsilon,
+    )
+
+
+def _shown(row: EvaluationRow, pair: Pair, files: tuple[U8, U8], config: EvaluateConfig, eyes: Eyes) -> Looked:
+    """Both files and the noisy original through each channel, as generators of each size see them."""
+    original_HWC, protected_HWC = files
+    noisy_HWC = with_noise(original_HWC, row.epsilon or 0, seed_of(config.seed, pair.key, "noise"))
+    given = pair.original.box if pair.original else None
+    _box(config, original_HWC, given)  # a box that does not fit the photo is wrong for every channel
+    seen: dict[tuple[str, int], Seen] = {}
+    problems: dict[str, str] = {}
+    for channel in eyes.channels:
+        seed = seed_of(config.seed, pair.key, channel.name)
+        try:
+            arrived = [channel.apply(pixels, seed) for pixels in (original_HWC, protected_HWC, noisy_HWC)]
+            box = _box(config, arrived[0], given and moved(given, original_HWC, arrived[0]))
+        except (ChannelError, UnfitError) as error:
+            problems[channel.name] = f"{channel.name}: {error}"
+            continue
+        for size in eyes.sizes:
+            view = View(box, 1, size)
+            seen[channel.name, size] = torch.cat([view(as_tensor(pixels)) for pixels in arrived]).numpy()
+    return Looked(row, seen, problems)
+
+
+def _box(config: EvaluateConfig, pixels_HWC: U8, given: Box | None) -> Box:
+    try:
+        return region_box(config.region or "square", pixels_HWC.shape[1], pixels_HWC.shape[0], given)
+    except ValueError as error:
+        raise UnfitError(str(error)) from error
+
+
+def moved(box: Box, before_HWC: U8, after_HWC: U8) -> Box:
+    """Where a channel leaves the box of a photo whose size it changes: it has cut out the middle, or scaled, whichever fits better.
+
+    Raises UnfitError when it has cut away all of the box.
+    """
+    (h, w), (height, width) = after_HWC.shape[:2], before_HWC.shape[:2]
+    if (h, w) == (height, width):
+        return box
+    left, top = (width - w) // 2, (height - h) // 2
+    if min(left, top) >= 0 and _distance(before_HWC[top : top + h, left : left + w], after_HWC) < _distance(before_HWC, after_HWC):
+        x, y = (np.clip(np.array(box[side::2]) - start, 0, end) for side, start, end in ((0, left, w), (1, top, h)))
+    else:
+        x, y = np.rint(np.array(box[0::2]) * w / width), np.rint(np.array(box[1::2]) * h / height)
+    if x[1] <= x[0] or y[1] <= y[0]:
+        raise UnfitError("nothing is left of the box")
+    return int(x[0]), int(y[0]), int(x[1]), int(y[1])
+
+
+def _distance(a_HWC: U8, b_HWC: U8) -> float:
+    """Mean difference in levels, the first picture scaled to the size of the second."""
+    a, b = (as_tensor(pixels).mean(1, keepdim=True) for pixels in (a_HWC, b_HWC))
+    if a.shape != b.shape:
+        a = F.interpolate(a, size=tuple(b.shape[2:]), mode="bilinear", align_corners=False, antialias=True)
+    return float((a - b).abs().mean())
+
+
+def with_noise(pixels_HWC: U8, epsilon: int, seed: int) -> U8:
+    """The pixels with a whole number of levels from -epsilon to epsilon added to each value, uniform, clipped to 0..255."""
+    noise_HWC = np.random.default_rng(seed).integers(-epsilon, epsilon, pixels_HWC.shape, dtype=np.int16, endpoint=True)
+    noise_HWC += pixels_HWC
+    noisy_HWC: U8 = np.clip(noise_HWC, 0, 255).astype(np.uint8)
+    return noisy_HWC
+
+
+def seed_of(seed: int, key: str, purpose: str) -> int:
+    """A seed that depends on the run's seed, the photo's key and the purpose alone, below 2^63."""
+    digest = hashlib.sha256(f"{seed}\0{purpose}\0{key}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def is_lossy(file: File) -> bool:
+    """Whether the format of a file loses pixels: JPEG, and WebP unless it is lossless."""
+    if file.photo.format == "WEBP":
+        return b"VP8L" not in (file.data[12:16], *_webp_chunks(file.data))
+    return file.photo.format in {"JPEG", "MPO"}
+
+
+def _webp_chunks(data: bytes) -> list[bytes]:
+    """The names of the chunks of a WebP file."""
+    names, at = [], 12
+    while at + 8 <= len(data):
+        names.append(data[at : at + 4])
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    return names
+
+
+def _upright(photo: Photo) -> U8:
+    """The photo's pixels turned the way they are shown."""
+    levels_1CHW = torch.from_numpy(photo.pixels_HWC).permute(2, 0, 1)[None]
+    pixels_HWC: U8 = upright(levels_1CHW, photo.orientation)[0].permute(1, 2, 0).contiguous().numpy()
+    return pixels_HWC
+
+
+def _alike(a_HWC: U8, b_HWC: U8) -> tuple[U8, U8]:
+    """Both as they are, or both with three channels when one is grey and the other not."""
+    if a_HWC.shape[2] == b_HWC.shape[2]:
+        return a_HWC, b_HWC
+    a, b = (pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2) for pixels in (a_HWC, b_HWC))
+    return a, b
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

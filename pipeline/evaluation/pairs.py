@@ -1,0 +1,175 @@
+"""Which protected file belongs to which original: by the manifest of the run where there is one, else by relative name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.evaluation.rows import EvaluationRow, Status
+from pipeline.ledger.errors import LedgerError
+from pipeline.ledger.layout import MANIFEST_FILE
+from pipeline.photos.listing import PhotoRef
+from pipeline.storage import exists, is_folder, join, open_storage, read_bytes
+
+ORIGINAL_RENAMED, PROTECTED_RENAMED = "original renamed since", "protected file renamed since"
+_COLUMNS = ["key", "output", "status", "reason", "sha256_in", "sha256_out", "epsilon"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An original and its protected file, or the row that says why there is no such pair.
+
+    ``sha256_in`` and ``sha256_out`` are what the manifest says of the two files, None without one. ``epsilon`` is in levels.
+    """
+
+    key: str
+    original: PhotoRef | None = None
+    protected: PhotoRef | None = None
+    sha256_in: str | None = None
+    sha256_out: str | None = None
+    epsilon: int | None = None
+    flags: tuple[str, ...] = ()
+    ended: EvaluationRow | None = None
+
+
+def read_manifest(protected: str) -> list[dict[str, Any]] | None:
+    """The manifest rows of the run whose output a place is, with the columns that matter here; None when there is no manifest."""
+    fs, path = open_storage(protected)
+    file = join(path, MANIFEST_FILE)
+    if not is_folder(fs, path) or not exists(fs, file):
+        return None
+    try:
+        found: list[dict[str, Any]] = pq.read_table(pa.BufferReader(read_bytes(fs, file)), columns=_COLUMNS).to_pylist()
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise LedgerError(f"{file} cannot be read: {error}. Run the same disrupt protect again to have it made anew.") from error
+    return found
+
+
+def match(
+    originals: Sequence[PhotoRef], protected: Sequence[PhotoRef], manifest: Sequence[Mapping[str, Any]] | None, *, whole: bool
+) -> list[Pair]:
+    """One pair for each original, and one that has ended for each protected file without an original; sorted by key.
+
+    With a manifest a file is found by the name there, or by its content where it was renamed. Without one, by its relative name:
+    the same, the same without suffix, or the original's whole name with another suffix. ``whole`` says that ``originals`` are all
+    there are, so that a protected file without one is worth a row.
+    """
+    pairs = _by_manifest(originals, protected, manifest) if manifest is not None else _by_name(originals, protected)
+    used = {pair.protected.key for pair in pairs if pair.protected}
+    if whole:
+        lost = {row["output"]: row["key"] for row in manifest or () if row["output"]}
+        pairs += [_orphan(ref.key, lost.get(ref.key)) for ref in protected if ref.key not in used]
+    return sorted(pairs, key=lambda pair: (pair.key, pair.original is None))
+
+
+def _by_manifest(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef], manifest: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    rows = {row["key"]: row for row in manifest}
+    files = {ref.key: ref for ref in protected}
+    expected = {row["output"] for row in manifest if row["output"]}
+    wanted = {row["sha256_out"] for row in manifest if row["output"] and row["output"] not in files}
+    by_content = _by_sha256((ref for ref in protected if ref.key not in expected), wanted) if wanted else {}
+    known = {ref.key for ref in originals}
+    lost = {row["sha256_in"]: row for row in manifest if row["key"] not in known and row["sha256_in"]}
+    pairs, strangers = [], []
+    for ref in originals:
+        if ref.key in rows:
+            pairs.append(_listed(ref, rows[ref.key], files, by_content, ()))
+        else:
+            strangers.append(ref)
+    contents = _by_sha256(strangers, lost.keys()) if lost else {}
+    renamed = {ref.key: lost[sha256] for sha256, ref in contents.items()}
+    for ref in strangers:
+        if ref.key in renamed:
+            pairs.append(_listed(ref, renamed[ref.key], files, by_content, (ORIGINAL_RENAMED,)))
+        else:
+            pairs.append(_missing(ref, "the manifest of the protected files has neither its name nor its content: added later?"))
+    return pairs
+
+
+def _listed(
+    ref: PhotoRef, row: Mapping[str, Any], files: Mapping[str, PhotoRef], by_content: Mapping[str, PhotoRef], flags: tuple[str, ...]
+) -> Pair:
+    """The pair of an original with a manifest row."""
+    output = row["output"]
+    if not output:
+        said = f"protect {row['status']}: {row['reason']}"
+        return _ended(ref, "skipped" if row["status"] == "skipped" else "missing", said)
+    found = files.get(output) or by_content.get(row["sha256_out"])
+    if found is None:
+        return _missing(ref, "its protected file is gone, and no other file there has its content", output)
+    if found.key != output:
+        flags = (*flags, PROTECTED_RENAMED)
+    return Pair(ref.key, ref, found, row["sha256_in"], row["sha256_out"], row["epsilon"], flags, _refused(ref, found))
+
+
+def _by_name(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef]) -> list[Pair]:
+    exact = {ref.key: ref for ref in protected}
+    stems: dict[str, list[PhotoRef]] = defaultdict(list)
+    for ref in protected:
+        stems[_stem(ref.key)].append(ref)
+    rivals: dict[str, int] = defaultdict(int)
+    for ref in originals:
+        rivals[_stem(ref.key)] += 1
+    return [_named(ref, exact, stems, rivals[_stem(ref.key)]) for ref in originals]
+
+
+def _named(ref: PhotoRef, exact: Mapping[str, PhotoRef], stems: Mapping[str, list[PhotoRef]], rivals: int) -> Pair:
+    """The pair of an original by its name; ``rivals`` originals have its name without the suffix."""
+    long = stems.get(ref.key, [])  # a.jpg.png for a.jpg: how protect tells apart what would have one name
+    found = [exact[ref.key]] if ref.key in exact else long or stems.get(_stem(ref.key), [])
+    if len(found) > 1 or (rivals > 1 and ref.key not in exact and not long and found):
+        return _ended(ref, "failed", "cannot tell which protected file is its own: their names differ in nothing but the suffix")
+    if not found:
+        return _missing(ref, "no protected file has its name: renamed?")
+    return Pair(ref.key, ref, found[0], ended=_refused(ref, found[0]))
+
+
+def _refused(original: PhotoRef, protected: PhotoRef) -> EvaluationRow | None:
+    """The row of a pair of which a file is not to be read at all."""
+    for what, ref in (("original", original), ("protected", protected)):
+        if ref.refused:
+            return EvaluationRow(
+                key=original.key, protected=protected.key, status="failed", stage="list", reason=f"{what}: {ref.refused}"
+            )
+    return None
+
+
+def _orphan(name: str, key: str | None) -> Pair:
+    was = "its original is not among the originals" if key else "a protected file to which no original belongs: renamed?"
+    return Pair(name, ended=EvaluationRow(key=key or name, protected=name, status="missing", stage="pair", reason=was))
+
+
+def _missing(ref: PhotoRef, reason: str, protected: str | None = None) -> Pair:
+    return _ended(ref, "missing", reason, protected)
+
+
+def _ended(ref: PhotoRef, status: Status, reason: str, protected: str | None = None) -> Pair:
+    row = EvaluationRow(key=ref.key, protected=protected, status=status, stage="pair", reason=reason)
+    return Pair(ref.key, ref, ended=row)
+
+
+def _by_sha256(refs: Iterable[PhotoRef], wanted: Iterable[str]) -> dict[str, PhotoRef]:
+    """Those of the files whose content has one of the wanted hashes; unreadable ones are passed over."""
+    looked_for = set(wanted)
+    found: dict[str, PhotoRef] = {}
+    for ref in refs:
+        if ref.refused:
+            continue
+        try:
+            sha256 = hashlib.sha256(read_bytes(*open_storage(ref.uri))).hexdigest()
+        except OSError:  # measured nowhere: it has a row of its own as a file that belongs to nothing
+            continue
+        if sha256 in looked_for:
+            found.setdefault(sha256, ref)
+    return found
+
+
+def _stem(key: str) -> str:
+    return PurePosixPath(key).with_suffix("").as_posix()

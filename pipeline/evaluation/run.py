@@ -1,0 +1,190 @@
+"""One evaluation from options to exit code: pair the files, run the stages, rows, summary, report, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+from rich.console import Console
+
+from pipeline.config import ConfigError
+from pipeline.engine import check_gpu, wants_ray
+from pipeline.evaluation.config import EvaluateConfig, ProtectedRun, read_run, resolved
+from pipeline.evaluation.local import evaluate_locally
+from pipeline.evaluation.measure import Tested, check_classes, load_tested
+from pipeline.evaluation.pairs import Pair, match, read_manifest
+from pipeline.evaluation.report import terminal_table, write_page
+from pipeline.evaluation.rows import UNFINISHED, EvaluationRow, as_table, joined, outcomes
+from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
+from pipeline.ledger.errors import unwritable
+from pipeline.ledger.places import check_places
+from pipeline.photos.find import find_photos
+from pipeline.progress import Progress
+from pipeline.storage import exists, join, open_storage, write_atomic
+from pipeline.tracking import Tracking, open_tracking
+from pipeline.versions import versions
+
+ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "report.html"
+SHARD_COUNT, SHARD_BYTES = 16, 64 * 2**20
+"""Most photos that are measured together, and most bytes of what generators see of them on its way between processes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked call: its options with nothing left out, its generators and its pairs."""
+
+    config: EvaluateConfig
+    tested: list[Tested]
+    pairs: list[Pair]
+    run: ProtectedRun | None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The native sides of the generators."""
+        return tuple(dict.fromkeys(one.generator.size for one in self.tested))
+
+    @property
+    def attacked(self) -> tuple[str, ...]:
+        """The tested generators that the files were protected against, as far as that is on record."""
+        names = self.run.generators if self.run else ()
+        return tuple(one.label for name, one in zip(self.config.generator, self.tested, strict=True) if name in names)
+
+
+def prepare(asked: EvaluateConfig) -> Job:
+    """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
+    asked.check()
+    run = read_run(asked.protected)
+    config = resolved(asked, run)
+    for place in (config.originals, config.protected):
+        check_places(place, config.out)
+    _check_out(config.out)
+    tested = load_tested(config)
+    check_classes(asked.classes, tested)
+    check_gpu(config)
+    originals = find_photos(config.originals).refs
+    if config.region == "box" and not any(ref.box for ref in originals):
+        raise ConfigError(
+            "--region box needs ORIGINALS as a table with the columns left, top, right, bottom; or give --region square"
+        )
+    protected = find_photos(config.protected).refs
+    pairs = match(originals[: config.limit], protected, read_manifest(config.protected), whole=config.limit is None)
+    return Job(config, tested, pairs, run)
+
+
+def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> int:
+    """Measure pairs of files; returns the exit code. Errors of the call are raised as ValueError."""
+    job = prepare(asked)
+    config = job.config
+    names = ", ".join(f"{one.label} ({len(one.classes)} classes)" for one in job.tested)
+    console.print(f"{len(job.pairs)} pairs; generator {names}; channels {', '.join(config.channels)}", highlight=False)
+    with _tracking(job, command) as tracking:
+        progress = Progress(console, total=len(job.pairs), tracking=tracking)
+        tables = []
+        for rows in engine(job, console):
+            tables.append(as_table(rows))
+            progress.add(outcomes(rows))
+        progress.close()
+        table = joined(tables)
+        summary = summary_of(job, table)
+        conclude(job, table, summary, command=command, tracking=tracking)
+    console.print(terminal_table(summary))
+    for name in (ROWS_FILE, SUMMARY_FILE, REPORT_FILE):
+        console.print(f"{name:20} {join(open_storage(config.out)[1], name)}", soft_wrap=True, highlight=False)
+    return 1 if any(summary.counts[status] for status in UNFINISHED) else 0
+
+
+def engine(job: Job, console: Console) -> Iterator[list[EvaluationRow]]:
+    """The rows of the shards, from the loop here or from Ray."""
+    config, parts = job.config, shards(job)
+    if not wants_ray(config, len(job.pairs)):
+        yield from evaluate_locally(parts, config, job.sizes)
+        return
+    from pipeline.cluster import connected
+    from pipeline.evaluation.flow import evaluate_on_ray
+
+    with connected(config.address, console):
+        yield from evaluate_on_ray(parts, config, job.sizes)
+
+
+def shards(job: Job) -> list[list[Pair]]:
+    """The pairs in the groups that travel together: bounded by count and by size, at least four for each actor."""
+    seen = len(job.config.channels) * sum(3 * 3 * 4 * size * size for size in job.sizes)
+    per_actor = -(-len(job.pairs) // (4 * job.config.actors))
+    count = max(1, min(SHARD_COUNT, SHARD_BYTES // seen, per_actor))
+    return [job.pairs[i : i + count] for i in range(0, len(job.pairs), count)]
+
+
+def summary_of(job: Job, table: pa.Table) -> Summary:
+    """The numbers of a table of rows."""
+    return summarise(
+        table,
+        generators=[one.label for one in job.tested],
+        channels=job.config.channels,
+        classes=[name for one in job.tested for name in one.classes],
+        bootstrap=job.config.bootstrap,
+        seed=job.config.seed,
+    )
+
+
+def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, tracking: Tracking) -> None:
+    """Write rows, summary and report, and hand them and the numbers to the record."""
+    fs, path = open_storage(job.config.out)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    page = write_page(summary, options(job.config), command, attacked=job.attacked, versions=versions())
+    _write(fs, path, SUMMARY_FILE, as_csv(summary).encode())
+    _write(fs, path, REPORT_FILE, page.encode())
+    _write(fs, path, ROWS_FILE, memoryview(sink.getvalue()))
+    tracking.metrics(finals(summary))
+    tracking.text(page, REPORT_FILE)
+    tracking.text(as_csv(summary), SUMMARY_FILE)
+    if fs.type_name == "local":
+        tracking.artifact(join(path, ROWS_FILE))
+
+
+def options(config: EvaluateConfig) -> dict[str, Any]:
+    """The options that decide the numbers, as plain values."""
+    without = {"engine", "address", "actors", "threads", "tracking", "experiment", "config", "red_team"}
+    plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in without}
+    return {name: list(map(str, value)) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+def finals(summary: Summary) -> dict[str, float]:
+    """The numbers for the record: counts, quality, and the means over all classes as ``measure/generator/channel``."""
+    values = {f"count_{status}": float(count) for status, count in summary.counts.items()}
+    values |= {"psnr_mean": summary.psnr_mean, "psnr_min": summary.psnr_min, "ssim_mean": summary.ssim_mean}
+    for line in summary.lines:
+        if line.class_name == ALL:
+            values |= {f"{name}/{line.generator}/{line.channel}": mean for name, mean in line.means.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _check_out(out: str) -> None:
+    fs, path = open_storage(out)
+    if exists(fs, join(path, ROWS_FILE)):
+        return
+    strange = [name for name in (SUMMARY_FILE, REPORT_FILE) if exists(fs, join(path, name))]
+    if strange:
+        raise ConfigError(f"{join(path, strange[0])} is there already and not of an evaluation; give another folder with --out")
+
+
+def _write(fs: pafs.FileSystem, path: str, name: str, data: bytes | memoryview) -> None:
+    try:
+        write_atomic(fs, join(path, name), data)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _tracking(job: Job, command: str) -> Tracking:
+    config = job.config
+    if not config.tracking:
+        return Tracking(None, run_id=None, uri="")
+    params = dataclasses.asdict(config) | {"pairs": len(job.pairs)}
+    tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
+    return open_tracking(experiment=config.experiment, run_name="evaluate", params=params, tags=tags)

@@ -1,0 +1,209 @@
+"""The options of a training as one frozen value; command line, YAML file, signature and record derive from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from pipeline.config import ConfigError, within
+from pipeline.config import one_of as _one_of
+from pipeline.disruption.references import REFERENCES
+from pipeline.disruption.starts import STARTS
+
+SAMPLES = "samples"
+"""The word for DATA that means the sample photos."""
+RESULT_FORMAT = 1
+"""Raised when the same options give other weights than before; part of the signature."""
+_OF_SYSTEM = "the system's"
+
+
+def own_default(metavar: str, default: str) -> object:
+    """How the help shows an option whose default is not a value of its own."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a generator, plainly or hardened against disruptions, and write weights that disrupt protect takes.
+
+    Example: disrupt train samples trained --minutes 2
+
+    DATA by system. stargan: square faces and labels.csv with the columns file, split (train, val, test) and one of 0 and 1 for each
+    attribute. ganimation: the same with values from 0 to 1 for each expression. cyclegan: folders trainA, trainB. pix2pixhd:
+    folders train_label, train_inst, train_img. The word samples takes the sample photos that come with the package's extra samples.
+
+    Writes state.pt (to go on from), generator.safetensors, log.jsonl and sample pictures into OUT. Run the same command again to go
+    on after a stop. Exit code: 0 when done, 1 when the training broke off, 2 for a wrong call, 130 after Ctrl-C.
+    """
+
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """Folder with the pictures, or the word samples."""
+    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """Folder for what is written; new, empty, or of the same training to be continued. On a cluster: seen by all its machines."""
+
+    system: Annotated[str, tyro.conf.arg(metavar="SYSTEM")] = "stargan"
+    """Network to train: stargan, ganimation, cyclegan or pix2pixhd."""
+    regime: Annotated[str | None, own_default("{published,few-images}", _OF_SYSTEM)] = None
+    """Recipe: as published, or for few photos on a small machine (the default of stargan and ganimation, which have both)."""
+    adversarial: Literal["none", "generator", "both"] = "none"
+    """Hardening: none; generator: disrupt what the generator is given; both: also what the discriminator is shown."""
+    epsilon: Annotated[float, tyro.conf.arg(metavar="LEVELS")] = 6.0
+    """Hardening: largest change of any pixel, in 8-bit levels, 0.1 to 64."""
+    attack_steps: int = 3
+    """Hardening: ascent steps of each disruption; each costs about as much as a training step of that network."""
+    attack_step_size: Annotated[float | None, own_default("LEVELS", "2 * epsilon / attack steps")] = None
+    """Hardening: size of an ascent step, in 8-bit levels."""
+    attack_reference: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(REFERENCES) + "}")] = "output"
+    """Hardening: what the generator's output is driven away from."""
+    attack_start: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(STARTS) + "}")] = "uniform"
+    """Hardening: where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
+    consistency: float = 10.0
+    """Hardening: weight of the distance between the outputs for a disrupted and for a clean photo; 0 is the published form."""
+    blur: Annotated[float, tyro.conf.arg(metavar="PIXELS")] = 0.0
+    """Sigma of a Gaussian blur before the generator, in pixels: a further defence, part of the network; 0 is none."""
+
+    steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
+    """Steps of the whole training; the discriminator moves in each. The learning rate falls over its second half."""
+    minutes: Annotated[float | None, own_default("MINUTES", "no limit")] = None
+    """Stop after so many minutes of training, with everything written; the same command then trains on for as long."""
+    size: Annotated[int | None, own_default("PIXELS", _OF_SYSTEM)] = None
+    """Side of the pictures (of pix2pixhd: their height), a multiple of 4."""
+    conv_dim: Annotated[int | None, own_default("CHANNELS", _OF_SYSTEM)] = None
+    """Width of the generator's first layer, in channels."""
+    d_conv_dim: Annotated[int | None, own_default("CHANNELS", _OF_SYSTEM)] = None
+    """Width of the discriminator's first layer, in channels."""
+    batch: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
+    """Pictures a step, over all workers together."""
+    lr: Annotated[float | None, own_default("RATE", _OF_SYSTEM)] = None
+    """Learning rate of Adam at the start, for both networks."""
+    d_steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
+    """The generator moves in every so many-th step."""
+    loss: Annotated[tuple[str, ...], own_default("NAME=WEIGHT [NAME=WEIGHT ...]", _OF_SYSTEM)] = ()
+    """Weights of single losses, e.g. rec=10 cls=1; a wrong name is refused with those that the system has."""
+    licence: Annotated[tuple[str, ...], own_default("LICENCE [LICENCE ...]", "all")] = ()
+    """Only pictures with one of these words in the column licence of labels.csv."""
+    init_from: Annotated[Path | None, own_default("FILE", "none")] = None
+    """Start from the networks in this state.pt of another training of the same system and sizes; ganimation also from a stargan."""
+    vgg: Annotated[Path | None, own_default("FILE", "none")] = None
+    """Weights of VGG19 for the perceptual loss of pix2pixhd; without them that loss is left out."""
+    seed: int = 0
+    """Seed of the first weights, of the order of the pictures and of everything drawn."""
+
+    workers: int = 0
+    """Processes that share each batch, on Ray; 0 trains in this process without Ray."""
+    gpus_per_worker: float = 0.0
+    """GPUs of each worker, fractions allowed; without workers, anything above 0 takes the GPU of this machine."""
+    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
+    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
+    retries: int = 3
+    """How often a worker that died is replaced; training goes on from the last checkpoint."""
+    threads: Annotated[int | None, own_default("INT", "all cores, shared by the workers")] = None
+    """CPU threads of each process."""
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    """Arithmetic of the networks; penalties stay in fp32 under bf16. bf16 is for recent GPUs, fp64 for comparisons."""
+    compile: bool = False
+    """Compile the networks first (needs a C++ compiler): slower start, faster steps on GPUs."""
+    accumulate: int = 1
+    """Parts into which each worker cuts its pictures of a step, to save memory; the gradients are those of the whole."""
+
+    every: int = 250
+    """Steps between checkpoints; there is one at the end and at the time limit too, and without Ray on Ctrl-C."""
+    grid_every: int = 500
+    """Steps between sample pictures, 0 for none."""
+    tracking: bool = True
+    """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
+    experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "train"
+    """Name of the MLflow experiment."""
+    register: Annotated[str | None, own_default("NAME", "disrupt-SYSTEM")] = None
+    """Name under which the final weights are registered in MLflow."""
+    config: Annotated[Path | None, own_default("FILE", "none")] = None
+    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
+
+    def check(self) -> None:
+        """Raise ConfigError for a value that cannot be, saying what was expected. The system's own checks come later."""
+        if not self.data.strip():
+            raise ConfigError("DATA is empty: give a folder with pictures, or the word samples")
+        if self.data != SAMPLES and not Path(self.data).is_dir():
+            raise ConfigError(f"DATA {self.data}: no such folder; the word samples takes the sample photos")
+        if self.output.exists() and not self.output.is_dir():
+            raise ConfigError(f"OUT {self.output} is a file; it has to be a folder")
+        _one_of("--attack-reference", self.attack_reference, REFERENCES)
+        _one_of("--attack-start", self.attack_start, STARTS)
+        for flag, (low, high, unit) in LIMITS.items():
+            value = getattr(self, flag.removeprefix("--").replace("-", "_"))
+            if value is not None:
+                within(flag, value, low, high, unit)
+        if self.size is not None and self.size % 4:
+            raise ConfigError(
+                f"--size must be a multiple of 4, such as {self.size // 4 * 4} or {self.size // 4 * 4 + 4}, not {self.size}"
+            )
+        if self.init_from is not None and not self.init_from.is_file():
+            raise ConfigError(f"--init-from {self.init_from}: no such file; it is the state.pt of another training")
+        if self.vgg is not None and self.system != "pix2pixhd":
+            raise ConfigError(f"--vgg is for pix2pixhd; {self.system} has no perceptual loss")
+        self.loss_weights()
+
+    def loss_weights(self) -> dict[str, float]:
+        """The weights given with --loss by name. Raises ConfigError for one that is not NAME=WEIGHT."""
+        weights: dict[str, float] = {}
+        for word in self.loss:
+            name, _, value = word.partition("=")
+            try:
+                weights[name.strip()] = float(value)
+            except ValueError:
+                raise ConfigError(f"--loss takes NAME=WEIGHT with a number, such as rec=10, not {word!r}") from None
+            within(f"--loss {name}", weights[name.strip()], 0, 1e6, "weight of a loss")
+        return weights
+
+    def what_changes_results(self) -> dict[str, Any]:
+        """The options that decide the trained weights, as plain values."""
+        left_out = HOW_IT_RUNS | ({"epsilon", "consistency"} if self.adversarial == "none" else set())
+        facts = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
+        if self.adversarial == "none":
+            facts = {name: value for name, value in facts.items() if not name.startswith("attack_")}
+        places = {name: str(value.absolute()) for name, value in facts.items() if isinstance(value, Path)}
+        data = self.data if self.data == SAMPLES else str(Path(self.data).absolute())
+        return facts | places | {"data": data, "loss": dict(sorted(self.loss_weights().items()))}
+
+
+LIMITS: dict[str, tuple[float, float, str]] = {
+    "--epsilon": (0.1, 64, "levels of 255"),
+    "--attack-steps": (1, 1000, "ascent steps"),
+    "--attack-step-size": (0.01, 255, "levels"),
+    "--consistency": (0, 1e6, "weight"),
+    "--blur": (0, 16, "pixels"),
+    "--steps": (1, 10**8, "steps"),
+    "--minutes": (0.01, 10**6, "minutes"),
+    "--size": (16, 2048, "pixels"),
+    "--conv-dim": (1, 1024, "channels"),
+    "--d-conv-dim": (1, 1024, "channels"),
+    "--batch": (1, 4096, "pictures"),
+    "--lr": (1e-8, 1, "learning rate"),
+    "--d-steps": (1, 100, "steps for each of the generator"),
+    "--workers": (0, 10_000, "processes"),
+    "--gpus-per-worker": (0, 64, "GPUs"),
+    "--retries": (0, 1000, "replaced workers"),
+    "--threads": (1, 1024, "CPU threads per process"),
+    "--accumulate": (1, 4096, "parts"),
+    "--every": (1, 10**8, "steps"),
+    "--grid-every": (0, 10**8, "steps"),
+}
+"""From, to and unit of each option that is a number."""
+
+HOW_IT_RUNS = {
+    "output", "minutes", "workers", "gpus_per_worker", "address", "retries", "threads", "accumulate", "every", "grid_every",
+    "tracking", "experiment", "register", "config",
+}  # fmt: skip
+"""Options that leave the trained weights as they are, but for the rounding of sums."""
+
+
+def signature(config: TrainConfig) -> str:
+    """16 hex digits that two trainings share exactly when their options give the same weights."""
+    facts = config.what_changes_results() | {"format_version": RESULT_FORMAT}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,103 @@
+"""CycleGAN in training: two translations between unpaired pictures, tied by their cycles. Source: [Z17], FACTS section 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.generators.cyclegan import CycleGANGenerator, PatchDiscriminator
+from pipeline.training.errors import TrainError
+from pipeline.training.initial import small_normal
+from pipeline.training.losses import least_squares_d, least_squares_g
+from pipeline.training.pool import ImagePool, draw_slots
+from pipeline.training.sizes import checked_side
+from pipeline.training.system import Batch, Images, Nets, Parts, Sizes
+
+WAYS = {"A2B": ("A", "B"), "B2A": ("B", "A")}
+"""Each translation with the kinds of picture that it goes from and to."""
+BACK = {"A2B": "B2A", "B2A": "A2B"}
+
+
+@dataclass(frozen=True)
+class CycleGANSystem:
+    """G and D of both ways; the fields are the weights of the losses, by default the published ones."""
+
+    cycle: float = 10.0
+    identity: float = 0.5
+    """As a share of ``cycle``."""
+    pool: int = 50
+    """Earlier translations that are kept to show to D, per way; 0 shows the new ones alone."""
+    published_d_steps: int = 1
+    name: str = "cyclegan"
+
+    def __post_init__(self) -> None:
+        if self.pool < 0:
+            raise TrainError(f"the pool is {self.pool} images; expected 0 (none) or more")
+
+    def build(self, sizes: Sizes) -> Nets:
+        """G and D of both ways, and in D the pools; raises TrainError for a side below 32 or not divisible by 4."""
+        side = checked_side(sizes.image, multiple=4, least=32)
+        G = nn.ModuleDict({way: CycleGANGenerator(sizes.conv_dim) for way in WAYS})
+        D = nn.ModuleDict({way: PatchDiscriminator(sizes.d_conv_dim) for way in WAYS})
+        for net in (G, D):
+            small_normal(net)
+        if self.pool:
+            D.update({f"pool_{way}": ImagePool(self.pool, side=side) for way in WAYS})
+        return Nets(G, D)
+
+    def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
+        """Adds for each way ``slot_A2B`` and ``swap_A2B``, (B,): which place of the pool an image meets, and if it is swapped."""
+        drawn = dict(batch)
+        for way in WAYS if self.pool else ():
+            drawn[f"slot_{way}"], drawn[f"swap_{way}"] = draw_slots(len(batch["A"]), self.pool, rng)
+        return drawn
+
+    def inputs(self, batch: Batch) -> Images:
+        """The pictures that each way starts from."""
+        return {way: batch[start] for way, (start, _) in WAYS.items()}
+
+    def reals(self, batch: Batch) -> Images:
+        """The pictures of the kind that each way leads to."""
+        return {way: batch[end] for way, (_, end) in WAYS.items()}
+
+    def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
+        """The translations of the given inputs."""
+        return {way: G[way](x_BCHW) for way, x_BCHW in inputs.items()}
+
+    def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:
+        """The mean of the patch scores, (B,)."""
+        mean_B: Tensor = D[name](images_BCHW).flatten(1).mean(1)
+        return mean_B
+
+    def d_loss(self, nets: Nets, batch: Batch, real: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
+        """Least squares of both ways; D is shown what comes out of the pool, which takes the new translations in."""
+        parts = {}
+        for way in WAYS:
+            shown_BCHW = fake[way].to(real[way].dtype)
+            if self.pool:
+                pool = cast(ImagePool, nets.D[f"pool_{way}"])
+                shown_BCHW = pool.exchange(shown_BCHW, batch[f"slot_{way}"], batch[f"swap_{way}"])
+            scores = (nets.D[way](images).to(shown_BCHW.dtype) for images in (real[way], shown_BCHW))
+            parts[f"d_{way}"] = least_squares_d(*scores)
+        return torch.stack(list(parts.values())).sum(), _detached(parts)
+
+    def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
+        """Adversarial, cycle and identity losses of both ways; the identity compares G(picture of the goal) with that picture."""
+        photos, goals = self.inputs(batch), self.reals(batch)
+        loss, parts = torch.zeros_like(batch["A"][0, 0, 0, 0]), {}
+        for way, back in BACK.items():
+            parts[f"g_{way}"] = least_squares_g(nets.D[way](fake[way]).to(photos[way].dtype))
+            parts[f"g_cycle_{way}"] = F.l1_loss(nets.G[back](fake[way]), photos[way])
+            loss = loss + parts[f"g_{way}"] + self.cycle * parts[f"g_cycle_{way}"]
+            if self.identity:
+                parts[f"g_identity_{way}"] = F.l1_loss(nets.G[way](goals[way]), goals[way])
+                loss = loss + self.cycle * self.identity * parts[f"g_identity_{way}"]
+        return loss, _detached(parts)
+
+
+def _detached(parts: Parts) -> Parts:
+    return {name: part.detach() for name, part in parts.items()}

@@ -1,0 +1,100 @@
+"""Batches on Ray Data: read and cropped ahead of the steps that need them, in light tasks, in the order of the steps."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+import torch
+from ray.data import DataContext, Dataset, TaskPoolStrategy
+
+from pipeline.training.batches import Source
+from pipeline.training.system import Batch
+
+TASK_CPUS = 0.25
+"""Less than a core, so that workers which take the others never wait for batches that wait for a core."""
+BLOCK, STRETCH = 4, 4096
+"""Steps in one task, and steps in one dataset: the next one is begun when it is used up."""
+AHEAD = 4
+"""Batches that wait ready beside the one in use."""
+
+
+class Feed:
+    """A source whose batches were made by Ray Data before they are asked for.
+
+    Steps are asked for one after the other, from any first one; a step out of turn starts the feed again there. Each batch is that
+    of the source itself for the step: neither order nor number of tasks changes it.
+    """
+
+    def __init__(self, source: ray.ObjectRef[Source], *, steps: int, tasks: int = 1) -> None:
+        self._source = source
+        self._steps = steps
+        self._tasks = tasks
+        self._next = -1
+        self._batches: Iterator[Batch] = iter(())
+
+    @property
+    def skipped(self) -> int:
+        """How many pictures of the source could not be read."""
+        return _fetched(self._source).skipped
+
+    def batch(self, step: int) -> Batch:
+        """The whole batch of a step, on the CPU."""
+        if step != self._next:
+            self._batches = self._from(step)
+        self._next = step + 1
+        return next(self._batches)
+
+    def held_out(self) -> Batch:
+        """The source's images for sample grids."""
+        return _fetched(self._source).held_out()
+
+    def _from(self, first: int) -> Iterator[Batch]:
+        for begin in range(first, max(self._steps, first + 1), STRETCH):
+            steps = range(begin, max(min(begin + STRETCH, self._steps), begin + 1))
+            rows = drawing(steps, self._source, tasks=self._tasks).iter_batches(
+                batch_size=1, batch_format="numpy", prefetch_batches=AHEAD
+            )
+            for row in rows:
+                arrays = pickle.loads(row["batch"][0])
+                yield {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def drawing(steps: range, source: ray.ObjectRef[Source], *, tasks: int) -> Dataset:
+    """One row a step, in their order; nothing runs before it is read."""
+    _settings()
+    made = ray.data.from_items([{"step": step} for step in steps], override_num_blocks=-(-len(steps) // BLOCK))
+    work = partial(_made, source=[source])  # in a list Ray hands the reference over, not the value
+    return made.map_batches(work, batch_size=1, num_cpus=TASK_CPUS, compute=TaskPoolStrategy(size=tasks))
+
+
+def _made(row: Any, *, source: list[ray.ObjectRef[Source]]) -> Any:
+    torch.set_num_threads(1)  # several tasks share the cores with the workers
+    batch = _fetched(source[0]).batch(int(row["step"][0]))
+    data = pickle.dumps({name: tensor.numpy() for name, tensor in batch.items()}, protocol=pickle.HIGHEST_PROTOCOL)
+    return {"step": row["step"], "batch": pa.array([data], pa.large_binary())}
+
+
+@lru_cache(maxsize=1)
+def _fetched(source: ray.ObjectRef[Source]) -> Source:
+    """The source, once in a process."""
+    kept: Source = ray.get(source)
+    return kept
+
+
+def _settings() -> None:
+    """Steps in their order; errors as raised; Ray's own lines go to its logs."""
+    context = DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.raise_original_map_exception = True
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)

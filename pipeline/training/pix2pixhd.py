@@ -1,0 +1,118 @@
+"""pix2pixHD in training: street photos from label maps, judged on several scales. Source: [W18], FACTS section 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.generators.pix2pixhd import MultiscaleDiscriminator, Pix2PixHDGenerator
+from pipeline.training.initial import small_normal
+from pipeline.training.losses import least_squares_d, least_squares_g
+from pipeline.training.perceptual import perceptual, vgg_from_file
+from pipeline.training.sizes import checked_side
+from pipeline.training.system import Batch, Images, Nets, Parts, Sizes, System
+
+MULTIPLE = 16
+"""The generator halves its planes four times."""
+
+Scales = Sequence[Sequence[Tensor]]
+"""D's features: per scale those of every layer; the last are patch scores."""
+
+
+@dataclass(frozen=True)
+class Pix2PixHDSystem:
+    """The global generator and D on two scales; the fields are the weights of the losses, by default the published ones."""
+
+    features: float = 10.0
+    """Weight of feature matching."""
+    perceptual: float = 10.0
+    vgg: Path | None = None
+    """The user's file of VGG-16 or VGG-19 weights; without it there is no perceptual loss, and pictures come out less crisp."""
+    published_d_steps: int = 1
+    name: str = "pix2pixhd"
+
+    def build(self, sizes: Sizes) -> Nets:
+        """G, and D of planes and picture together; ``sizes.image`` is the height of the pictures.
+
+        Raises TrainError unless it is a multiple of 16 and at least 32.
+        """
+        checked_side(sizes.image, multiple=MULTIPLE, least=2 * MULTIPLE)
+        G, D = Pix2PixHDGenerator(sizes.conv_dim), MultiscaleDiscriminator(sizes.d_conv_dim)
+        for net in (G, D):
+            small_normal(net)
+        return Nets(nn.ModuleDict({"G": G}), nn.ModuleDict({"D": D}))
+
+    def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
+        """The batch as it is: the losses need no random numbers."""
+        return batch
+
+    def inputs(self, batch: Batch) -> Images:
+        """The label planes and the edges: what [R20] perturbs."""
+        return {"fake": batch["planes"]}
+
+    def reals(self, batch: Batch) -> Images:
+        """The photos."""
+        return {"fake": batch["image"]}
+
+    def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
+        """The pictures painted from the planes."""
+        return {"fake": G["G"](inputs["fake"])}
+
+    def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:
+        """The mean over scales of the mean patch score, (B,)."""
+        return torch.stack([scale[-1].flatten(1).mean(1) for scale in _judged(D, batch, images_BCHW)]).mean(0)
+
+    def d_loss(self, nets: Nets, batch: Batch, real: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
+        """Least squares, summed over scales."""
+        reals, fakes = _judged(nets.D, batch, real["fake"]), _judged(nets.D, batch, fake["fake"])
+        loss = torch.stack([least_squares_d(r[-1], f[-1]) for r, f in zip(reals, fakes, strict=True)]).sum()
+        return loss, {"d_adv": loss.detach()}
+
+    def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
+        """Least squares summed over scales, feature matching, and the perceptual distance where VGG weights are given."""
+        y_BCHW, photo_BCHW = fake["fake"], batch["image"]
+        with torch.no_grad():
+            reals = _judged(nets.D, batch, photo_BCHW)
+        fakes = _judged(nets.D, batch, y_BCHW)
+        adversarial = torch.stack([least_squares_g(scale[-1]) for scale in fakes]).sum()
+        parts = {"g_adv": adversarial, "g_features": feature_matching(reals, fakes)}
+        loss = adversarial + self.features * parts["g_features"]
+        if self.vgg is not None:
+            vgg = vgg_from_file(self.vgg, photo_BCHW.device, photo_BCHW.dtype)
+            parts["g_perceptual"] = perceptual(vgg, y_BCHW, photo_BCHW)
+            loss = loss + self.perceptual * parts["g_perceptual"]
+        return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def feature_matching(real: Scales, fake: Scales) -> Tensor:
+    """Mean over scales of the mean absolute difference of features, 4 / (layers - 1) times summed over all layers but the last.
+
+    The real features are held fixed. Source: [W18] eq. 4 with the weights of the released code, where D has five layers.
+    """
+    distances = [F.l1_loss(f, r.detach()) for rs, fs in zip(real, fake, strict=True) for r, f in zip(rs[:-1], fs[:-1], strict=True)]
+    return torch.stack(distances).sum() * 4 / (len(real[0]) - 1) / len(real)
+
+
+def each_scene(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
+    """Label maps in colours, what G paints, and the photos where there are any: columns (B, 3, H, W)."""
+    painted = system.translate(G, system.inputs(batch), batch)["fake"]
+    return [coloured(batch["planes"]), painted, *([batch["image"]] if "image" in batch else [])]
+
+
+def coloured(planes_BPHW: Tensor) -> Tensor:
+    """Label planes (the last are edges) as pictures in [-1, 1]: one fixed colour per label, edges black."""
+    labels = planes_BPHW.shape[1] - 1
+    colours_L3 = (torch.rand(labels, 3, generator=torch.Generator().manual_seed(1)) * 1.6 - 0.6).to(planes_BPHW)
+    picture_B3HW = torch.einsum("blhw,lc->bchw", planes_BPHW[:, :labels], colours_L3)
+    return torch.where(planes_BPHW[:, labels:] > 0.5, -torch.ones_like(picture_B3HW), picture_B3HW)
+
+
+def _judged(D: nn.ModuleDict, batch: Batch, images_BCHW: Tensor) -> Scales:
+    images_BCHW = images_BCHW.to(batch["planes"].dtype)
+    scales: list[list[Tensor]] = D["D"](torch.cat([batch["planes"], images_BCHW], dim=1))
+    return [[feature.to(images_BCHW.dtype) for feature in scale] for scale in scales]

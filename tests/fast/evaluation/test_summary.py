@@ -1,0 +1,143 @@
+"""From rows to numbers: independent of order and sharding, with intervals that photos, not pairs, decide."""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.evaluation.bootstrap import draws, interval, resampled
+from pipeline.evaluation.rows import EvaluationRow, as_table, joined, outcomes
+from pipeline.evaluation.summary import ALL, RELATIVE, Summary, as_csv, summarise
+
+
+def row(key: str, l2: float, *, channel: str = "clean", class_name: str = "Smile", **changes: Any) -> EvaluationRow:
+    known: dict[str, Any] = {"generator": "g", "l1": l2 / 2, "l2_mask": l2, "mask_share": 0.5, "floor_l2": 0.01}
+    known["success_mask"] = l2 >= 0.05
+    known |= {"psnr": 35.0, "ssim": 0.9, "linf_levels": 6, "epsilon": 6, "disrupted": l2 >= 0.05, "l2": l2} | changes
+    return EvaluationRow(key=key, status="measured", channel=channel, class_name=class_name, **known)
+
+
+def summary_of(rows: list[EvaluationRow], *, channels: tuple[str, ...] = ("clean",), bootstrap: int = 200) -> Summary:
+    return summarise(as_table(rows), generators=["g"], channels=channels, classes=["Smile", "Old"], bootstrap=bootstrap, seed=0)
+
+
+VALUES = st.lists(st.floats(0, 4), min_size=1, max_size=30)
+
+
+@settings(max_examples=20)
+@given(VALUES, st.randoms(use_true_random=False), st.integers(1, 5))
+def test_neither_the_order_nor_the_sharding_of_rows_changes_a_digit(values: list[float], chance: random.Random, parts: int) -> None:
+    rows = [row(f"{i // 2}", value, class_name=("Smile", "Old")[i % 2]) for i, value in enumerate(values)]
+    mixed = chance.sample(rows, len(rows))
+    table = joined([as_table(mixed[i::parts]) for i in range(parts)])
+    assert table.equals(joined([as_table(rows)]))
+    again = summarise(table, generators=["g"], channels=("clean",), classes=["Smile", "Old"], bootstrap=5, seed=0)
+    assert as_csv(again) == as_csv(summary_of(rows, bootstrap=5))
+
+
+@settings(max_examples=20)
+@given(VALUES)
+def test_the_means_are_those_of_the_rows(values: list[float]) -> None:
+    line = summary_of([row(f"{i}", value) for i, value in enumerate(values)], bootstrap=0).line("g", "clean")
+    assert line is not None
+    assert line.samples == line.photos == len(values)
+    assert line.mean("l2") == pytest.approx(np.mean(values))
+    assert line.mean("disrupted") == pytest.approx(np.mean(np.array(values) >= 0.05))
+    assert line.mean("floor_disrupted") == 0
+
+
+def test_a_channel_is_also_shown_relative_to_the_clean_files() -> None:
+    rows = [row(f"{i}", 0.1 if i < 8 else 0.01) for i in range(10)]
+    rows += [row(f"{i}", 0.1 if i < 2 else 0.01, channel="jpeg-75") for i in range(10)]
+    summary = summary_of(rows, channels=("clean", "jpeg-75"))
+    clean, jpeg = summary.line("g", "clean"), summary.line("g", "jpeg-75")
+    assert clean is not None
+    assert jpeg is not None
+    assert (clean.mean(RELATIVE), clean.interval(RELATIVE)) == (1, (1, 1))
+    assert jpeg.mean(RELATIVE) == pytest.approx(0.25)
+    low, high = jpeg.interval(RELATIVE)
+    assert 0 <= low < 0.25 < high < 0.8
+
+
+def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
+    """Of n photos of which a share p counts, a draw has Binomial(n, p) that count: standard deviation sqrt(p (1 - p) / n)."""
+    n, p = 400, 0.3
+    line = summary_of([row(f"{i:03}", 0.1 if i < n * p else 0.0) for i in range(n)], bootstrap=4000).line("g", "clean")
+    assert line is not None
+    low, high = line.interval("disrupted")
+    expected = 1.96 * math.sqrt(p * (1 - p) / n)
+    assert p - low == pytest.approx(expected, rel=0.12)
+    assert high - p == pytest.approx(expected, rel=0.12)
+
+
+def test_photos_are_drawn_and_not_pairs() -> None:
+    """Classes that copy each other add samples but no knowledge: the interval is that of one class."""
+    one = [row(f"{i}", 0.1 * i) for i in range(12)]
+    both = one + [row(f"{i}", 0.1 * i, class_name="Old") for i in range(12)]
+    first, second = summary_of(one).line("g", "clean"), summary_of(both).line("g", "clean")
+    assert first is not None
+    assert second is not None
+    assert (first.samples, second.samples, second.photos) == (12, 24, 12)
+    assert second.interval("l2") == pytest.approx(first.interval("l2"))
+
+
+def test_the_draws_do_not_depend_on_how_many_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = [np.arange(14.0).reshape(7, 2)]
+    (whole,) = resampled(sums, times=50, seed=3)
+    assert all(block.sum(1).tolist() == [7] * len(block) for block in draws(7, times=50, seed=3))
+    monkeypatch.setattr("pipeline.evaluation.bootstrap._AT_ONCE", 21)
+    assert np.array_equal(resampled(sums, times=50, seed=3)[0], whole)
+
+
+def test_one_photo_has_no_interval() -> None:
+    line = summary_of([row("a", 0.2)]).line("g", "clean")
+    assert line is not None
+    assert all(math.isnan(end) for end in line.interval("l2"))
+    assert all(math.isnan(end) for end in interval(np.array([np.nan])))
+
+
+def test_photos_are_counted_by_the_worst_of_their_rows_and_reasons_by_photos() -> None:
+    rows = [row("a", 0.1), row("b", 0.1, flags=("lossy format",)), row("b", 0.2, class_name="Old", flags=("lossy format",))]
+    rows += [EvaluationRow(key="b", status="failed", stage="generator", reason="not numbers", generator="g", class_name="x")]
+    rows += [EvaluationRow(key="c", status="missing", stage="pair", reason="gone")]
+    summary = summary_of(rows)
+    assert summary.counts == {"measured": 1, "failed": 1, "missing": 1, "skipped": 0}
+    assert summary.flags == {"lossy format": 1}
+    assert [(reason.status, reason.text, reason.count, reason.keys) for reason in summary.reasons] == [
+        ("failed", "not numbers", 1, ("b",)),
+        ("missing", "gone", 1, ("c",)),
+    ]
+    assert [(outcome.status, outcome.l2) for outcome in outcomes(rows)] == [
+        ("measured", 0.1),
+        ("failed", pytest.approx(0.15)),
+        ("missing", None),
+    ]
+
+
+def test_nothing_measured_is_a_summary_without_lines() -> None:
+    summary = summary_of([EvaluationRow(key="c", status="missing", stage="pair", reason="gone")])
+    assert (summary.lines, summary.linf_levels, summary.total) == ((), None, 1)
+    assert math.isnan(summary.psnr_mean)
+    assert as_csv(summary).count("\n") == 1
+
+
+def test_unchanged_files_do_not_make_the_mean_psnr_infinite() -> None:
+    summary = summary_of([row("a", 0.1, psnr=math.inf), row("b", 0.1, psnr=30.0)])
+    assert (summary.psnr_mean, summary.unchanged) == (30, 1)
+
+
+def test_the_csv_has_a_line_for_each_class_and_for_all() -> None:
+    lines = list(csv.DictReader(as_csv(summary_of([row("a", 0.1), row("b", 0.3), row("a", 0.2, class_name="Old")])).splitlines()))
+    assert [(line["class"], line["samples"], line["l2"]) for line in lines] == [
+        ("Smile", "2", "0.2"),
+        ("Old", "1", "0.2"),
+        (ALL, "3", "0.2"),
+    ]
+    assert float(lines[0]["l2_low"]) <= 0.2 <= float(lines[0]["l2_high"])

@@ -1,0 +1,62 @@
+"""The evaluation on a real local Ray: the rows and numbers of the plain loop, whatever the number of actors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from pipeline.cli import evaluate, protect
+from tests.fast import tiny
+from tests.ray import slow_net
+
+pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # Ray copies its own deprecated settings
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns that it will leave CUDA_VISIBLE_DEVICES alone one day
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Protected photos, one of them gone and one spoilt since."""
+    folder = tmp_path_factory.mktemp("made")
+    tiny.photo_folder(folder / "photos", {f"{'in/' if i % 3 else ''}p{i}.{'jpg' if i % 2 else 'png'}": i for i in range(9)})
+    words = ["--generator", tiny.BUILD, "--engine", "local", "--no-tracking", "--examples", "0", "--steps", "4"]
+    protect([str(folder / "photos"), str(folder / "protected"), *words])
+    (folder / "protected" / "in" / "p1.png").unlink()
+    (folder / "protected" / "in" / "p2.png").write_text("not a picture")
+    return folder
+
+
+def call(folder: Path, out: Path, *words: str) -> int:
+    options = ["--out", str(out), "--no-tracking", "--channels", "noise-2", "crop-10", "--bootstrap", "20"]
+    return evaluate([str(folder / "photos"), str(folder / "protected"), *options, *words])
+
+
+def test_one_actor_two_actors_and_the_plain_loop_give_the_same_numbers_to_the_last_digit(made: Path, tmp_path: Path) -> None:
+    assert call(made, tmp_path / "loop", "--engine", "local") == 1
+    for actors in ("1", "2"):
+        assert call(made, tmp_path / actors, "--engine", "ray", "--actors", actors) == 1
+        assert (tmp_path / actors / "summary.csv").read_bytes() == (tmp_path / "loop" / "summary.csv").read_bytes()
+        tables = [pq.read_table(tmp_path / name / "evaluation.parquet") for name in (actors, "loop")]
+        assert tables[0].equals(tables[1])
+    assert set(tables[0]["status"].to_pylist()) == {"measured", "missing", "failed"}
+
+
+def test_an_actor_that_dies_over_the_same_photos_again_and_again_ends_the_run(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(made, tmp_path / "out", "--engine", "ray", "--generator", slow_net.BUILD_DEADLY) == 2
+    assert "a measuring process died 3 times over the same photos" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
