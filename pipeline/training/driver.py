@@ -32,7 +32,7 @@ from pipeline.config import ConfigError
 from pipeline.training.batches import Source
 from pipeline.training.errors import TrainError
 from pipeline.training.feed import TASK_CPUS, Feed
-from pipeline.training.folder import RAY_FOLDER
+from pipeline.training.folder import RAY_FOLDER, furthest_state
 from pipeline.training.mailbox import Mailbox
 from pipeline.training.session import End, Event, train
 from pipeline.training.setup import STATE_FILE, Job, open_state, threads
@@ -148,7 +148,7 @@ def _work(loop_config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size(), average)
     first = share.rank == 0
-    state = open_state(job, device=get_device(), checkpoint=_last_checkpoint(job))
+    state = open_state(job, device=get_device(), checkpoint=furthest_state(job))
     feed = Feed(loop_config["source"][0], steps=job.settings.steps, tasks=loop_config["tasks"])
 
     def tell(item: Event | Ended) -> Any:
@@ -169,14 +169,6 @@ def _check_same_step(state: TrainState) -> None:
     average([steps])
     if steps[1] > steps[0] ** 2:
         raise TrainError("the workers found different checkpoints; OUT has to be a folder that all machines of the cluster share")
-
-
-def _last_checkpoint(job: Job) -> Path | None:
-    """What Ray has of this training, else the checkpoint in the folder; the newer one when there are both."""
-    found = [job.state_file] if job.state_file.exists() else []
-    if (checkpoint := ray.train.get_checkpoint()) is not None:
-        found.append(Path(checkpoint.path) / STATE_FILE)
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _hand_in(first: bool) -> Callable[[TrainState], None]:

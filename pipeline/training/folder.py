@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -23,6 +24,9 @@ RAY_FOLDER = ".disrupt/ray"
 """Where Ray Train keeps its checkpoints, below the folder of the training."""
 
 
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
 @contextmanager
 def claimed(job: Job) -> Iterator[None]:
     """Inside, the folder belongs to this job.
@@ -41,7 +45,9 @@ def claimed(job: Job) -> Iterator[None]:
         finally:
             lock.release()
     except OSError as error:
-        raise unwritable(str(job.out), error) from error
+        if error.errno in CANNOT_WRITE:
+            raise unwritable(str(job.out), error) from error
+        raise
 
 
 def _check_owner(job: Job) -> None:
@@ -67,17 +73,27 @@ def _word(value: object) -> str:
 
 
 def newest_state(job: Job) -> Path | None:
-    """The checkpoint to go on from, in its place; None when there is none.
+    """The checkpoint to go on from, in its place; None when there is none. One of Ray's that is further is put there first."""
+    found = furthest_state(job)
+    if found is not None and found != job.state_file:
+        put_in_place(found, job.state_file)
+        return job.state_file
+    return found
 
-    One that Ray wrote and that is further than the one in place is put there first; Ray's own may be cut off by a crash.
+
+def furthest_state(job: Job) -> Path | None:
+    """The checkpoint with the most steps, in its place or among Ray's; None when there is none.
+
+    Ray may not know of its last ones yet when a worker dies, and the very last may be cut off.
     """
-    place = job.state_file
-    found = _checkpoints(job)
-    reached = {path: _step(path) for path in found}
-    furthest = max(found, key=lambda path: reached[path], default=None)
-    if furthest is not None and reached[furthest] > reached.get(place, -1):
-        put_in_place(furthest, place)
-    return place if place.exists() else None
+    steps = {path: _step(path) for path in _checkpoints(job)}
+    reached = {path: step for path, step in steps.items() if step >= 0 or path == job.state_file}
+    return max(reached, key=lambda path: reached[path], default=None)
+
+
+def forget_ray(job: Job) -> None:
+    """Remove Ray's checkpoints, which take as much room again; to be called once the furthest is in its place."""
+    shutil.rmtree(job.out / RAY_FOLDER, ignore_errors=True)
 
 
 def _checkpoints(job: Job) -> list[Path]:

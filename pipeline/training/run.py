@@ -16,7 +16,7 @@ from pipeline.training.batches import Source
 from pipeline.training.config import TrainConfig
 from pipeline.training.errors import TrainError
 from pipeline.training.export import export
-from pipeline.training.folder import claimed, newest_state
+from pipeline.training.folder import claimed, forget_ray, newest_state
 from pipeline.training.session import End, interrupt_noted, train
 from pipeline.training.setup import LOG_FILE, Job, open_source, open_state, plan, threads
 from pipeline.training.state import TrainState
@@ -83,6 +83,7 @@ def _finish(job: Job, tracking: Tracking, console: Console, *, ended: End) -> in
     checkpoint = newest_state(job)
     if checkpoint is None:
         return DONE
+    forget_ray(job)
     state = open_state(job, checkpoint=checkpoint)
     paths = export(job.config.system, state.G_ema, job.out, size=job.sizes.image, blur=job.config.blur)
     tracking.artifact(job.out / LOG_FILE)

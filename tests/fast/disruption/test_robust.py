@@ -21,7 +21,7 @@ from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.robust import ROBUST_TO, blurred, robust_variants, smaller_and_back, window
 from pipeline.disruption.streams import Stream, streams_for
 from pipeline.disruption.view import BatchView, View, region_box
-from pipeline.levels import pixels_to_unit, unit_to_pixels
+from pipeline.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from tests.fast.tiny import build, picture
 
 EVERY = tuple(ROBUST_TO)
@@ -89,6 +89,16 @@ def test_an_even_photo_passes_jpeg_at_its_nearest_level() -> None:
     for level in (-1.0, -0.3, 0.0, 1.0):
         even = torch.full((1, 3, 17, 9), level, dtype=torch.float64)
         assert (jpeg(even, quality=95) - even).abs().max() <= 1.5 / 127.5
+
+
+@pytest.mark.parametrize(("share", "passes"), [(0.2, 0.0), (0.4, 1.0), (0.6, 1.0), (-0.2, 0.0), (-0.4, 1.0)])
+def test_a_gradient_reaches_the_coefficients_that_the_file_keeps_or_nearly_keeps(share: float, passes: float) -> None:
+    at = torch.arange(8, dtype=torch.float64)
+    wave = (torch.cos((2 * at + 1) * 3 * torch.pi / 16) / 2).expand(8, 8) * 8**-0.5  # the basis picture of frequency (0, 3)
+    step = float(quantiser_steps(LUMA, 75)[0, 3])
+    x = (level_to_unit(60.5 + share * step * wave))[None, None].requires_grad_(True)
+    (g,) = torch.autograd.grad((jpeg(x, quality=75) * wave).sum(), x)
+    torch.testing.assert_close(g[0, 0], passes * wave, rtol=0, atol=1e-12)
 
 
 def test_no_transform_leaves_the_pixel_range_or_changes_the_size() -> None:
