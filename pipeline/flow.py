@@ -30,6 +30,7 @@ from ray.util.annotations import RayDeprecationWarning
 from pipeline.config import ConfigError, ProtectConfig
 from pipeline.disruption.references import REFERENCES
 from pipeline.engine import Compute
+from pipeline.interrupt import heeded
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.schema import ManifestRow
 from pipeline.rows import Work
@@ -115,8 +116,10 @@ def streamed(dataset: Dataset, doing: str, after_death: str) -> Iterator[Any]:
     and the project's own errors of a stage as they are.
     """
     try:
-        for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
-            yield pickle.loads(batch["rows"][0])
+        with heeded() as heed_ctrl_c:
+            for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
+                heed_ctrl_c()
+                yield pickle.loads(batch["rows"][0])
     except ray.exceptions.RayTaskError as error:
         raise _cause(error) from error
     except ray.exceptions.RayActorError as error:
