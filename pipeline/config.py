@@ -6,25 +6,29 @@ import dataclasses
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from pipeline.disruption.balls import BALLS
 from pipeline.disruption.recipes import RECIPES, Blur, Recipe, RobustMode
-from pipeline.disruption.references import REFERENCES
-from pipeline.disruption.robust import ROBUST_TO
-from pipeline.disruption.starts import STARTS
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
 Engine = Literal["auto", "local", "ray"]
+STARTS = ("clean", "jitter", "uniform")
+BALLS = ("linf", "l2")
+REFERENCES = ("output", "input", "black", "white", "noise")
+ROBUST_TO = ("jpeg", "resize", "crop", "blur", "noise")
+"""Names of the tables in pipeline/disruption, here once more so that a run without networks does without torch."""
 NOTHING = "none"
-"""The word of --robust-to that takes back what the recipe survives."""
+"""The word of --robust-to that takes back what the recipe survives, and of --recipe for signals alone."""
+SHIPPED = Path("shipped")
+"""In --weights: the weights that come with the package."""
 RESULT_FORMAT = 1
 """Raised when the same options give other bytes than before; part of the signature."""
 
@@ -66,7 +70,7 @@ class ProtectConfig:
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "pgd"
     """One of fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
-    robust."""
+    robust; or none, to add --signals alone: fast, no generator is loaded and the options of the disruption are not used."""
     steps: Annotated[int | None, _own("INT", "the recipe's; pgd: 20")] = None
     """Number of ascent steps. This and the options down to --robust-mode change single parts of the recipe."""
     step_size: Annotated[float | None, _own("LEVELS", "the recipe's; pgd: 1.275")] = None
@@ -93,6 +97,12 @@ class ProtectConfig:
     """One of these transforms per step in turn, or the mean over all in every step (as many times slower)."""
     region: Literal["square", "whole", "box"] = "square"
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
+
+    signals: Annotated[Path | None, _own("BUNDLE", "none")] = None
+    """Also add a signal of this bundle (disrupt train --system signals) to every photo, for disrupt detect. It takes its budget of
+    levels out of epsilon; the disruption gets the rest."""
+    key_file: Annotated[Path | None, _own("FILE", "the variable DISRUPT_SIGNAL_KEY")] = None
+    """File with the secret, 16 bytes or more, that decides which photo gets which signal. Keep it: detect names signals with it."""
 
     format: Literal["png", "webp", "jpeg"] = "png"
     """Format of the protected files. png and webp are lossless; jpeg loses part of the protection, the report says how much."""
@@ -137,8 +147,14 @@ class ProtectConfig:
     config: Annotated[Path | None, _own("FILE", "none")] = None
     """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
 
+    def disrupts(self) -> bool:
+        """Whether generators are disrupted, or signals alone are added."""
+        return self.recipe != NOTHING
+
     def resolved_recipe(self) -> Recipe:
-        """The named recipe with the options that change parts of it."""
+        """The named recipe with the options that change parts of it; without a disruption, no step from the photo itself."""
+        if not self.disrupts():
+            return Recipe(start="clean", steps=0)
         named = RECIPES[self.recipe]
         return Recipe(
             start=_or(self.start, named.start),
@@ -161,11 +177,33 @@ class ProtectConfig:
 
     def on_gpu(self) -> bool:
         """Whether the networks run on a GPU."""
-        return self.gpus_per_actor > 0
+        return self.disrupts() and self.gpus_per_actor > 0
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot be, saying what was expected."""
-        one_of("--recipe", self.recipe, RECIPES)
+        one_of("--recipe", self.recipe, (*RECIPES, NOTHING))
+        if self.disrupts():
+            self._check_disruption()
+        elif self.signals is None:
+            raise ConfigError(
+                f"--recipe {NOTHING} disrupts nothing: give --signals BUNDLE to add a signal alone, or another --recipe"
+            )
+        if self.key_file is not None and self.signals is None:
+            raise ConfigError("--key-file is the secret of signals: give --signals BUNDLE with it, or leave it out")
+        within("--epsilon", self.epsilon, 1, 64, "levels of 255; 6 is imperceptible on most photos")
+        within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
+        within("--actors", self.actors, 1, 100_000, "processes")
+        within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
+        within("--threads", self.threads, 1, 1024, "CPU threads per process")
+        within("--batch-size", self.batch_size, 1, 4096, "photos")
+        within("--shard-count", self.shard_count, 1, 10_000, "photos")
+        within("--shard-mb", self.shard_mb, 1, 10_000, "megabytes")
+        within("--max-megapixels", self.max_megapixels, 1, 10_000, "million pixels")
+        within("--examples", self.examples, 0, 12, "photos in the report")
+        if self.limit is not None:
+            within("--limit", self.limit, 1, 10**12, "photos")
+
+    def _check_disruption(self) -> None:
         recipe = self.resolved_recipe()
         one_of("--start", recipe.start, STARTS)
         one_of("--ball", recipe.ball, BALLS)
@@ -180,49 +218,49 @@ class ProtectConfig:
             _check_image(recipe.reference)
         if recipe.layer and recipe.reference not in ("output", "noise"):
             raise ConfigError(f"--layer compares activations: --reference is then output or noise, not {recipe.reference}")
-        within("--epsilon", self.epsilon, 1, 64, "levels of 255; 6 is imperceptible on most photos")
         within("--steps", recipe.steps, 1, 100_000, "ascent steps")
         if recipe.step_size is not None:
             within("--step-size", recipe.step_size, 0.01, 255, "levels")
         within("--last-step", recipe.last_step, 0.001, 1, "share of the first step")
-        within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
-        within("--actors", self.actors, 1, 100_000, "processes")
-        within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
-        within("--threads", self.threads, 1, 1024, "CPU threads per process")
-        within("--batch-size", self.batch_size, 1, 4096, "photos")
-        within("--shard-count", self.shard_count, 1, 10_000, "photos")
-        within("--shard-mb", self.shard_mb, 1, 10_000, "megabytes")
-        within("--max-megapixels", self.max_megapixels, 1, 10_000, "million pixels")
-        within("--examples", self.examples, 0, 12, "photos in the report")
-        if self.limit is not None:
-            within("--limit", self.limit, 1, 10**12, "photos")
         if self.weights and len(self.weights) != len(self.generator):
             raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
 
     def what_changes_results(self) -> dict[str, Any]:
-        """The options that decide the bytes of the outputs, as plain values."""
-        return {
+        """The options that decide the bytes of the outputs, as plain values; weights and signals count by what is in them."""
+        of_every_run = {
             "epsilon": self.epsilon,
-            "recipe": _plain(self.resolved_recipe()),
-            "region": self.region,
             "format": self.format,
             "jpeg_quality": self.jpeg_quality if self.format == "jpeg" else None,
+            "max_megapixels": self.max_megapixels,
+            "input": self.input.rstrip("/") or "/",
+        }
+        if not self.disrupts():
+            return of_every_run | {"recipe": NOTHING}
+        return of_every_run | {
+            "recipe": _plain(self.resolved_recipe()),
+            "region": self.region,
             "seed": self.seed,
             "precision": self.precision,
             "generator": list(self.generator),
             "classes": list(self.classes),
-            "max_megapixels": self.max_megapixels,
-            "input": self.input.rstrip("/") or "/",
         }
 
 
-def signature(config: ProtectConfig, fingerprints: tuple[str, ...]) -> str:
-    """16 hex digits that two runs share exactly when their options and weights give the same files."""
-    facts = config.what_changes_results() | {"weights": list(fingerprints), "format_version": RESULT_FORMAT}
+def signature(config: ProtectConfig, fingerprints: tuple[str, ...], signals: Mapping[str, str] | None = None) -> str:
+    """16 hex digits that two runs share exactly when their options, weights and signals give the same files.
+
+    ``fingerprints`` are those of the generators, ``signals`` those of the bundle and its key.
+    """
+    facts = config.what_changes_results() | {"weights": list(fingerprints), "format_version": RESULT_FORMAT} | dict(signals or {})
     reference = config.resolved_recipe().reference
     if reference not in REFERENCES:
         facts["reference_image"] = hashlib.sha256(Path(reference).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def absolute_weights(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The weights by names that hold in any folder."""
+    return tuple(path if path == SHIPPED else path.absolute() for path in paths)
 
 
 def _check_image(name: str) -> None:

@@ -12,7 +12,7 @@ from pipeline.photos.encode import encode_photo
 from pipeline.photos.listing import PhotoRef
 from pipeline.protect import prepare
 from pipeline.rows import Work
-from pipeline.stages.protect import Protect
+from pipeline.stages.choose import chosen_stage
 from pipeline.stages.read import read_photos
 
 TRIED = 5
@@ -24,7 +24,7 @@ def estimate(config: ProtectConfig, *, console: Console) -> int:
     refs = [ref for ref in job.refs if not ref.refused]
     tried = _spread(refs)
     on_ray = wants_ray(config, len(job.refs))
-    protect = Protect(config, threads=config.threads)
+    protect = chosen_stage(config, job.signer, threads=config.threads)
     seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
     for i, ref in enumerate(tried):
         began = time.monotonic()
@@ -33,7 +33,7 @@ def estimate(config: ProtectConfig, *, console: Console) -> int:
         (work,) = protect([work])
         if work.pixels_HWC is None or photo is None:
             continue
-        data = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format)
+        data = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
         if i or len(tried) == 1:  # the first photo also pays for the warm-up
             seconds, used = seconds + time.monotonic() - began, used + 1
         bytes_in, bytes_out = bytes_in + ref.size_bytes, bytes_out + len(data)

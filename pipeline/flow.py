@@ -2,7 +2,7 @@
 
     shards {id, works}                       one row a micro-shard: references only
       -> read    (CPU tasks)                 file bytes and decoded pixels
-      -> protect (actors, each with the generators, GPU or CPU)   protected pixels, effect
+      -> protect (actors, each with the generators, GPU or CPU)   protected pixels, effect; or a signal alone, without generators
       -> write   (CPU tasks)                 files written and verified, part committed
       -> rows                                what became of each input, streamed to the driver
 
@@ -27,15 +27,15 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.annotations import RayDeprecationWarning
 
-from pipeline.config import ConfigError, ProtectConfig
-from pipeline.disruption.references import REFERENCES
+from pipeline.config import REFERENCES, ConfigError, ProtectConfig, absolute_weights
 from pipeline.engine import Compute
 from pipeline.interrupt import heeded
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.schema import ManifestRow
 from pipeline.rows import Work
-from pipeline.stages.protect import SHIPPED, Protect
+from pipeline.stages.choose import chosen_stage
 from pipeline.stages.read import read_photos
+from pipeline.stages.sign import Signer
 from pipeline.stages.write import Destination, write_shard
 from pipeline.storage import open_storage
 
@@ -47,7 +47,7 @@ Batch = Any
 
 
 def protect_on_ray(
-    shards: Sequence[tuple[str, list[Work]]], config: ProtectConfig, to: Destination, *, threads: int
+    shards: Sequence[tuple[str, list[Work]]], config: ProtectConfig, to: Destination, *, threads: int, signer: Signer | None = None
 ) -> Iterator[list[ManifestRow]]:
     """Protect the shards on the connected Ray cluster; yields the rows of each as soon as they are committed, in any order.
 
@@ -64,21 +64,18 @@ def protect_on_ray(
         if config.reference and config.reference not in REFERENCES
         else config.reference,
     )
-    place = Place(to.path if to.fs.type_name == "local" else config.output, to.signature, to.generator)
-    yield from streamed(drawing(shards, config, place, threads), "protecting", AFTER_DEATH)
+    place = Place(to.path if to.fs.type_name == "local" else config.output, to.signature, to.generator, to.signals)
+    yield from streamed(drawing(shards, config, place, threads, signer), "protecting", AFTER_DEATH)
 
 
-def absolute_weights(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The weights by names that hold in any folder."""
-    return tuple(path if path == SHIPPED else path.absolute() for path in paths)
-
-
-def drawing(shards: Sequence[tuple[str, list[Work]]], config: ProtectConfig, place: Place, threads: int) -> Dataset:
+def drawing(
+    shards: Sequence[tuple[str, list[Work]]], config: ProtectConfig, place: Place, threads: int, signer: Signer | None = None
+) -> Dataset:
     """The flow itself; nothing runs before it is read."""
     read = in_tasks(
         source([{"id": shard_id, "works": pickle.dumps(works)} for shard_id, works in shards]), partial(_read, config=config)
     )
-    protected = in_actors(read, _ProtectActor, {"config": config, "threads": threads}, config, threads)
+    protected = in_actors(read, _ProtectActor, {"config": config, "threads": threads, "signer": signer}, config, threads)
     return in_tasks(protected, partial(_write, config=config, place=place))
 
 
@@ -136,12 +133,13 @@ class Place:
 
     uri: str
     signature: str
-    generator: str
+    generator: str | None
+    signals: str | None = None
 
     def open(self) -> Destination:
         """The destination as seen from this process."""
         fs, path = open_storage(self.uri)
-        return Destination(fs, path, self.signature, self.generator)
+        return Destination(fs, path, self.signature, self.generator, self.signals)
 
 
 def _read(batch: Batch, *, config: ProtectConfig) -> Batch:
@@ -150,8 +148,8 @@ def _read(batch: Batch, *, config: ProtectConfig) -> Batch:
 
 
 class _ProtectActor:
-    def __init__(self, *, config: ProtectConfig, threads: int) -> None:
-        self._protect = Protect(config, threads=threads)
+    def __init__(self, *, config: ProtectConfig, threads: int, signer: Signer | None) -> None:
+        self._protect = chosen_stage(config, signer, threads=threads)
 
     def __call__(self, batch: Batch) -> Batch:
         return _batch(batch, self._protect(_works(batch)))

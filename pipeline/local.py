@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator
 from pipeline.config import ProtectConfig
 from pipeline.ledger.schema import ManifestRow
 from pipeline.rows import Work
-from pipeline.stages.protect import Protect
+from pipeline.stages.choose import chosen_stage
 from pipeline.stages.read import read_photos
+from pipeline.stages.sign import Signer
 from pipeline.stages.write import Destination, write_shard
 
 
 def protect_locally(
-    shards: Iterable[tuple[str, list[Work]]], config: ProtectConfig, to: Destination, *, threads: int
+    shards: Iterable[tuple[str, list[Work]]], config: ProtectConfig, to: Destination, *, threads: int, signer: Signer | None = None
 ) -> Iterator[list[ManifestRow]]:
     """Protect shard by shard in this process; yields the rows of each as soon as they are committed."""
-    protect = Protect(config, threads=threads)
+    protect = chosen_stage(config, signer, threads=threads)
     for shard_id, works in shards:
         # One photo at a time, so that only one is in memory as pixels.
         done = [protect(read_photos([work], max_pixels=config.max_megapixels * 10**6))[0] for work in works]

@@ -8,13 +8,13 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
 
 from pipeline.config import ProtectConfig, signature
 from pipeline.engine import check_gpu, wants_ray
-from pipeline.generators.generator import Generator
 from pipeline.ledger.errors import unwritable
 from pipeline.ledger.layout import REPORT_FILE, is_reserved
 from pipeline.ledger.parts import latest_rows, read_columns
@@ -31,23 +31,39 @@ from pipeline.report.page import write_report
 from pipeline.report.summary import Summary, summarise, terminal_table
 from pipeline.rows import Work
 from pipeline.showcase import examples_of
-from pipeline.stages.protect import load_generators
+from pipeline.stages.sign import Signer, signer_of
 from pipeline.stages.write import Destination
 from pipeline.storage import exists, join, write_atomic
-from pipeline.tracking import Tracking, open_tracking
+from pipeline.tracking import Tracking, no_record, open_tracking
 from pipeline.versions import versions
+
+if TYPE_CHECKING:
+    from pipeline.generators.generator import Generator
 
 Shards = list[tuple[str, list[Work]]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A checked call: its inputs, generators and signature."""
+    """A checked call: its inputs, generators (none for signals alone), signals and signature."""
 
     config: ProtectConfig
     listing: Listing
     generators: list[Generator]
+    signer: Signer | None
     signature: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the signature covers, as plain values; never the secret of the signals."""
+        return self.config.what_changes_results() | (self.signer.facts() if self.signer else {})
+
+    @property
+    def about(self) -> str:
+        """What is done to the photos, for people."""
+        parts = [f"generator {', '.join(self.config.generator)}"] if self.config.disrupts() else []
+        parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
+        return " and ".join(parts) + ("" if self.config.disrupts() else " alone, no disruption")
 
     @property
     def refs(self) -> tuple[PhotoRef, ...]:
@@ -59,20 +75,31 @@ def prepare(config: ProtectConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
     config.check()
     check_places(config.input, config.output)
+    signer = signer_of(config)
+    generators = _generators(config)
+    listing = find_photos(config.input)
+    signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
+    return Job(config, listing, generators, signer, signed)
+
+
+def _generators(config: ProtectConfig) -> list[Generator]:
+    """The generators to disrupt; none, and no torch, for signals alone."""
+    if not config.disrupts():
+        return []
+    from pipeline.stages.protect import load_generators
+
     generators = load_generators(config)
     check_gpu(config)
-    listing = find_photos(config.input)
-    return Job(config, listing, generators, signature(config, tuple(g.fingerprint for g in generators)))
+    return generators
 
 
 def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int:
     """Protect photos; returns the exit code. Errors of the call are raised as ValueError."""
     job = prepare(config)
     ignored = f", {job.listing.ignored_count} other files ignored" if job.listing.ignored_count else ""
-    console.print(f"{len(job.refs)} photos in {config.input}{ignored}; generator {', '.join(config.generator)}", highlight=False)
+    console.print(f"{len(job.refs)} photos in {config.input}{ignored}; {job.about}", highlight=False)
     began = time.monotonic()
-    options = config.what_changes_results()
-    with open_run(config.output, signature=job.signature, config=options, retry_failed=config.retry_failed) as run:
+    with open_run(config.output, signature=job.signature, config=job.options, retry_failed=config.retry_failed) as run:
         shards = plan(job, run)
         count = sum(len(works) for _, works in shards)
         if count < len(job.refs):
@@ -124,17 +151,18 @@ def _work(ref: PhotoRef, names: dict[str, str]) -> Work:
 def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterator[list[ManifestRow]]:
     """The rows of each shard as they are committed, from the loop here or from Ray."""
     config = job.config
-    to = Destination(run.fs, run.path, job.signature, ", ".join(config.generator))
+    generator = ", ".join(config.generator) if config.disrupts() else None
+    to = Destination(run.fs, run.path, job.signature, generator, job.signer.bundle.id if job.signer else None)
     if not shards:
         return
     if not wants_ray(config, sum(len(works) for _, works in shards)):
-        yield from protect_locally(shards, config, to, threads=config.threads)
+        yield from protect_locally(shards, config, to, threads=config.threads, signer=job.signer)
         return
     from pipeline.cluster import connected
     from pipeline.flow import protect_on_ray
 
     with connected(config.address, console):
-        yield from protect_on_ray(shards, config, to, threads=config.threads)
+        yield from protect_on_ray(shards, config, to, threads=config.threads, signer=job.signer)
 
 
 def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall_seconds: float | None) -> Summary:
@@ -144,7 +172,7 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
     summary = summarise(rows, wall_seconds=wall_seconds)
     page = write_report(
         rows,
-        job.config.what_changes_results(),
+        job.options,
         examples_of(rows, job.refs, job.generators, job.config, run),
         command,
         wall_seconds=wall_seconds,
@@ -159,7 +187,7 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
     finals |= {f"count_{status}": float(count) for status, count in summary.counts.items()}
     tracking.metrics({name: value for name, value in finals.items() if math.isfinite(value)})
     tracking.text(page, REPORT_FILE)
-    tracking.text(json.dumps(job.config.what_changes_results(), indent=2, ensure_ascii=False), "config.json")
+    tracking.text(json.dumps(job.options, indent=2, ensure_ascii=False), "config.json")
     if run.fs.type_name == "local":
         tracking.artifact(manifest)
     return summary
@@ -168,7 +196,7 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
 def _tracking(job: Job, command: str) -> Tracking:
     config = job.config
     if not config.tracking:
-        return Tracking(None, run_id=None, uri="")
+        return no_record()
     params = dataclasses.asdict(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
     tags = {"command": command, "signature": job.signature}
     return open_tracking(experiment=config.experiment, run_name=f"protect {job.signature}", params=params, tags=tags)

@@ -1,25 +1,31 @@
-"""The examples of a report: pictures of a few photos, read back from the written files, and what the generators make of them."""
+"""The examples of a report: pictures of a few photos, read back from the written files, and what the generators make of them.
+
+Torch is imported only where there are generators.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from pipeline.config import ProtectConfig
-from pipeline.disruption.view import upright
-from pipeline.generators.generator import Generator
 from pipeline.ledger.run import RunFolder
 from pipeline.levels import unit_to_pixels
-from pipeline.metrics.effect import l2
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.listing import PhotoRef
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
 from pipeline.report.examples import Example, difference_png, example_keys, picture_png
-from pipeline.stages.protect import as_tensor, view_of
+from pipeline.signals.add import as_shown
 from pipeline.storage import join, open_storage, read_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.generators.generator import Generator
 
 
 def examples_of(
@@ -44,6 +50,21 @@ def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config
         return None
     if photo.pixels_HWC.shape != protected.pixels_HWC.shape:
         return None
+    before, after = _shown(photo), _shown(protected)
+    difference = difference_png(before, after, epsilon=config.epsilon)
+    per_class = _outputs(photo, protected, ref, generators, config) if generators else []
+    return Example(ref.key, picture_png(before), picture_png(after), difference, per_class)
+
+
+def _outputs(
+    photo: Photo, protected: Photo, ref: PhotoRef, generators: Sequence[Generator], config: ProtectConfig
+) -> list[tuple[str, bytes, bytes, float]]:
+    """(class, what the generator makes of the photo, what of the protected file, L2) for each class of each generator."""
+    import torch
+
+    from pipeline.metrics.effect import l2
+    from pipeline.stages.protect import as_tensor, view_of
+
     per_class = []
     for generator in generators:
         view = view_of(photo, config.region, ref.box, generator.size)
@@ -52,18 +73,15 @@ def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config
                 clean, broken = (generator.to(torch.device("cpu"))(view(as_tensor(p.pixels_HWC)), name) for p in (photo, protected))
             label = name if len(generators) == 1 else f"{generator.name}/{name}"
             per_class.append((label, _png(clean), _png(broken), float(l2(broken - clean))))
-    before, after = _shown(photo), _shown(protected)
-    difference = difference_png(before, after, epsilon=config.epsilon)
-    return Example(ref.key, picture_png(before), picture_png(after), difference, per_class)
+    return per_class
 
 
 def _shown(photo: Photo) -> U8:
     """The photo's pixels as RGB, turned the way they are shown."""
-    levels = torch.from_numpy(photo.pixels_HWC).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
-    pixels: U8 = upright(levels, photo.orientation)[0].permute(1, 2, 0).contiguous().numpy()
-    return pixels
+    shown_HWC = as_shown(photo.pixels_HWC, photo.orientation)
+    return np.ascontiguousarray(np.broadcast_to(shown_HWC, (*shown_HWC.shape[:2], 3)))
 
 
-def _png(y_1CHW: torch.Tensor) -> bytes:
+def _png(y_1CHW: Tensor) -> bytes:
     pixels: U8 = unit_to_pixels(y_1CHW)[0].permute(1, 2, 0).byte().numpy()
     return picture_png(pixels)

@@ -69,6 +69,11 @@ class Tracking:
         """Copy a file to the record, under ``folder`` if given."""
         self._call(lambda client, run_id: client.log_artifact(run_id, str(path), folder), seconds=ARTIFACT_SECONDS)
 
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        for key, value in values.items():
+            self._call(lambda client, run_id, key=key, value=value: client.set_tag(run_id, key, value))
+
     def text(self, text: str, name: str) -> None:
         """Store ``text`` in the record as the file ``name``."""
         self._call(lambda client, run_id: client.log_text(run_id, text, name), seconds=ARTIFACT_SECONDS)
@@ -123,23 +128,31 @@ def open_tracking(
     uri: str | None = None,
     params: Mapping[str, object] | None = None,
     tags: Mapping[str, str] | None = None,
+    run_id: str | None = None,
 ) -> Tracking:
     """A new run on record, with its parameters (nested ones flattened with dots), tags, versions and git commit.
 
     Without ``uri`` the record goes to MLFLOW_TRACKING_URI, else to ``mlflow.db`` in the working directory, with the artifacts in
-    ``mlartifacts`` beside it. Under ``mlflow run``, which names a run in MLFLOW_RUN_ID, that run is continued. When the record
-    cannot be opened, one line on stderr says why and the result does nothing.
+    ``mlartifacts`` beside it. Under ``mlflow run``, which names a run in MLFLOW_RUN_ID, that run is continued; so is the run
+    ``run_id`` if the record still has it. When the record cannot be opened, one line on stderr says why and the result does
+    nothing.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     try:
         _reach_database(uri)
         with _calling(OPEN_SECONDS):
             client = _open_client(uri)
-            run_id = _start(client, uri, experiment=experiment, run_name=run_name, params=params or {}, tags=tags or {})
+            known = os.environ.pop("MLFLOW_RUN_ID", None) or _still_there(client, run_id)
+            run_id = _start(client, uri, known, experiment=experiment, run_name=run_name, params=params or {}, tags=tags or {})
     except _failures() as error:
         _warn(f"MLflow at {_without_password(uri)} cannot be reached; this run goes on without a record", error)
         return Tracking(None, run_id=None, uri=uri)
     return Tracking(client, run_id=run_id, uri=uri)
+
+
+def no_record() -> Tracking:
+    """A record that keeps nothing, for runs that want none."""
+    return Tracking(None, run_id=None, uri="")
 
 
 def _register(client: MlflowClient, run_id: str, name: str) -> None:
@@ -164,17 +177,38 @@ def flatten(params: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def _still_there(client: MlflowClient, run_id: str | None) -> str | None:
+    """The run if it is on record and not deleted, at work again; None otherwise."""
+    from mlflow.exceptions import MlflowException
+
+    if run_id is None:
+        return None
+    try:
+        client.update_run(run_id, status="RUNNING")
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE"):
+            raise
+        return None
+    return run_id
+
+
 def _start(
-    client: MlflowClient, uri: str, *, experiment: str, run_name: str, params: Mapping[str, object], tags: Mapping[str, str]
+    client: MlflowClient,
+    uri: str,
+    run_id: str | None,
+    *,
+    experiment: str,
+    run_name: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
 ) -> str:
-    """The id of the run that this process writes to: the one named in the environment, once, or a new one."""
+    """The id of the run that this process writes to: ``run_id``, or a new one."""
     from mlflow.entities import Param, RunTag
 
     commit = git_commit()
     all_tags = {f"version.{name}": version for name, version in versions().items()}
     all_tags |= {"mlflow.source.git.commit": commit} if commit else {}
     all_tags |= {"mlflow.source.name": Path(sys.argv[0]).name or "python"} | dict(tags)
-    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     if run_id is None:
         run_id = client.create_run(_experiment_id(client, uri, experiment), run_name=run_name).info.run_id
     recorded = client.get_run(run_id).data.params

@@ -13,18 +13,13 @@ import tyro
 from pipeline.channels.channels import find_channels
 from pipeline.config import ConfigError, Engine, within
 from pipeline.ledger.layout import CONFIG
-from pipeline.ledger.places import base_folder
-from pipeline.storage import exists, is_folder, join, open_storage, read_bytes, scheme_of
+from pipeline.options import beside, own_default
+from pipeline.storage import exists, is_folder, join, open_storage, read_bytes
 
 Region = Literal["square", "whole", "box"]
 CLEAN = "clean"
 RED_TEAM = "red-team"
 DEFAULT_GENERATOR, DEFAULT_EPSILON = "stargan-faces", 6
-
-
-def _own(metavar: str, default: str) -> object:
-    """How the help shows an option whose default is not a value of its own."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True)
@@ -42,23 +37,23 @@ class EvaluateConfig:
     protected: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROTECTED")]
     """The protected photos: the OUT of a protection run, or any folder with files of the same relative names."""
 
-    out: Annotated[str, _own("FOLDER", "PROTECTED-evaluation, beside PROTECTED")] = ""
+    out: Annotated[str, own_default("FOLDER", "PROTECTED-evaluation, beside PROTECTED")] = ""
     """Folder or storage URI for the results; an evaluation that is there already is replaced."""
     generator: Annotated[
-        tuple[str, ...], _own("NAME [NAME ...]", "those the files were protected against, else stargan-faces")
+        tuple[str, ...], own_default("NAME [NAME ...]", "those the files were protected against, else stargan-faces")
     ] = ()
     """Networks to test, each on its own, also such as the files were not protected against (transfer)."""
-    weights: Annotated[tuple[Path, ...], _own("FILE [FILE ...]", "none")] = ()
+    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
     """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
-    classes: Annotated[tuple[str, ...], _own("CLASS [CLASS ...]", "those that were protected, else all")] = ()
+    classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "those that were protected, else all")] = ()
     """Translations to test, by name; each generator is tested on those of them that it has."""
     channels: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHANNEL [CHANNEL ...]")] = (CLEAN,)
     """What happens to both files on their way: names or groups (all, jpeg, social, red-team). clean is always measured too."""
     red_team: bool = False
     """Also what an attacker does to remove the protection: the group red-team."""
-    region: Annotated[Region | None, _own("{square,whole,box}", "as protected, else square")] = None
+    region: Annotated[Region | None, own_default("{square,whole,box}", "as protected, else square")] = None
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
-    epsilon: Annotated[int | None, _own("LEVELS", "as protected, else 6")] = None
+    epsilon: Annotated[int | None, own_default("LEVELS", "as protected, else 6")] = None
     """Size of the random noise that the protection is compared with, in 8-bit levels, 1 to 64."""
     bootstrap: Annotated[int, tyro.conf.arg(metavar="INT")] = 1000
     """Times that the photos are drawn anew for the 95 % intervals; 0 gives none."""
@@ -78,13 +73,13 @@ class EvaluateConfig:
     max_megapixels: int = 100
     """Photos with more pixels than this are not measured, in millions."""
 
-    limit: Annotated[int | None, _own("INT", "all")] = None
+    limit: Annotated[int | None, own_default("INT", "all")] = None
     """Only the first so many originals, in the order of their names."""
     tracking: bool = True
     """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
     experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "evaluate"
     """Name of the MLflow experiment."""
-    config: Annotated[Path | None, _own("FILE", "none")] = None
+    config: Annotated[Path | None, own_default("FILE", "none")] = None
     """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
 
     def on_gpu(self) -> bool:
@@ -114,11 +109,7 @@ class EvaluateConfig:
 
     def out_place(self) -> str:
         """Where the results go: --out, or a folder beside PROTECTED that is named after it."""
-        if self.out:
-            return self.out
-        place = base_folder(self.protected)
-        plain = (open_storage(place)[1] if scheme_of(place) == "file" else place.partition("?")[0]).rstrip("/")
-        return f"{plain}-evaluation"
+        return self.out or beside(self.protected, "-evaluation")
 
 
 @dataclass(frozen=True)

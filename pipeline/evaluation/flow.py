@@ -12,12 +12,13 @@ import pickle
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from pipeline.config import absolute_weights
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.look import look
 from pipeline.evaluation.measure import Measure
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.rows import EvaluationRow
-from pipeline.flow import Batch, absolute_weights, bytes_column, check_cluster, in_actors, in_tasks, settings, source, streamed
+from pipeline.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, settings, source, streamed
 
 AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.config import ConfigError
+from pipeline.config import SHIPPED, ConfigError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.look import Looked
 from pipeline.evaluation.rows import EvaluationRow
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
 from pipeline.metrics.effect import THRESHOLD, l1, l2, l2_mask, manipulated
-from pipeline.stages.protect import SHIPPED
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from pipeline.ledger.places import check_places
 from pipeline.photos.find import find_photos
 from pipeline.progress import Progress
 from pipeline.storage import exists, join, open_storage, write_atomic
-from pipeline.tracking import Tracking, open_tracking
+from pipeline.tracking import Tracking, no_record, open_tracking
 from pipeline.versions import versions
 
 ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "report.html"
@@ -184,7 +184,7 @@ def _write(fs: pafs.FileSystem, path: str, name: str, data: bytes | memoryview) 
 def _tracking(job: Job, command: str) -> Tracking:
     config = job.config
     if not config.tracking:
-        return Tracking(None, run_id=None, uri="")
+        return no_record()
     params = dataclasses.asdict(config) | {"pairs": len(job.pairs)}
     tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
     return open_tracking(experiment=config.experiment, run_name="evaluate", params=params, tags=tags)

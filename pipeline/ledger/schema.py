@@ -48,11 +48,15 @@ MANIFEST = pa.schema(
         ("seconds", pa.float64()),
         ("generator", pa.string()),
         ("recipe", pa.string()),
+        ("signals", pa.string()),
         ("signature", pa.string()),
         pa.field("shard", pa.string(), nullable=False),
     ]
 )
-"""Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds."""
+"""Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
+`signals` is the id of the bundle of which the written file carries a signal."""
+ADDED_LATER = frozenset({"signals"})
+"""Columns that parts of earlier versions do not have; nothing is known there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,7 @@ class ManifestRow:
     seconds: float | None = None
     generator: str | None = None
     recipe: str | None = None
+    signals: str | None = None
     signature: str | None = None
     shard: str | None = None
 
@@ -116,6 +121,13 @@ def rows_to_table(rows: Sequence[ManifestRow], *, shard: str) -> pa.Table:
     columns = [_column(field, [getattr(row, field.name) for row in ordered]) for field in MANIFEST if field.name != "shard"]
     columns.append(pa.array([shard] * len(ordered), pa.string()))
     return pa.Table.from_arrays(columns, schema=MANIFEST)
+
+
+def with_later_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """These columns of a committed part; those that did not exist yet when it was written come out empty."""
+    for name in ADDED_LATER.intersection(columns).difference(table.column_names):
+        table = table.append_column(MANIFEST.field(name), pa.nulls(table.num_rows, MANIFEST.field(name).type))
+    return table.select(list(columns))
 
 
 def _column(field: pa.Field, values: list[object]) -> pa.Array:

@@ -35,11 +35,15 @@ class Example:
 
 
 def example_keys(rows: pa.Table, count: int = 12) -> list[str]:
-    """Keys of up to ``count`` measured photos that have an output, evenly spread from the weakest effect to the strongest."""
+    """Keys of up to ``count`` measured photos that have an output, evenly spread from the weakest effect to the strongest.
+
+    Where no generator was measured (signals alone), from the most changed file to the least.
+    """
+    by = "l2" if rows["l2"].null_count < rows.num_rows else "psnr"
     measured = (
-        rows.filter(pc.and_(pc.is_valid(rows["l2"]), pc.is_valid(rows["output"])))
-        .select(["key", "l2"])
-        .sort_by([("l2", "ascending"), ("key", "ascending")])
+        rows.filter(pc.and_(pc.is_valid(rows[by]), pc.is_valid(rows["output"])))
+        .select(["key", by])
+        .sort_by([(by, "ascending"), ("key", "ascending")])
     )
     chosen = np.linspace(0, measured.num_rows - 1, min(count, measured.num_rows)).round().astype(int)
     return [str(key) for key in measured["key"].take(pa.array(chosen, pa.int64())).to_pylist()]

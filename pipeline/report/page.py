@@ -81,18 +81,27 @@ def _verdict(summary: Summary) -> str:
 
 def _facts(summary: Summary) -> list[tuple[str, str, str]]:
     """(value, what it is, remark) for the row of numbers at the top."""
-    if not summary.everything.samples:
+    if not summary.measured:
         return []
-    effect = summary.everything
     unchanged = f"; {summary.unchanged:,} files unchanged" if summary.unchanged else ""
     rate = f"; {summary.images_per_second:.2f} inputs/s by the clock" if summary.images_per_second is not None else ""
     return [
-        (f"{number(100 * effect.disrupted, 1)} %", "disrupted", f"{effect.samples:,} samples of photo and class"),
-        (number(effect.l2), "mean L2", f"mean L1 {number(effect.l1)}"),
+        *_effect_facts(summary),
         (f"{number(summary.psnr_mean, 1)} dB", "mean PSNR", f"lowest {number(summary.psnr_min, 1)} dB{unchanged}"),
         (number(summary.ssim_mean, 4), "mean SSIM", "1 is identical"),
         (f"{summary.linf_levels} levels", "largest change", f"allowed {summary.epsilon} of 255"),
         (f"{number(summary.seconds_mean, 2)} s", "compute a photo", f"{number(summary.seconds, 0)} s in all{rate}"),
+    ]
+
+
+def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
+    """What the disruption did; nothing for signals alone."""
+    if not summary.disrupts:
+        return []
+    effect = summary.everything
+    return [
+        (f"{number(100 * effect.disrupted, 1)} %", "disrupted", f"{effect.samples:,} samples of photo and class"),
+        (number(effect.l2), "mean L2", f"mean L1 {number(effect.l1)}"),
     ]
 
 

@@ -48,7 +48,7 @@ class Summary:
 
     ``everything`` counts (photo, class) samples. PSNR is in dB and leaves out the ``unchanged`` files, whose PSNR is infinite;
     ``linf_levels`` is the largest change of any pixel. ``seconds`` is compute time summed over photos; ``images_per_second`` is
-    None when the wall-clock time is not known.
+    None when the wall-clock time is not known. ``signals`` are the ids of the bundles whose signals the files carry.
     """
 
     total: int
@@ -69,7 +69,18 @@ class Summary:
     bytes_out: int
     generators: tuple[str, ...]
     recipes: tuple[str, ...]
+    signals: tuple[str, ...]
     signatures: tuple[str, ...]
+
+    @property
+    def measured(self) -> bool:
+        """Whether any file was written and measured."""
+        return self.linf_levels is not None
+
+    @property
+    def disrupts(self) -> bool:
+        """Whether any file was measured on a generator; not when signals alone were added."""
+        return self.everything.samples > 0
 
 
 def summarise(rows: pa.Table, *, wall_seconds: float | None = None) -> Summary:
@@ -97,6 +108,7 @@ def summarise(rows: pa.Table, *, wall_seconds: float | None = None) -> Summary:
         bytes_out=pc.sum(rows["bytes_out"]).as_py() or 0,
         generators=_distinct(rows["generator"]),
         recipes=_distinct(rows["recipe"]),
+        signals=_distinct(rows["signals"]),
         signatures=_distinct(rows["signature"]),
     )
 
@@ -112,6 +124,9 @@ def terminal_table(summary: Summary) -> Group:
         inputs.add_row(status.replace("_", " "), str(count), "\n".join(lines))
     inputs.add_row("all", str(summary.total), "")
 
+    quality = [_quality_line(summary)] if summary.measured else []
+    if not summary.disrupts:
+        return Group(inputs, *quality)
     effect = Table(
         "class", "samples", "L1", "L2", "% dis.", title="Effect on the generator, from the written files", title_justify="left"
     )
@@ -119,7 +134,7 @@ def terminal_table(summary: Summary) -> Group:
         column.justify = "right"
     for row in [*summary.classes, summary.everything]:
         effect.add_row(escape(row.name), str(row.samples), number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
-    return Group(inputs, effect, _quality_line(summary)) if summary.everything.samples else Group(inputs)
+    return Group(inputs, effect, *quality)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -134,10 +149,11 @@ def numbers(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
 
 def _quality_line(summary: Summary) -> str:
     rate = "" if summary.images_per_second is None else f", {summary.images_per_second:.2f} inputs/s"
+    signals = f"; signals {', '.join(summary.signals)}" if summary.signals else ""
     return (
         f"PSNR {number(summary.psnr_mean, 1)} dB on average, {number(summary.psnr_min, 1)} dB at least; "
         f"SSIM {number(summary.ssim_mean, 4)}; largest change {summary.linf_levels} of {summary.epsilon} levels; "
-        f"{number(summary.seconds_mean, 2)} s of compute a photo{rate}"
+        f"{number(summary.seconds_mean, 2)} s of compute a photo{rate}{signals}"
     )
 
 

@@ -1,18 +1,21 @@
-"""Protect: decoded photos in, protected 8-bit pixels and their measured effect out. Holds the generators."""
+"""Protect: decoded photos in, protected 8-bit pixels and their measured effect out. Holds the generators.
+
+With signals there are two photos: the original, against which the effect is measured, and the one that carries its signal, around
+which the disruption gets what the signal leaves of epsilon. Whole levels add up, so the file is within epsilon of the original.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.config import ConfigError, ProtectConfig
+from pipeline.config import SHIPPED, ConfigError, ProtectConfig
 from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.references import REFERENCES, Reference, given_image
 from pipeline.disruption.streams import streams_for
@@ -27,6 +30,7 @@ from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.rows import Effect, Work
 from pipeline.stages.read import ended
+from pipeline.stages.sign import Signer
 
 
 def load_generators(config: ProtectConfig) -> list[Generator]:
@@ -41,18 +45,19 @@ def load_generators(config: ProtectConfig) -> list[Generator]:
     return generators
 
 
-SHIPPED = Path("shipped")
-"""In --weights: the weights that come with the package."""
-
-
 class Protect:
-    """A callable stage: photos -> protected photos. One is made per process; ``threads`` are its CPU threads."""
+    """A callable stage: photos -> protected photos. One is made per process; ``threads`` are its CPU threads.
 
-    def __init__(self, config: ProtectConfig, *, threads: int) -> None:
+    ``signer`` adds a signal to each photo first.
+    """
+
+    def __init__(self, config: ProtectConfig, *, threads: int, signer: Signer | None = None) -> None:
         torch.set_num_threads(threads)
         if config.on_gpu() and not torch.cuda.is_available():
             raise ConfigError("a GPU was asked for (--gpus-per-actor), but torch sees none here; give 0 to compute on the CPU")
         self._config = config
+        self._signer = signer
+        self._epsilon = config.epsilon - (signer.levels if signer else 0)
         self._device = torch.device("cuda" if config.on_gpu() else "cpu")
         self._generators = [generator.to(self._device) for generator in load_generators(config)]
         self._recipe = config.resolved_recipe()
@@ -89,7 +94,8 @@ class Protect:
 
     def _protect(self, batch: list[Work]) -> list[Work]:
         began = time.perf_counter()
-        photos = [work.photo for work in batch if work.photo is not None]
+        originals = [work.photo for work in batch if work.photo is not None]
+        photos = [self._signed(photo, work.ref.key) for photo, work in zip(originals, batch, strict=True)]
         sizes = [(photo.height, photo.width) for photo in photos]
         x_BCHW = _padded(photos).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
@@ -98,26 +104,31 @@ class Protect:
                 x_BCHW,
                 targets,
                 self._recipe,
-                epsilon=level_to_unit(float(self._config.epsilon)),
+                epsilon=level_to_unit(float(self._epsilon)),
                 streams=streams_for([work.ref.key for work in batch], self._config.seed, stored_sizes=sizes),
                 reference=self._reference,
                 values=torch.tensor([photo.pixels_HWC.size for photo in photos], device=self._device)[:, None, None, None],
             )
         files = [self._as_file(photo, y_BCHW[i]) for i, photo in enumerate(photos)]
         protected_BCHW = _padded([dataclasses.replace(p, pixels_HWC=px) for p, (px, _) in zip(photos, files, strict=True)])
-        effects = self._measure(x_BCHW, protected_BCHW.to(self._device), batch, photos)
+        moved = [not np.array_equal(px, photo.pixels_HWC) for photo, (px, _) in zip(photos, files, strict=True)]
+        original_BCHW = _padded(originals).to(self._device) if self._signer else x_BCHW
+        effects = self._measure(original_BCHW, protected_BCHW.to(self._device), batch, photos, moved)
         seconds = (time.perf_counter() - began) / len(batch)
         return [
             dataclasses.replace(work, photo=None, pixels_HWC=px, encoded=encoded, seconds=seconds, effect=effect)
             for work, (px, encoded), effect in zip(batch, files, effects, strict=True)
         ]
 
+    def _signed(self, photo: Photo, key: str) -> Photo:
+        return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo, key))
+
     def _as_file(self, photo: Photo, y_CHW: Tensor) -> tuple[U8, bytes | None]:
         """The pixels that a reader of the file will see, and the file itself where only it can tell (JPEG)."""
         levels = unit_to_pixels(y_CHW[:, : photo.height, : photo.width]).permute(1, 2, 0).cpu().numpy()
         if not np.isfinite(levels).all():
             raise _UnusableError("the generator's gradient is not a number for this photo")
-        pixels = project_levels(levels, photo.pixels_HWC, self._config.epsilon)
+        pixels = project_levels(levels, photo.pixels_HWC, self._epsilon)
         if self._config.lossless():
             return pixels, None
         encoded = encode_photo(photo, pixels, format=self._config.format, jpeg_quality=self._config.jpeg_quality)
@@ -141,7 +152,9 @@ class Protect:
         return BatchView(tuple(views), tuple((photo.height, photo.width) for photo in photos))
 
     @torch.no_grad()
-    def _measure(self, x_BCHW: Tensor, protected_BCHW: Tensor, batch: list[Work], photos: list[Photo]) -> list[Effect]:
+    def _measure(
+        self, x_BCHW: Tensor, protected_BCHW: Tensor, batch: list[Work], photos: list[Photo], moved: list[bool]
+    ) -> list[Effect]:
         """L1 and L2 of each generator's output on the file against its output on the photo, always in fp32."""
         names: list[str] = []
         l1_KB, l2_KB = [], []
@@ -156,10 +169,8 @@ class Protect:
                 names.append(class_name if len(self._generators) == 1 else f"{generator.name}/{class_name}")
                 l1_KB.append(l1(d_BCHW).cpu())
                 l2_KB.append(l2(d_BCHW).cpu())
-        moved_B = (x_BCHW != protected_BCHW).flatten(1).any(1).tolist()
         return [
-            Effect(names, [float(v[b]) for v in l1_KB], [float(v[b]) for v in l2_KB], moved=bool(moved_B[b]))
-            for b in range(len(batch))
+            Effect(names, [float(v[b]) for v in l1_KB], [float(v[b]) for v in l2_KB], moved=moved[b]) for b in range(len(batch))
         ]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyarrow import fs as pafs
 
@@ -13,7 +14,6 @@ from pipeline.config import ProtectConfig
 from pipeline.ledger.errors import is_disk_full, unwritable
 from pipeline.ledger.parts import commit_part
 from pipeline.ledger.schema import ManifestRow, Status
-from pipeline.metrics.effect import THRESHOLD
 from pipeline.metrics.quality import psnr, ssim
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.decode import decode_photo
@@ -30,7 +30,8 @@ class Destination:
     fs: pafs.FileSystem
     path: str
     signature: str
-    generator: str
+    generator: str | None
+    signals: str | None = None
 
 
 def write_shard(shard_id: str, works: Sequence[Work], config: ProtectConfig, to: Destination) -> list[ManifestRow]:
@@ -44,8 +45,10 @@ def write_shard(shard_id: str, works: Sequence[Work], config: ProtectConfig, to:
 
 
 def _finish(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
+    row = work.ended or _write(work, config, to)
     return dataclasses.replace(
-        work.ended or _write(work, config, to),
+        row,
+        signals=to.signals if row.output else None,
         sha256_in=_sha256(work.data) if work.data is not None else None,
         generator=to.generator,
         recipe=config.recipe,
@@ -58,9 +61,9 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
     key, data, effect = work.ref.key, work.data, work.effect
     if data is None or work.pixels_HWC is None or effect is None:
         return ManifestRow.failed(key, stage="protect", reason="the protecting stage gave no result for it")
-    photo = decode_photo(data, max_pixels=config.max_megapixels * 10**6)
+    photo = work.photo or decode_photo(data, max_pixels=config.max_megapixels * 10**6)
     try:
-        encoded = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format)
+        encoded = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
     except PhotoRefusedError as refusal:
         return ManifestRow.skipped(key, stage="encode", reason=str(refusal), bytes_in=len(data))
     try:
@@ -95,19 +98,37 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         linf_levels=distance,
         psnr=psnr(photo.pixels_HWC, written),
         ssim=ssim(photo.pixels_HWC, written),
-        classes=list(effect.classes),
-        class_l1=list(effect.l1),
-        class_l2=list(effect.l2),
-        l1=sum(effect.l1) / len(effect.l1),
-        l2=sum(effect.l2) / len(effect.l2),
-        disrupted=sum(v >= THRESHOLD for v in effect.l2) / len(effect.l2),
         moved=effect.moved,
         seconds=work.seconds,
+        **_measured(effect),
     )
 
 
+def _measured(effect: Effect) -> dict[str, Any]:
+    """The columns of the effect; none for signals alone, which no generator has seen."""
+    if not effect.classes:
+        return {}
+    from pipeline.metrics.effect import THRESHOLD  # with torch, which signals alone do without
+
+    return {
+        "classes": list(effect.classes),
+        "class_l1": list(effect.l1),
+        "class_l2": list(effect.l2),
+        "l1": sum(effect.l1) / len(effect.l1),
+        "l2": sum(effect.l2) / len(effect.l2),
+        "disrupted": sum(v >= THRESHOLD for v in effect.l2) / len(effect.l2),
+    }
+
+
 def verdict(effect: Effect) -> tuple[Status, str | None]:
-    """Protected when the output of every class is disrupted; else not_disrupted with what is missing."""
+    """Protected when the output of every class is disrupted; else not_disrupted with what is missing.
+
+    A signal alone has no classes to disrupt: its photo is protected when the signal changes it.
+    """
+    if not effect.classes:
+        return ("protected", None) if effect.moved else ("not_disrupted", "the signal changes no pixel of it")
+    from pipeline.metrics.effect import THRESHOLD
+
     if not effect.moved:
         return "not_disrupted", "the perturbation did not move (zero gradient at the start; start from jitter or uniform)"
     weak = [name for name, l2 in zip(effect.classes, effect.l2, strict=True) if not l2 >= THRESHOLD]

@@ -11,21 +11,18 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipeline.config import ConfigError, within
+from pipeline.config import NOTHING, ConfigError, absolute_weights, within
 from pipeline.config import one_of as _one_of
 from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.starts import STARTS
+from pipeline.options import own_default
+from pipeline.signals.journey import JOURNEYS
 
 SAMPLES = "samples"
 """The word for DATA that means the sample photos."""
 RESULT_FORMAT = 1
 """Raised when the same options give other weights than before; part of the signature."""
 _OF_SYSTEM = "the system's"
-
-
-def own_default(metavar: str, default: str) -> object:
-    """How the help shows an option whose default is not a value of its own."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,11 @@ class TrainConfig:
 
     DATA by system. stargan: square faces and labels.csv with the columns file, split (train, val, test) and one of 0 and 1 for each
     attribute. ganimation: the same with values from 0 to 1 for each expression. cyclegan: folders trainA, trainB. pix2pixhd:
-    folders train_label, train_inst, train_img. The word samples takes the sample photos that come with the package's extra samples.
+    folders train_label, train_inst, train_img. signals: any photos, with or without labels.csv. The word samples takes the sample
+    photos that come with the package's extra samples.
+
+    The system signals learns a set of imperceptible signals and their detector instead of a generator, and writes
+    bundle.safetensors.
 
     Writes state.pt (to go on from), generator.safetensors, log.jsonl and sample pictures into OUT. Run the same command again to go
     on after a stop. Exit code: 0 when done, 1 when the training broke off, 2 for a wrong call, 130 after Ctrl-C.
@@ -48,7 +49,7 @@ class TrainConfig:
     """Folder for what is written; new, empty, or of the same training to be continued. On a cluster: seen by all its machines."""
 
     system: Annotated[str, tyro.conf.arg(metavar="SYSTEM")] = "stargan"
-    """Network to train: stargan, ganimation, cyclegan or pix2pixhd."""
+    """What to train: stargan, ganimation, cyclegan, pix2pixhd or signals."""
     regime: Annotated[str | None, own_default("{published,few-images}", _OF_SYSTEM)] = None
     """Recipe: as published, or for few photos on a small machine (the default of stargan and ganimation, which have both)."""
     adversarial: Literal["none", "generator", "both"] = "none"
@@ -92,6 +93,21 @@ class TrainConfig:
     """Start from the networks in this state.pt of another training of the same system and sizes; ganimation also from a stargan."""
     vgg: Annotated[Path | None, own_default("FILE", "none")] = None
     """Weights of VGG19 for the perceptual loss of pix2pixhd; without them that loss is left out."""
+    signals: int = 4
+    """Signals: how many are in the set; 0 learns the passive detector, which has only the photos to go by."""
+    budget: Annotated[float, tyro.conf.arg(metavar="LEVELS")] = 3.0
+    """Signals: largest change of a pixel by a signal, in 8-bit levels, 0.5 to 16; 3 keeps PSNR above 38 dB whatever is learned."""
+    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces", "ganimation-faces")
+    """Signals: networks whose manipulations the detector learns to see; each batch draws one."""
+    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
+    """Signals: weights for these networks, one each in their order; the word shipped for those that come with the package."""
+    generator_gradients: bool = False
+    """Signals: learn through the networks' gradients; without it they only give examples (black box)."""
+    spectrum: Literal["low", "high"] = "high"
+    """Signals: which frequencies of a signal cost; their share is --loss k=, the weight of the mean --loss dc=."""
+    survive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join((*JOURNEYS, "none")) + "} [...]")] = JOURNEYS
+    """Signals: what may happen to photos before the detector sees them."""
+
     seed: int = 0
     """Seed of the first weights, of the order of the pictures and of everything drawn."""
 
@@ -148,6 +164,20 @@ class TrainConfig:
         if self.vgg is not None and self.system != "pix2pixhd":
             raise ConfigError(f"--vgg is for pix2pixhd; {self.system} has no perceptual loss")
         self.loss_weights()
+        if self.system == "signals":
+            self._check_signals()
+
+    def _check_signals(self) -> None:
+        if self.adversarial != "none":
+            raise ConfigError("--adversarial hardens generators; leave it out for signals")
+        if not self.generator:
+            raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
+        if self.weights and len(self.weights) != len(self.generator):
+            raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
+        for name in self.survive:
+            _one_of("--survive", name, (*JOURNEYS, NOTHING))
+        if NOTHING in self.survive and len(self.survive) > 1:
+            raise ConfigError(f"--survive {NOTHING} stands alone")
 
     def loss_weights(self) -> dict[str, float]:
         """The weights given with --loss by name. Raises ConfigError for one that is not NAME=WEIGHT."""
@@ -164,10 +194,13 @@ class TrainConfig:
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the trained weights, as plain values."""
         left_out = HOW_IT_RUNS | ({"epsilon", "consistency"} if self.adversarial == "none" else set())
+        left_out |= set() if self.system == "signals" else OF_SIGNALS
         facts = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
         if self.adversarial == "none":
             facts = {name: value for name, value in facts.items() if not name.startswith("attack_")}
-        places = {name: str(value.absolute()) for name, value in facts.items() if isinstance(value, Path)}
+        places: dict[str, Any] = {name: str(value.absolute()) for name, value in facts.items() if isinstance(value, Path)}
+        if "weights" in facts:
+            places["weights"] = [str(path) for path in absolute_weights(self.weights)]
         data = self.data if self.data == SAMPLES else str(Path(self.data).absolute())
         return facts | places | {"data": data, "loss": dict(sorted(self.loss_weights().items()))}
 
@@ -190,6 +223,8 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "--gpus-per-worker": (0, 64, "GPUs"),
     "--retries": (0, 1000, "replaced workers"),
     "--threads": (1, 1024, "CPU threads per process"),
+    "--signals": (0, 4096, "signals"),
+    "--budget": (0.5, 16, "levels"),
     "--accumulate": (1, 4096, "parts"),
     "--every": (1, 10**8, "steps"),
     "--grid-every": (0, 10**8, "steps"),
@@ -201,6 +236,8 @@ HOW_IT_RUNS = {
     "tracking", "experiment", "register", "config",
 }  # fmt: skip
 """Options that leave the trained weights as they are, but for the rounding of sums."""
+OF_SIGNALS = {"signals", "budget", "generator", "weights", "generator_gradients", "spectrum", "survive"}
+"""Options that only the system signals has."""
 
 
 def signature(config: TrainConfig) -> str:

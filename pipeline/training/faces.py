@@ -96,6 +96,8 @@ def balanced_weights(labels_NK: Tensor, power: float = 0.5) -> Tensor:
 
     Labels between 0 and 1 count as the nearer of both.
     """
+    if labels_NK.shape[1] == 0:
+        return torch.full((len(labels_NK),), 1 / len(labels_NK), dtype=torch.float64)
     _, cell_N, counts = torch.unique(labels_NK.round(), dim=0, return_inverse=True, return_counts=True)
     weights_N = counts.double()[cell_N] ** -power
     normalised_N: Tensor = weights_N / weights_N.sum()

@@ -11,14 +11,16 @@ import torch
 from rich.console import Console
 
 from pipeline.config import ConfigError
-from pipeline.tracking import Tracking, open_tracking
+from pipeline.tracking import Tracking, no_record, open_tracking
 from pipeline.training.batches import Source
+from pipeline.training.bundle import export_bundle
 from pipeline.training.config import TrainConfig
 from pipeline.training.errors import TrainError
 from pipeline.training.export import export
 from pipeline.training.folder import claimed, forget_ray, newest_state
 from pipeline.training.session import End, interrupt_noted, train
-from pipeline.training.setup import LOG_FILE, Job, open_source, open_state, plan, threads
+from pipeline.training.setup import LOG_FILE, Job, held_out_squares, open_source, open_state, plan, threads
+from pipeline.training.signals import SignalSystem
 from pipeline.training.state import TrainState
 from pipeline.training.watch import Watch
 
@@ -40,7 +42,7 @@ def run_train(config: TrainConfig, *, command: str, console: Console) -> int:
         state = _opened(job)
         if state.step >= job.settings.steps:
             console.print(f"{job.out} has all its {job.settings.steps} steps; nothing to do", highlight=False)
-            return _finish(job, _no_record(), console, ended="done")
+            return _finish(job, no_record(), console, ended="done")
         with _tracking(job, command) as tracking:
             watch = Watch(console, out=job.out, steps=job.settings.steps, minutes=config.minutes, tracking=tracking)
             try:
@@ -85,33 +87,44 @@ def _finish(job: Job, tracking: Tracking, console: Console, *, ended: End) -> in
         return DONE
     forget_ray(job)
     state = open_state(job, checkpoint=checkpoint)
-    paths = export(job.config.system, state.G_ema, job.out, size=job.sizes.image, blur=job.config.blur)
+    paths = _written(job, state)
     tracking.artifact(job.out / LOG_FILE)
     tracking.model([*paths], job.config.register or f"disrupt-{job.config.system}")
     if ended != "done":
         again = "the same command goes on"
         console.print(f"stopped at step {state.step} of {job.settings.steps}; {again}", highlight=False, soft_wrap=True)
     console.print(f"written: {', '.join(str(path) for path in paths)}", highlight=False, soft_wrap=True)
-    for line in protect_commands(job, paths):
+    for line in how_to_use(job, paths):
         console.print(line, highlight=False, soft_wrap=True)
     return DONE
 
 
-def protect_commands(job: Job, paths: list[Path]) -> list[str]:
-    """How to protect photos against the trained generators, ready to be typed; nothing for a system that does not take photos."""
+def _written(job: Job, state: TrainState) -> list[Path]:
+    """What the training is for: the weights of its generators, or the bundle of its signals."""
+    if isinstance(job.system, SignalSystem):
+        config = job.config.what_changes_results()
+        return [export_bundle(job.system, state, held_out_squares(job), job.out, config=config).path]
+    return export(job.config.system, state.G_ema, job.out, size=job.sizes.image, blur=job.config.blur)
+
+
+def how_to_use(job: Job, paths: list[Path]) -> list[str]:
+    """How to use what was trained, ready to be typed; nothing for a system that does not take photos."""
+    if isinstance(job.system, SignalSystem) and job.system.count:
+        bundle = shlex.quote(str(paths[0]))
+        return [
+            "sign photos, and tell later which were manipulated:",
+            f"  disrupt protect PHOTOS SIGNED --recipe none --signals {bundle} --key-file KEY",
+            f"  disrupt detect PICTURES --signals {bundle}",
+        ]
     if not job.row.zoo:
         return []
     words = ["disrupt", "protect", "PHOTOS", "PROTECTED", "--generator", job.row.zoo, "--weights"]
     return ["protect photos against it:", *(f"  {shlex.join([*words, str(path)])}" for path in paths)]
 
 
-def _no_record() -> Tracking:
-    return Tracking(None, run_id=None, uri="")
-
-
 def _tracking(job: Job, command: str) -> Tracking:
     if not job.config.tracking:
-        return _no_record()
+        return no_record()
     params = dataclasses.asdict(job.config) | {"resolved": dataclasses.asdict(job.settings) | dataclasses.asdict(job.sizes)}
     params["resolved"] |= {"batch": job.batch, "weights": json.dumps(dataclasses.asdict(job.system), default=str)}  # type: ignore[call-overload]
     tags = {"command": command, "signature": job.signature}

@@ -70,9 +70,9 @@ class Face:
 def write_sample_data(folder: Path, system: str) -> Path:
     """A folder in the layout that ``system`` trains on, with the faces of the sample photos; one made before is left as it is.
 
-    stargan: attributes in labels.csv; ganimation: expressions that are one of the seven; cyclegan: serious faces in trainA,
-    smiling ones in trainB, testA and testB of other people. Raises SampleDataError for a system that there are no samples for and
-    when the samples are not installed.
+    stargan, signals: attributes in labels.csv; ganimation: expressions that are one of the seven; cyclegan: serious faces in
+    trainA, smiling ones in trainB, testA and testB of other people. Raises SampleDataError for a system that there are no
+    samples for and when the samples are not installed.
     """
     if system not in LAYOUTS:
         raise SampleDataError(f"there are no samples for {system}: give a folder as DATA; samples are for {', '.join(LAYOUTS)}")
@@ -154,7 +154,7 @@ def _unpaired(folder: Path, faces: list[Face]) -> None:
         _write(folder / part / f"{face.name}.png", _png(face.pixels_HWC))
 
 
-LAYOUTS = {"stargan": _attributes, "ganimation": _expressions, "cyclegan": _unpaired}
+LAYOUTS = {"stargan": _attributes, "ganimation": _expressions, "cyclegan": _unpaired, "signals": _attributes}
 """How the samples are laid out for each system that they suit."""
 
 

@@ -11,14 +11,17 @@ from typing import Any, TypeVar
 
 import torch
 
-from pipeline.config import ConfigError, one_of
+from pipeline.config import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
+from pipeline.signals.sources import opened, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
 from pipeline.training.batches import FacesSource, Source
 from pipeline.training.config import SAMPLES, TrainConfig, signature
-from pipeline.training.faces import load_faces
+from pipeline.training.faces import Faces, load_faces
 from pipeline.training.label_pairs import load_label_pairs
 from pipeline.training.loop import compile_nets
 from pipeline.training.sample_data import write_sample_data
+from pipeline.training.signals import SignalSystem
+from pipeline.training.squares import load_squares
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings
 from pipeline.training.system import Batch, Sizes, System
@@ -28,6 +31,8 @@ from pipeline.training.unpaired import load_unpaired
 T = TypeVar("T")
 STATE_FILE, LOG_FILE, RUN_FILE = "state.pt", "log.jsonl", ".disrupt/train.json"
 """What a training keeps in its folder, beside sample pictures and weights."""
+NO_WEIGHTS = {"published_d_steps", "count", "budget"}
+"""Numbers of a system that are no weights of its loss."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ def plan(config: TrainConfig) -> Job:
     regime = next(iter(row.regimes)) if config.regime is None else config.regime
     one_of("--regime", regime, row.regimes)
     system = _weighted(row.regimes[regime], config)
+    if isinstance(system, SignalSystem):
+        system = _with_signals(system, config)
     sizes = Sizes(_or(config.size, row.size), _or(config.conv_dim, row.conv_dim), _or(config.d_conv_dim, row.d_conv_dim))
     batch = _or(config.batch, row.batch)
     shares = max(config.workers, 1) * config.accumulate
@@ -95,11 +102,15 @@ def plan(config: TrainConfig) -> Job:
 
 def open_source(job: Job) -> Source:
     """The pictures of the training. Raises the project's own errors for a folder or a label that is not as it has to be."""
-    folder = Path(job.config.data)
-    if job.config.data == SAMPLES:
-        folder = write_sample_data(job.out / SAMPLES / job.config.system, job.config.system)
-    source = SOURCES[job.row.data](folder, job)
+    source = SOURCES[job.row.data](_folder(job), job)
     return _Double(source) if job.config.precision == "fp64" else source
+
+
+def _folder(job: Job) -> Path:
+    """Where the pictures are; the samples are written there first."""
+    if job.config.data == SAMPLES:
+        return write_sample_data(job.out / SAMPLES / job.config.system, job.config.system)
+    return Path(job.config.data)
 
 
 def open_state(job: Job, *, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> TrainState:
@@ -138,10 +149,25 @@ def _label_maps(folder: Path, job: Job) -> Source:
     return load_label_pairs(folder, size=job.sizes.image, count=job.batch, seed=job.config.seed)
 
 
+def _photos(folder: Path, job: Job) -> Source:
+    train, val = (_squares(folder, job, split) for split in ("train", "val"))
+    return FacesSource(train, val, size=job.sizes.image, count=job.batch, seed=job.config.seed)
+
+
+def held_out_squares(job: Job) -> Faces:
+    """The photos of split val of a training of signals, at twice the side that it trains with."""
+    return _squares(_folder(job), job, "val")
+
+
+def _squares(folder: Path, job: Job, split: str) -> Faces:
+    return load_squares(folder, split=split, licences=job.config.licence or None, size=2 * job.sizes.image)
+
+
 SOURCES: dict[str, Callable[[Path, Job], Source]] = {
     "faces": _faces,
     "unpaired": _unpaired,
     "label_maps": _label_maps,
+    "photos": _photos,
 }
 """What opens each kind of data."""
 
@@ -170,7 +196,7 @@ def _doubled(batch: Batch) -> Batch:
 def _weighted(system: System, config: TrainConfig) -> System:
     """The system with the weights of ``--loss`` and the file of ``--vgg``."""
     fields = {field.name: getattr(system, field.name) for field in dataclasses.fields(system)}  # type: ignore[arg-type]
-    known = {name: value for name, value in fields.items() if type(value) in (int, float) and name != "published_d_steps"}
+    known = {name: value for name, value in fields.items() if type(value) in (int, float) and name not in NO_WEIGHTS}
     given: dict[str, Any] = {}
     for name, weight in config.loss_weights().items():
         one_of("--loss", name, known)
@@ -179,6 +205,22 @@ def _weighted(system: System, config: TrainConfig) -> System:
         given["vgg"] = config.vgg.absolute()
     changed: System = dataclasses.replace(system, **given)  # type: ignore[type-var]
     return changed
+
+
+def _with_signals(system: SignalSystem, config: TrainConfig) -> SignalSystem:
+    """The system with the options that are its own; raises the zoo's errors, which name a generator that does not load."""
+    sources = source_names(config.generator, absolute_weights(config.weights), shipped=SHIPPED)
+    for source in sources:
+        opened(source, "cpu", torch.float32)
+    return dataclasses.replace(
+        system,
+        count=config.signals,
+        budget=config.budget,
+        sources=sources,
+        through_generators=config.generator_gradients,
+        region=config.spectrum,
+        journeys=() if NOTHING in config.survive else config.survive,
+    )
 
 
 def _or(given: T | None, otherwise: T) -> T:

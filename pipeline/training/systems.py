@@ -14,10 +14,11 @@ from pipeline.training.ganimation import EXPRESSIONS, each_expression, expressio
 from pipeline.training.ganimation import REGIMES as GANIMATION
 from pipeline.training.picture import each_class, each_translation
 from pipeline.training.pix2pixhd import Pix2PixHDSystem, each_scene
+from pipeline.training.signals import SignalSystem, each_signal
 from pipeline.training.stargan import REGIMES as STARGAN
 from pipeline.training.system import Batch, System
 
-Data = Literal["faces", "unpaired", "label_maps"]
+Data = Literal["faces", "unpaired", "label_maps", "photos"]
 Show = Callable[[System, nn.ModuleDict, Batch], list[Tensor]]
 
 
@@ -54,5 +55,9 @@ SYSTEMS: dict[str, SystemRow] = {
     "pix2pixhd": SystemRow(
         {"published": Pix2PixHDSystem()}, "label_maps", size=256, d_conv_dim=64, batch=1, steps=20_000, show=each_scene
     ),
+    "signals": SystemRow({"joint": SignalSystem()}, "photos", batch=16, steps=1500, lr=1e-3, show=each_signal),
 }
-"""The narrow nets of the first two train in hours of CPU. pix2pixHD translates label maps, so there are no photos to protect."""
+"""The narrow nets of the first two train in hours of CPU, signals in a quarter of one.
+
+pix2pixHD translates label maps, so there are no photos to protect; signals are no generator.
+"""

@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import config as names
 from pipeline.config import ConfigError, ProtectConfig, signature
+from pipeline.disruption.balls import BALLS
 from pipeline.disruption.recipes import RECIPES
+from pipeline.disruption.references import REFERENCES
+from pipeline.disruption.robust import ROBUST_TO
+from pipeline.disruption.starts import STARTS
 from tests.fast.tiny import photo_bytes
 
 BASE = ProtectConfig(input="in", output="out")
+ALONE = dataclasses.replace(BASE, recipe="none", signals=Path("bundle.safetensors"))
 OTHER_RESULTS: dict[str, Any] = {
     "input": "other",
     "generator": ("cyclegan",),
@@ -56,9 +62,11 @@ SAME_RESULTS: dict[str, Any] = {
     "experiment": "mine",
     "examples": 2,
     "config": Path("c.yaml"),
+    "signals": Path("bundle.safetensors"),
+    "key_file": Path("key"),
     "jpeg_quality": 97,
 }
-"""Options that do not (weights count by what is in them, the quality of jpeg files only when jpeg is written)."""
+"""Options that do not (weights, signals and their key count by what is in them, the quality only when jpeg is written)."""
 
 
 def signed(config: ProtectConfig, *fingerprints: str) -> str:
@@ -101,6 +109,40 @@ def test_none_takes_back_what_the_recipe_survives() -> None:
 
 def test_a_run_without_newer_parts_has_the_signature_it_always_had() -> None:
     assert signature(ProtectConfig("a", "b"), ("f",)) == "68d19de9a1ec1a95"  # computed before --robust-to and --last-step
+
+
+def test_the_names_of_the_options_are_those_of_the_tables() -> None:
+    assert tuple(STARTS) == names.STARTS
+    assert tuple(BALLS) == names.BALLS
+    assert tuple(REFERENCES) == names.REFERENCES
+    assert tuple(ROBUST_TO) == names.ROBUST_TO
+
+
+@given(st.sets(st.sampled_from(sorted(OTHER_RESULTS.keys() - {"recipe"}))))
+def test_signals_alone_do_not_depend_on_options_of_the_disruption(changed: set[str]) -> None:
+    other = dataclasses.replace(ALONE, **{name: OTHER_RESULTS[name] for name in changed})
+    assert (signed(other) != signed(ALONE)) == bool(changed & {"input", "epsilon", "format", "max_megapixels"})
+
+
+def test_signals_and_their_key_are_part_of_the_signature() -> None:
+    facts = [{"signals": signals, "signal_key": key} for signals in "ab" for key in "cd"]
+    assert len({signature(config, ("f",), fact) for config in (BASE, ALONE) for fact in [*facts, None]}) == 10
+    assert signature(BASE, ("f",), None) == signature(BASE, ("f",), {}) == signature(BASE, ("f",))
+
+
+def test_without_a_disruption_no_option_of_it_is_checked_or_used() -> None:
+    config = dataclasses.replace(ALONE, generator=(), start="nowhere", steps=0, reference="nofile.png", gpus_per_actor=1.0)
+    config.check()
+    assert config.resolved_recipe().steps == 0
+    assert not config.disrupts()
+    assert not config.on_gpu()
+
+
+def test_doing_nothing_at_all_is_refused_with_the_fix() -> None:
+    with pytest.raises(ConfigError, match="--recipe none disrupts nothing: give --signals BUNDLE"):
+        dataclasses.replace(BASE, recipe="none").check()
+    with pytest.raises(ConfigError, match="--key-file is the secret of signals: give --signals BUNDLE"):
+        dataclasses.replace(BASE, key_file=Path("key")).check()
 
 
 def test_other_weights_change_the_signature() -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from rich.console import Console
 
-from pipeline.config import ProtectConfig, signature
+from pipeline.config import SHIPPED, ProtectConfig, signature
 from pipeline.evaluation.tables import planes
 from pipeline.evaluation.tables.cells import Attack, Cell, Net, Photos, Run
 from pipeline.evaluation.tables.config import TableError, TablesConfig
@@ -24,7 +24,6 @@ from pipeline.evaluation.tables.nets import load
 from pipeline.evaluation.tables.numbers import Result, Sample, result_of
 from pipeline.ledger.run import open_run
 from pipeline.protect import engine, plan, prepare
-from pipeline.stages.protect import SHIPPED
 from pipeline.storage import open_storage, write_atomic
 
 T = TypeVar("T")

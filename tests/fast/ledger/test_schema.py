@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, cast
 
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.ledger.errors import LedgerError
-from pipeline.ledger.schema import MANIFEST, STATUSES, ManifestRow, rows_to_table
+from pipeline.ledger.layout import PARTS
+from pipeline.ledger.parts import commit_part, read_rows
+from pipeline.ledger.schema import ADDED_LATER, MANIFEST, STATUSES, ManifestRow, rows_to_table, with_later_columns
 
 SHARD = "0123456789abcdef"
 GOOD = ManifestRow(
@@ -72,3 +77,22 @@ def test_a_reason_with_bytes_that_are_no_text_is_kept_as_escapes() -> None:
 def test_every_status_has_a_way_into_the_manifest() -> None:
     rows = [replace(GOOD, key=status, status=cast(Any, status), stage="verify", reason="because") for status in STATUSES]
     assert sorted(rows_to_table(rows, shard=SHARD)["status"].to_pylist()) == sorted(STATUSES)
+
+
+def test_parts_of_an_earlier_version_are_read_with_empty_new_columns(tmp_path: Path) -> None:
+    fs, newer = pafs.LocalFileSystem(), "f" * 16
+    commit_part(fs, str(tmp_path), newer, [replace(GOOD, key="new.jpg", signals="ab12")])
+    early = rows_to_table([GOOD], shard=SHARD).drop_columns(sorted(ADDED_LATER))
+    pq.write_table(early, tmp_path / PARTS / f"{SHARD}.parquet")
+    table = read_rows(fs, str(tmp_path))
+    assert table.schema == MANIFEST
+    assert [ManifestRow(**row) for row in table.to_pylist()] == [
+        replace(GOOD, shard=SHARD),
+        replace(GOOD, key="new.jpg", signals="ab12", shard=newer),
+    ]
+
+
+def test_a_part_that_lacks_an_old_column_is_still_damaged() -> None:
+    table = rows_to_table([GOOD], shard=SHARD).drop_columns(["output"])
+    with pytest.raises(KeyError, match="output"):
+        with_later_columns(table, ["key", "output", "signals"])

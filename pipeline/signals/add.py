@@ -1,0 +1,65 @@
+"""A signal onto a photo, in whole levels at the photo's own size: NumPy and Pillow alone, for millions of photos."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.photos.photo import U8, Photo, PhotoRefusedError
+from pipeline.signals.bundle import Bundle
+
+I8 = NDArray[np.int8]
+T = TypeVar("T", bound=np.generic)
+SIDEWAYS = (5, 6, 7, 8)
+FLIPS = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
+"""EXIF orientations that swap the sides, and the axes (rows, columns) that are mirrored after that to show the picture."""
+KEPT_VALUES = 4 << 20
+"""A signal of up to so many values (one byte each) is kept for the next photo of the same size, 16 at most; larger ones are not."""
+
+
+def with_signal(photo: Photo, bundle: Bundle, which: int) -> U8:
+    """The photo's stored pixels (H, W, 3 or 1) with signal ``which``, none moved by more than the budget rounded up.
+
+    The signal lies over the whole photo as it is shown (its orientation tag heeded). Raises PhotoRefusedError for a photo whose
+    shorter side is below `Bundle.smallest`.
+    """
+    if min(photo.height, photo.width) < bundle.smallest:
+        raise PhotoRefusedError(
+            f"{photo.width}x{photo.height} is too small for a signal, which needs {bundle.smallest} pixels a side"
+        )
+    made = _kept_levels if photo.pixels_HWC.size <= KEPT_VALUES else _levels
+    levels = made(bundle, which, (photo.height, photo.width), photo.orientation, photo.pixels_HWC.shape[2] == 1)
+    sum_HWC = np.add(photo.pixels_HWC, levels, dtype=np.int16)
+    return np.clip(sum_HWC, 0, 255, out=sum_HWC).astype(np.uint8)
+
+
+def _levels(bundle: Bundle, which: int, size_HW: tuple[int, int], orientation: int, grey: bool) -> I8:
+    """A signal at the size of stored pixels, in whole levels (H, W, 3), or (H, W, 1) as the mean of its planes."""
+    signal_CSS = bundle.signals_nCHW[which]
+    if grey:
+        signal_CSS = signal_CSS.mean(axis=0, keepdims=True)
+    size = size_HW if orientation in SIDEWAYS else size_HW[::-1]
+    planes = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC)) for plane in signal_CSS]
+    shown_HWC = np.stack(planes, axis=-1).clip(-bundle.budget, bundle.budget)
+    whole: I8 = np.ascontiguousarray(np.rint(as_stored(shown_HWC, orientation)).astype(np.int8))
+    whole.setflags(write=False)
+    return whole
+
+
+_kept_levels = lru_cache(maxsize=16)(_levels)
+
+
+def as_stored(shown_HWC: NDArray[T], orientation: int) -> NDArray[T]:
+    """A picture as it is shown, turned the way a file with this EXIF orientation (1..8) stores it."""
+    turned = np.flip(shown_HWC, FLIPS.get(orientation, ()))
+    return turned.swapaxes(0, 1) if orientation in SIDEWAYS else turned
+
+
+def as_shown(stored_HWC: NDArray[T], orientation: int) -> NDArray[T]:
+    """A picture as a file with this EXIF orientation (1..8) stores it, turned the way it is shown."""
+    turned = stored_HWC.swapaxes(0, 1) if orientation in SIDEWAYS else stored_HWC
+    return np.flip(turned, FLIPS.get(orientation, ()))

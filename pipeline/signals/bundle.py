@@ -1,0 +1,187 @@
+"""The file that holds a set of signals, its detector, and what is known of both. No torch is needed to add signals from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as safetensors_bytes
+
+VERSION = 1
+"""Raised when older bundles cannot be read any more."""
+SIGNALS, DETECTOR = "signals", "detector."
+"""Names of the tensors in the file: the signals, and the prefix of the detector's weights."""
+HEADER = "disrupt-signals"
+MOST_LEVELS = 64.0
+"""The largest budget that makes sense, that of the largest --epsilon."""
+ROUNDING = 1e-4
+"""What float32 may add to the budget, in levels."""
+
+F32 = NDArray[np.float32]
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be used; the message names the file and says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A set of signals as read: ``signals_nCHW`` (n, 3, S, S) in levels, nowhere larger than ``budget`` levels.
+
+    ``id`` identifies signals and detector together, 16 hex digits. ``width`` is the detector's. ``scores`` holds what the detector
+    said of held-out files at rising quantiles: ``untouched`` the probability of manipulation for untouched files with a signal,
+    ``plain`` the likeness to the nearest signal for files without one (see `threshold`). ``card`` is everything else on record:
+    config, metrics, versions.
+    """
+
+    id: str
+    signals_nCHW: F32
+    budget: float
+    width: int
+    scores: Mapping[str, F32]
+    card: Mapping[str, Any]
+    path: Path
+
+    @property
+    def count(self) -> int:
+        """How many signals there are."""
+        return len(self.signals_nCHW)
+
+    @property
+    def size(self) -> int:
+        """The reference side of the signals in pixels, at which the detector looks at any photo."""
+        return int(self.signals_nCHW.shape[-1])
+
+    @property
+    def smallest(self) -> int:
+        """The shorter side that a photo must have, in pixels: below it the signals' detail would be lost."""
+        return self.size // 2
+
+    def threshold(self, kind: str, false_positive_rate: float) -> float:
+        """The score that a share of ``false_positive_rate`` (0..1) of the held-out files of a kind exceeded."""
+        return float(np.quantile(self.scores[kind], 1 - false_positive_rate))
+
+    def detector_weights(self) -> dict[str, F32]:
+        """The detector's weights by name."""
+        with _opened(self.path) as file:
+            names: list[str] = list(file.keys())
+            return {name.removeprefix(DETECTOR): file.get_tensor(name) for name in names if name.startswith(DETECTOR)}
+
+
+def write_bundle(
+    path: Path,
+    *,
+    signals_nCHW: F32,
+    budget: float,
+    detector: Mapping[str, F32],
+    width: int,
+    scores: Mapping[str, F32],
+    card: Mapping[str, Any],
+) -> Path:
+    """Write the bundle and, beside it for people, its card as JSON; returns ``path``. Complete or not at all.
+
+    ``signals_nCHW`` is in levels. Raises BundleError for signals outside the budget or numbers that are not finite.
+    """
+    if not all(np.isfinite(array).all() for array in (signals_nCHW, *detector.values())):
+        raise BundleError(f"{path} is not written: not all of its numbers are finite")
+    if _largest(signals_nCHW) > budget + ROUNDING:
+        raise BundleError(f"{path} is not written: a signal is larger than the budget of {budget:g} levels")
+    tensors = {SIGNALS: signals_nCHW} | {DETECTOR + name: array for name, array in sorted(detector.items())}
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    about = {
+        "version": VERSION,
+        "id": _id(tensors),
+        "budget": budget,
+        "width": width,
+        "scores": {kind: [round(float(v), 6) for v in values] for kind, values in scores.items()},
+        "card": dict(card),
+    }
+    data = safetensors_bytes(tensors, {HEADER: json.dumps(about, sort_keys=True)})
+    _replace(path, data)
+    shown = {name: value for name, value in about.items() if name != "scores"}
+    _replace(path.with_suffix(".json"), (json.dumps(shown, indent=2, sort_keys=True) + "\n").encode())
+    return path
+
+
+def read_bundle(path: Path) -> Bundle:
+    """The bundle in a file.
+
+    Raises BundleError for one that is missing, damaged, of another kind or of another version, and when its signals and detector
+    are not those that its id was made of.
+    """
+    if not path.is_file():
+        raise BundleError(f"{path}: no such bundle of signals")
+    with _opened(path) as file:
+        header = (file.metadata() or {}).get(HEADER)
+        if header is None:
+            raise BundleError(f"{path}: holds no signals; expected what a training of signals writes (bundle.safetensors)")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    try:
+        about = json.loads(header)
+        version = about.get("version")
+        if version != VERSION:
+            raise BundleError(f"{path}: is a bundle of version {version}; this program reads version {VERSION}")
+        bundle = Bundle(
+            id=str(about["id"]),
+            signals_nCHW=np.asarray(tensors[SIGNALS], dtype=np.float32),
+            budget=float(about["budget"]),
+            width=int(about["width"]),
+            scores={kind: np.asarray(values, dtype=np.float32) for kind, values in about["scores"].items()},
+            card=about["card"],
+            path=path,
+        )
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise BundleError(f"{path}: its description is damaged ({type(error).__name__}: {error})") from error
+    _check(bundle, tensors)
+    return bundle
+
+
+def _check(bundle: Bundle, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Raise BundleError unless the numbers are those that were written and fit together."""
+    signals = bundle.signals_nCHW
+    if bundle.id != _id(tensors):
+        raise BundleError(f"{bundle.path}: changed since it was written: its signals or its detector do not fit its id {bundle.id}")
+    if signals.ndim != 4 or signals.shape[1] != 3 or signals.shape[2] != signals.shape[3] or signals.shape[3] < 1:
+        raise BundleError(f"{bundle.path}: expected square signals of 3 planes, got {signals.shape}")
+    if not 0 <= bundle.budget <= MOST_LEVELS or _largest(signals) > bundle.budget + ROUNDING:
+        raise BundleError(f"{bundle.path}: its signals of {_largest(signals):.3g} levels do not fit its budget {bundle.budget:g}")
+
+
+def _largest(signals_nCHW: F32) -> float:
+    return float(np.abs(signals_nCHW).max(initial=0.0))
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="np")
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{path}: damaged or cut off, or no bundle of signals ({error})") from error
+
+
+def _id(tensors: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

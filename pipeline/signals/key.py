@@ -1,0 +1,54 @@
+"""Which signal a photo gets: a keyed hash of its name, so that nobody without the secret can tell which photos share one."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from pathlib import Path
+
+VARIABLE = "DISRUPT_SIGNAL_KEY"
+LEAST_BYTES = 16
+
+
+class SecretError(ValueError):
+    """A secret that is missing or too short; the message says what to do. The secret itself is never in it."""
+
+
+def read_secret(file: Path | None) -> bytes:
+    """The secret in a file, else in the environment variable DISRUPT_SIGNAL_KEY; its end of line is left off.
+
+    Raises SecretError when there is none, one that cannot be read, or one of fewer than 16 bytes.
+    """
+    if file is not None:
+        if not file.exists():
+            raise SecretError(f"--key-file {file}: no such file; make one with: head -c 32 /dev/urandom | base64 > {file}")
+        secret, place = _content(file), f"--key-file {file}"
+    elif VARIABLE in os.environ:
+        secret, place = os.fsencode(os.environ[VARIABLE]), f"the variable {VARIABLE}"
+    else:
+        raise SecretError(
+            f"signals need a secret: give --key-file FILE or set {VARIABLE}; make one with: head -c 32 /dev/urandom | base64 > key"
+        )
+    secret = secret.rstrip(b"\r\n")
+    if len(secret) < LEAST_BYTES:
+        raise SecretError(f"{place} holds {len(secret)} bytes; a secret needs at least {LEAST_BYTES}")
+    return secret
+
+
+def signal_of(secret: bytes, photo_id: str, count: int) -> int:
+    """HMAC-SHA256(secret, photo id) mod n: the index of the photo's signal, 0 to ``count`` - 1."""
+    digest = hmac.new(secret, photo_id.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+    return int.from_bytes(digest, "big") % count
+
+
+def fingerprint(secret: bytes) -> str:
+    """8 hex digits that tell one secret from another without giving it away: of HMAC-SHA256(secret, a fixed label)."""
+    return hmac.new(secret, b"disrupt: fingerprint of a signal key", hashlib.sha256).hexdigest()[:8]
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise SecretError(f"--key-file {file} cannot be read: {error.strerror}") from error

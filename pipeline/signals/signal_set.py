@@ -1,0 +1,38 @@
+"""The set of signals as a net that is learned, and how a signal comes onto a photo in tensors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.levels import level_to_unit, pixels_to_unit, unit_to_pixels
+
+GAIN = 5.0
+"""How much faster a signal moves than its parameters: one learning rate then fits signals and detector."""
+
+
+class SignalSet(nn.Module):
+    """n signals of 3 planes at a reference side, nowhere larger than a budget in levels. Without signals, n is 0.
+
+    ``forward`` gives them in [-1, 1] units, (n, 3, S, S).
+    """
+
+    budget: Tensor
+
+    def __init__(self, count: int, *, size: int, budget_levels: float) -> None:
+        super().__init__()
+        coarse = torch.randn(max(count, 1), 3, max(size // 4, 1), max(size // 4, 1))
+        start = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)[:count]
+        self.raw = nn.Parameter(0.5 * start / GAIN)
+        self.register_buffer("budget", torch.tensor(float(budget_levels)))
+
+    def forward(self) -> Tensor:
+        """The signals, (n, 3, S, S), in [-1, 1] units."""
+        return level_to_unit(self.budget) * torch.tanh(GAIN * self.raw)
+
+
+def carried(x_BCHW: Tensor, signals_B3HW: Tensor) -> Tensor:
+    """Photos with a signal each, in whole levels as a file holds them; the gradient passes the rounding. Same shapes."""
+    sum_BCHW = (x_BCHW + signals_B3HW).clamp(-1, 1)
+    return sum_BCHW + (pixels_to_unit(unit_to_pixels(sum_BCHW)) - sum_BCHW).detach()

@@ -1,0 +1,65 @@
+"""From a training of signals to the bundle that protect and detect take."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.levels import unit_to_level
+from pipeline.signals.bundle import Bundle, read_bundle, write_bundle
+from pipeline.signals.calibrate import scores_of
+from pipeline.signals.detector import Detector
+from pipeline.signals.judge import Judge
+from pipeline.training.faces import Faces
+from pipeline.training.signals import SignalSystem
+from pipeline.training.state import TrainState
+from pipeline.versions import versions
+
+BUNDLE_FILE = "bundle.safetensors"
+
+
+def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out: Path, *, config: dict[str, Any]) -> Bundle:
+    """Write ``out/bundle.safetensors`` with the scores of held-out photos; returns it as read.
+
+    A set of no signals is written too: its detector is the passive one.
+    """
+    signals_nCHW = unit_to_level(state.nets.G["G"]().detach().float().cpu()).numpy()
+    detector = {name: tensor.float().cpu().numpy() for name, tensor in state.nets.D["D"].state_dict().items()}
+    path = out / BUNDLE_FILE
+    facts: dict[str, Any] = {"signals_nCHW": signals_nCHW, "budget": system.budget, "width": state.sizes.d_conv_dim}
+    draft = Bundle(id="", scores={}, card={}, path=path, **facts)
+    photos = list(held_out.u8_NCHW.permute(0, 2, 3, 1).contiguous().numpy())
+    net = state.nets.D["D"]
+    if not isinstance(net, Detector):
+        raise TypeError(f"a training of signals has a Detector, not a {type(net).__name__}")
+    judge = Judge.of(net, state.nets.G["G"]().detach())
+    write_bundle(
+        path,
+        detector=detector,
+        scores=scores_of(draft, judge, photos),
+        card={
+            "system": {name: _plain(value) for name, value in dataclasses.asdict(system).items()},
+            "config": config,
+            "steps": state.step,
+            "held_out_photos": len(photos),
+            "metrics": {"psnr_flat": psnr_of(signals_nCHW)} if len(signals_nCHW) else {},
+            "versions": versions(),
+        },
+        **facts,
+    )
+    return read_bundle(path)
+
+
+def psnr_of(signals_nCHW: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
+    """The PSNR in dB of a mid-grey photo with the strongest of the signals: what they cost before rounding and clipping."""
+    return float(10 * np.log10(255**2 / max(float(np.square(signals_nCHW).mean((1, 2, 3)).max()), 1e-12)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple | dict):
+        each = value.values() if isinstance(value, dict) else value
+        return [_plain(one) for one in each]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,136 @@
+"""Photos per second of the lane of signals alone against decode + encode alone. ``python tests/bench/signals.py [--photos N]``.
+
+Both run in this process, on one thread, over the same JPEG photos, in turns. The lane is that of ``disrupt protect --recipe none``
+in one process: read, decode, add the signal, encode, read back and compare, PSNR, SSIM, hashes, write, commit. "Decode + encode
+alone" reads, decodes, encodes the unchanged pixels, reads back and compares, and writes; "bare" leaves out the comparison too.
+A photo with a signal is harder to compress than without, so the lane also encodes more; the sizes are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hmac
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pyarrow.fs as pafs
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import ProtectConfig
+from pipeline.local import protect_locally
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.encode import encode_photo, read_back
+from pipeline.photos.find import find_photos
+from pipeline.rows import Work
+from pipeline.signals.bundle import read_bundle, write_bundle
+from pipeline.stages.sign import Signer
+from pipeline.stages.write import Destination
+from pipeline.storage import write_atomic
+
+SIZE, BUDGET, COUNT = 128, 3.0, 4
+
+
+def make_photos(folder: Path, count: int, low: int, high: int) -> Path:
+    """A folder of JPEG photos of mixed sizes: smooth areas, edges and a little grain."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        width, height = (int(side) for side in rng.integers(low, high, 2, endpoint=True))
+        coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        edges = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+        mixed = 0.7 * np.asarray(coarse) + 0.3 * np.asarray(edges) + rng.normal(0, 2, (height, width, 3))
+        Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(folder / f"p{i:04}.jpg", quality=90)
+    return folder
+
+
+def make_signer(folder: Path) -> Signer:
+    """A signer with smooth random signals."""
+    rng = np.random.default_rng(1)
+    planes = [Image.fromarray(rng.normal(0, 3, (32, 32)).astype(np.float32)).resize((SIZE, SIZE)) for _ in range(3 * COUNT)]
+    signals = np.stack([np.asarray(plane) for plane in planes]).reshape(COUNT, 3, SIZE, SIZE).clip(-BUDGET, BUDGET)
+    path = write_bundle(
+        folder / "b.safetensors", signals_nCHW=signals, budget=BUDGET, detector={}, width=32, scores={}, card={"for": "bench"}
+    )
+    return Signer(read_bundle(path), hmac.digest(b"bench", b"secret", "sha256"))
+
+
+def lane(works: list[Work], signer: Signer, out: Path, form: str) -> None:
+    """The photos through the lane as a run in one process takes them."""
+    config = ProtectConfig("in", str(out), recipe="none", signals=signer.bundle.path, format=form)  # type: ignore[arg-type]
+    to = Destination(pafs.LocalFileSystem(), str(out), signature="0" * 16, generator=None, signals=signer.bundle.id)
+    shards = [(f"{i:016x}", works[i : i + 16]) for i in range(0, len(works), 16)]
+    rows = [row for rows in protect_locally(shards, config, to, threads=1, signer=signer) for row in rows]
+    if {row.status for row in rows} != {"protected"}:
+        raise SystemExit(f"not all photos were protected: {[row.reason for row in rows if row.reason][:3]}")
+
+
+def alone(works: list[Work], out: Path, form: str, *, checked: bool) -> None:
+    """The photos decoded, encoded without a change, checked if ``checked``, and written."""
+    fs = pafs.LocalFileSystem()
+    for work in works:
+        photo = decode_photo(Path(work.ref.uri).read_bytes())
+        data = encode_photo(photo, photo.pixels_HWC, format=form)
+        if checked:
+            read_back(data, photo, photo.pixels_HWC, format=form)
+        write_atomic(fs, str(out / work.output), data)
+
+
+def timed(call: Callable[[], None]) -> tuple[float, float]:
+    """Seconds by the clock and of this process's CPU time."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - clock, time.process_time() - cpu
+
+
+def main() -> None:
+    """Make the photos, run the ways in turns, print the table."""
+    parser = argparse.ArgumentParser(description="The lane of signals alone against decode + encode alone.")
+    parser.add_argument("--photos", type=int, default=40)
+    parser.add_argument("--low", type=int, default=256, help="shortest side in pixels")
+    parser.add_argument("--high", type=int, default=1000, help="longest side in pixels")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--format", default="png", choices=["png", "webp"])
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        refs = find_photos(str(make_photos(folder / "photos", given.photos, given.low, given.high))).refs
+        works = [Work(ref, f"{Path(ref.key).stem}.{given.format}") for ref in refs]
+        signer = make_signer(folder)
+        ways: dict[str, Callable[[Path], None]] = {
+            "signals alone (the lane)": lambda out: lane(works, signer, out, given.format),
+            "decode + encode alone": lambda out: alone(works, out, given.format, checked=True),
+            "bare decode + encode": lambda out: alone(works, out, given.format, checked=False),
+        }
+        seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+        for i in range(given.rounds + 1):
+            for way, run in ways.items():
+                (out := folder / f"{i} {way}").mkdir()
+                taken = timed(lambda run=run, out=out: run(out))  # type: ignore[misc]
+                seconds[way] += [taken] if i else []  # the first round warms up
+        sizes = [sum(file.stat().st_size for file in (folder / f"1 {way}").glob(f"*.{given.format}")) / 1e6 for way in ways]
+    table = Table(
+        title=f"{given.photos} photos of {given.low} to {given.high} px a side, {given.format}, one thread, {os.cpu_count()} cores"
+    )
+    for column in ("way", "photos/s", "photos per CPU second", "lane's speed against it (clock)", "(CPU)", "MB written"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    lane_seconds = seconds["signals alone (the lane)"]
+    for (way, taken), size in zip(seconds.items(), sizes, strict=True):
+        rates = [given.photos / median(one[k] for one in taken) for k in (0, 1)]
+        ratios = [median(other[k] / mine[k] for mine, other in zip(lane_seconds, taken, strict=True)) for k in (0, 1)]
+        table.add_row(way, f"{rates[0]:.1f}", f"{rates[1]:.1f}", f"{ratios[0]:.2f}", f"{ratios[1]:.2f}", f"{size:.1f}")
+    console = Console(width=140)
+    console.print(table)
+    console.print("asked for: the lane at 0.70 or more of decode + encode alone; medians over the rounds", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""A signal on a photo: in whole levels, over the photo as it is shown, within the budget."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.disruption.view import upright
+from pipeline.photos.photo import Photo, PhotoRefusedError
+from pipeline.signals import add
+from pipeline.signals.add import as_shown, as_stored, with_signal
+from pipeline.signals.bundle import Bundle
+
+
+def bundle_of(signals: np.ndarray, budget: float = 4.0) -> Bundle:
+    return Bundle(id="0", signals_nCHW=signals.astype(np.float32), budget=budget, width=8, scores={}, card={}, path=Path("none"))
+
+
+def grey_photo(height: int, width: int, *, value: int = 128, channels: int = 3, orientation: int = 1) -> Photo:
+    return Photo(np.full((height, width, channels), value, np.uint8), None, "PNG", orientation=orientation)
+
+
+def change(photo: Photo, bundle: Bundle, which: int = 0) -> np.ndarray:
+    return with_signal(photo, bundle, which).astype(int) - photo.pixels_HWC
+
+
+def random_bundle(budget: float, *, size: int = 8, seed: int = 0) -> Bundle:
+    return bundle_of(np.random.default_rng(seed).uniform(-budget, budget, (3, 3, size, size)), budget)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 31), (64, 40)])
+def test_a_signal_of_one_value_a_plane_moves_every_pixel_by_it(size: tuple[int, int]) -> None:
+    bundle = bundle_of(np.stack([np.full((8, 8), v) for v in (2.4, -3.0, 0.6)])[None])
+    assert (change(grey_photo(*size), bundle) == [2, -3, 1]).all()
+
+
+def test_a_photo_of_the_signals_size_gets_the_rounded_signal_itself() -> None:
+    bundle = random_bundle(3.7)
+    expected = np.rint(bundle.signals_nCHW[1]).transpose(1, 2, 0)
+    assert np.array_equal(change(grey_photo(8, 8), bundle, 1), expected)
+
+
+@given(
+    st.floats(0.2, 12),
+    st.builds(
+        grey_photo,
+        st.integers(4, 40),
+        st.integers(4, 40),
+        value=st.integers(0, 255),
+        channels=st.sampled_from([1, 3]),
+        orientation=st.integers(1, 8),
+    ),
+    st.integers(0, 2),
+)
+def test_no_pixel_moves_further_than_the_budget_rounded_up(budget: float, photo: Photo, which: int) -> None:
+    before = photo.pixels_HWC.copy()
+    moved = with_signal(photo, random_bundle(budget), which)
+    assert moved.dtype == np.uint8
+    assert moved.shape == photo.pixels_HWC.shape
+    assert np.abs(moved.astype(int) - before).max() <= math.ceil(budget)
+    assert np.array_equal(photo.pixels_HWC, before)
+
+
+def test_black_and_white_stay_inside_the_range() -> None:
+    bundle = bundle_of(np.stack([np.full((8, 8), v) for v in (4.0, -4.0, 0.0)])[None])
+    assert (with_signal(grey_photo(8, 8, value=254), bundle, 0) == [255, 250, 254]).all()
+    assert (with_signal(grey_photo(8, 8, value=2), bundle, 0) == [6, 0, 2]).all()
+
+
+def test_a_grey_photo_gets_the_mean_of_the_planes() -> None:
+    bundle = random_bundle(4.0)
+    expected = np.rint(bundle.signals_nCHW[2].mean(axis=0))
+    assert np.array_equal(change(grey_photo(8, 8, channels=1), bundle, 2)[..., 0], expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_signal_lies_over_the_photo_as_it_is_shown(orientation: int) -> None:
+    bundle = random_bundle(4.0)
+    stored = grey_photo(20, 12, orientation=orientation)
+    shown_size = (12, 20) if orientation > 4 else (20, 12)
+    expected = change(grey_photo(*shown_size), bundle)
+    levels_1CHW = torch.from_numpy(change(stored, bundle)).permute(2, 0, 1)[None]
+    assert np.array_equal(upright(levels_1CHW, orientation)[0].permute(1, 2, 0), expected)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 8))
+def test_turning_a_picture_for_show_is_what_torch_does_and_back_is_its_inverse(height: int, width: int, orientation: int) -> None:
+    stored_HWC = np.arange(height * width * 3).reshape(height, width, 3)
+    shown_HWC = as_shown(stored_HWC, orientation)
+    by_torch = upright(torch.from_numpy(stored_HWC).permute(2, 0, 1)[None], orientation)[0].permute(1, 2, 0)
+    assert np.array_equal(shown_HWC, by_torch)
+    assert np.array_equal(as_stored(shown_HWC, orientation), stored_HWC)
+
+
+def test_a_photo_that_is_too_small_is_refused_with_the_size_it_needs() -> None:
+    bundle = random_bundle(4.0)
+    with pytest.raises(PhotoRefusedError, match=r"40x3 is too small for a signal, which needs 4 pixels a side"):
+        with_signal(grey_photo(3, 40), bundle, 0)
+    with_signal(grey_photo(4, 40), bundle, 0)
+
+
+def test_large_photos_are_done_without_keeping_their_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, bundle = grey_photo(30, 20), random_bundle(4.0)
+    add._kept_levels.cache_clear()
+    kept = with_signal(photo, bundle, 0)
+    assert add._kept_levels.cache_info().currsize == 1
+    add._kept_levels.cache_clear()
+    monkeypatch.setattr(add, "KEPT_VALUES", photo.pixels_HWC.size - 1)
+    assert np.array_equal(with_signal(photo, bundle, 0), kept)
+    assert add._kept_levels.cache_info().currsize == 0
