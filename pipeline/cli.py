@@ -5,23 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 from rich.console import Console
 
 from pipeline import __version__
-from pipeline.config import ProtectConfig
-from pipeline.evaluation.config import EvaluateConfig
-from pipeline.settings_file import read_settings
 
-VERBS = {
-    "protect": "photos -> protected photos, manifest and report",
-    "evaluate": "originals and protected photos -> what generators make of them, measured on the files",
-    "train": "pictures -> a generator, trained plainly or hardened against disruptions",
-    "doctor": "what this machine has, what fits, what is missing",
-}
+if TYPE_CHECKING:
+    from pipeline.config import ProtectConfig
+
 WRONG_CALL, STOPPED = 2, 130
 T = TypeVar("T")
 
@@ -31,24 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print("usage: disrupt VERB ...   (disrupt VERB --help says more)\n")
-        print("\n".join(f"  {verb:10} {about}" for verb, about in VERBS.items()))
+        print("\n".join(f"  {name:10} {verb.about}" for name, verb in VERBS.items()))
         sys.exit(0 if words else WRONG_CALL)
-    if words[0] == "--version":
+    name, *rest = words
+    if name == "--version":
         print(__version__)
         sys.exit(0)
-    verb, *rest = words
-    if verb == "protect":
-        sys.exit(protect(rest))
-    if verb == "evaluate":
-        sys.exit(evaluate(rest))
-    if verb == "train":
-        sys.exit(train(rest))
-    if verb == "doctor":
-        from pipeline.doctor import examine
-
-        sys.exit(examine())
-    print(f"disrupt: no verb {verb!r}; verbs: {', '.join(VERBS)}", file=sys.stderr)
-    sys.exit(WRONG_CALL)
+    if name not in VERBS:
+        print(f"disrupt: no verb {name!r}; verbs: {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(WRONG_CALL)
+    sys.exit(VERBS[name].run(rest))
 
 
 def protect(arguments: Sequence[str], *, prog: str = "disrupt protect", **defaults: str) -> int:
@@ -70,11 +57,28 @@ def evaluate(arguments: Sequence[str], *, prog: str = "disrupt evaluate", **defa
     """Run ``disrupt evaluate`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
 
     def run() -> int:
+        from pipeline.evaluation.config import EvaluateConfig
+
         config = parse(EvaluateConfig, ("originals", "protected"), arguments, prog=prog, defaults=defaults)
         from pipeline.evaluation.run import run_evaluation
 
         console = Console(markup=False, emoji=False)
         return run_evaluation(config, command=shlex.join([*prog.split(), *arguments]), console=console)
+
+    return ended(run, prog=prog, after_stop="stopped; nothing is written.")
+
+
+def detect(arguments: Sequence[str], *, prog: str = "disrupt detect", **defaults: str) -> int:
+    """Run ``disrupt detect`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
+
+    def run() -> int:
+        from pipeline.detection.config import DetectConfig
+
+        config = parse(DetectConfig, ("input", "signals"), arguments, prog=prog, defaults=defaults)
+        from pipeline.detection.run import run_detection
+
+        console = Console(markup=False, emoji=False)
+        return run_detection(config, command=shlex.join([*prog.split(), *arguments]), console=console)
 
     return ended(run, prog=prog, after_stop="stopped; nothing is written.")
 
@@ -92,6 +96,30 @@ def train(arguments: Sequence[str], *, prog: str = "disrupt train", **defaults: 
         return run_train(config, command=shlex.join([*prog.split(), *arguments]), console=console)
 
     return ended(run, prog=prog, after_stop="stopped; the last checkpoint is kept. Run the same command again to go on.")
+
+
+def doctor(_arguments: Sequence[str]) -> int:
+    """Run ``disrupt doctor``, which takes no words. Returns the exit code."""
+    from pipeline.doctor import examine
+
+    return examine()
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb: what it does in one line, and the function that takes the words after it and returns the exit code."""
+
+    about: str
+    run: Callable[[Sequence[str]], int]
+
+
+VERBS = {
+    "protect": Verb("photos -> protected photos, manifest and report", protect),
+    "evaluate": Verb("originals and protected photos -> what generators make of them, measured on the files", evaluate),
+    "detect": Verb("pictures -> which of them carry a signal, which were manipulated", detect),
+    "train": Verb("pictures -> a generator, plain or hardened against disruptions, or a set of signals", train),
+    "doctor": Verb("what this machine has, what fits, what is missing", doctor),
+}
 
 
 def ended(run: Callable[[], int], *, prog: str, after_stop: str) -> int:
@@ -116,6 +144,8 @@ def is_ours(error: ValueError) -> bool:
 
 def parse_protect(arguments: Sequence[str], *, prog: str, defaults: dict[str, str]) -> ProtectConfig:
     """The options of ``disrupt protect``; see `parse`."""
+    from pipeline.config import ProtectConfig
+
     return parse(ProtectConfig, ("input", "output"), arguments, prog=prog, defaults=defaults)
 
 
@@ -124,6 +154,8 @@ def parse(options: type[T], places: tuple[str, ...], arguments: Sequence[str], *
 
     A wrong flag or value ends the process with 2.
     """
+    from pipeline.settings_file import read_settings
+
     settings: dict[str, object] = dict(defaults)
     config_file = _config_file(arguments)
     if config_file is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "pipeline"
 
 EVALUATION = ("rows", "pairs", "bootstrap", "summary", "report", "config", "look", "measure", "local")
+DETECTION = ("rows", "decide", "summary", "report", "config", "look", "detect", "local")
 TORCH_FREE = (
     "photos",
     "channels",
@@ -26,18 +28,23 @@ TORCH_FREE = (
     "storage",
     "rows",
     "tracking",
+    "options",
     *(f"evaluation.{name}" for name in EVALUATION[:5]),
+    *(f"signals.{name}" for name in ("add", "bundle", "key")),
+    *(f"detection.{name}" for name in DETECTION[:4]),
 )
-RAY_FREE = (*TORCH_FREE, "generators", "disruption", "metrics", "stages", "training", "local", "config", "samples")
-RAY_FREE += tuple(f"evaluation.{name}" for name in EVALUATION)
+RAY_FREE = (*TORCH_FREE, "generators", "disruption", "metrics", "signals", "stages", "training", "local", "config", "samples")
+RAY_FREE += tuple(f"evaluation.{name}" for name in EVALUATION) + tuple(f"detection.{name}" for name in DETECTION)
 ON_RAY = {"pipeline.training.driver", "pipeline.training.feed", "pipeline.training.run"}
 """The modules of Ray-free packages that lead to Ray; run imports the driver when workers are asked for."""
 ONLY = {
-    "ray": {"pipeline.flow", "pipeline.cluster", "pipeline.training.driver", "pipeline.training.feed"},
+    "ray": {"pipeline.flow", "pipeline.cluster", "pipeline.training.driver", "pipeline.training.feed", "tune.search"},
     "ray.data": {"pipeline.flow", "pipeline.training.feed"},
     "ray.train": {"pipeline.training.driver"},
     "mlflow": {"pipeline.tracking"},
-    "tune": set(),
+    "ray.tune": {"tune.search"},
+    "optuna": {"tune.study"},
+    "sklearn": {"pipeline.signals.measures"},
 }
 """Who may import a library at all, also inside functions and for types only."""
 NEIGHBOURS = {
@@ -48,8 +55,11 @@ NEIGHBOURS = {
     "generators": set(),
     "disruption": set(),
     "report": {"ledger"},
-    "stages": {"photos", "ledger", "metrics", "generators", "disruption"},
-    "evaluation": {"photos", "ledger", "metrics", "generators", "disruption", "stages", "channels", "report", "training"},
+    "signals": {"photos", "channels", "generators", "disruption"},
+    "stages": {"photos", "ledger", "metrics", "generators", "disruption", "signals"},
+    "evaluation": {"photos", "ledger", "metrics", "generators", "disruption", "signals", "stages", "channels", "report"}
+    | {"training"},
+    "detection": {"photos", "ledger", "disruption", "signals", "stages", "report", "evaluation"},
 }
 """Which packages of the project a package may know."""
 
@@ -71,8 +81,9 @@ def imports(file: Path) -> Iterator[str]:
 
 @cache
 def graph() -> Mapping[str, frozenset[str]]:
-    """The imports of each module of the package."""
-    return {module_name(file): frozenset(imports(file)) for file in sorted(PACKAGE.rglob("*.py"))}
+    """The imports of each module of both packages."""
+    files = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "tune").rglob("*.py")])
+    return {module_name(file): frozenset(imports(file)) for file in files}
 
 
 def within(name: str, package: str) -> bool:
@@ -110,6 +121,15 @@ def test_a_library_is_imported_only_at_its_edge(library: str) -> None:
     assert users == ONLY[library], f"{library} is imported by {sorted(users)}"
 
 
+def test_the_search_knows_the_pipeline_and_of_the_pipeline_only_the_command_line_knows_the_search() -> None:
+    users = {module for module, names in graph().items() if any(within(name, "tune") for name in names)}
+    assert {module for module in users if within(module, "pipeline")} <= {"pipeline.cli"}
+    on_ray = {"tune.search", "tune.run", "tune.cli", "tune.search_signals"}
+    trials = [module for module in graph() if within(module, "tune") and module not in on_ray]
+    assert "tune.objective" in trials
+    assert [module for module in trials if any(within(name, "ray") for name in reached_from(module))] == []
+
+
 @pytest.mark.parametrize("part", NEIGHBOURS)
 def test_a_package_knows_only_its_neighbours(part: str) -> None:
     packages = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
@@ -117,8 +137,17 @@ def test_a_package_knows_only_its_neighbours(part: str) -> None:
     assert (known & packages) - {part} <= NEIGHBOURS[part]
 
 
+def test_the_list_of_verbs_and_the_version_are_shown_without_waiting_for_torch() -> None:
+    program = (
+        "import sys; from pipeline.cli import main\ntry: main()\nfinally: assert {'torch', 'ray', 'mlflow'}.isdisjoint(sys.modules)"
+    )
+    for word in ("--help", "--version"):
+        assert subprocess.run([sys.executable, "-c", program, word], cwd=ROOT, capture_output=True, check=True, timeout=60).stdout
+
+
 def test_no_module_of_the_package_hides_a_library_from_scripts_that_run_inside_it() -> None:
-    ours = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {"__init__"}
+    paths = [*PACKAGE.iterdir(), *(ROOT / "tune").iterdir()]
+    ours = {path.stem for path in paths if path.suffix == ".py" or (path / "__init__.py").exists()} - {"__init__"}
     assert ours.isdisjoint(sys.stdlib_module_names)
     assert ours.isdisjoint(packages_distributions())
 

@@ -1,0 +1,16 @@
+"""The detection job for ``ray submit`` and ``ray job submit``: the same as ``disrupt detect``, on Ray unless told otherwise."""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline.cli import detect
+
+
+def main() -> int:
+    """Parse and run; returns the exit code."""
+    return detect(sys.argv[1:], prog="detect_dataset.py", engine="ray")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""From what the detector says to a decision, and from a name and the secret to the signal that is expected."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.detection.rows import DetectionRow
+from pipeline.signals.bundle import Bundle
+from pipeline.signals.key import signal_of
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Above these a picture counts as manipulated (a probability) and as carrying a signal (a likeness; None without signals)."""
+
+    manipulated: float
+    carries: float | None
+
+
+def thresholds(bundle: Bundle, false_positive_rate: float) -> Thresholds:
+    """What a share of ``false_positive_rate`` (0..1) of the bundle's held-out files exceeded: signed ones, and unsigned ones."""
+    carries = bundle.threshold("plain", false_positive_rate) if bundle.count else None
+    return Thresholds(bundle.threshold("untouched", false_positive_rate), carries)
+
+
+def decided(row: DetectionRow, *, manipulated: float, signal: int, likeness: float, limits: Thresholds) -> DetectionRow:
+    """The row with what the detector says and what follows from it; without signals there is none to be like."""
+    row = dataclasses.replace(
+        row, manipulated=manipulated, decision="manipulated" if manipulated > limits.manipulated else "untouched"
+    )
+    if limits.carries is None:
+        return row
+    return dataclasses.replace(row, signal=signal, likeness=likeness, carries=likeness > limits.carries)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Which signal each name stands for. The secret is in it: it stays in the process that read it and is shown to nobody.
+
+    ``ids`` maps names of pictures to the names under which they were signed, where the two differ.
+    """
+
+    secret: bytes = dataclasses.field(repr=False)
+    count: int
+    ids: Mapping[str, str]
+
+    def __call__(self, rows: Sequence[DetectionRow]) -> list[DetectionRow]:
+        """The judged rows with the signal that is expected and whether a picture that carries one carries that."""
+        return [self._expecting(row) if row.status == "judged" else row for row in rows]
+
+    def _expecting(self, row: DetectionRow) -> DetectionRow:
+        expected = signal_of(self.secret, self.ids.get(row.key, row.key), self.count)
+        return dataclasses.replace(row, expected=expected, matches=row.signal == expected if row.carries else None)

@@ -1,0 +1,133 @@
+"""What a detection found, for people: a table for the terminal and one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.detection.summary import NOT_KNOWN, Summary
+from pipeline.report.page import MAX_REASONS, as_yaml, template
+from pipeline.report.plots import BAD, BINS, GOOD, INK, drawing, histogram
+from pipeline.report.summary import number
+from pipeline.signals.bundle import Bundle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NEVER_SIGNED = "A picture that never carried a signal reads as manipulated: knowing which photos were signed tells the two apart."
+
+
+def write_page(
+    summary: Summary, bundle: Bundle, config: Mapping[str, Any], command: str, *, rate: float, versions: Mapping[str, str]
+) -> str:
+    """The page; ``rate`` is the false-positive rate, ``config`` is shown as YAML. Every text from outside is escaped."""
+    text: str = template("detection.html").render(
+        summary=summary,
+        bundle=bundle,
+        rate=rate,
+        verdict=_verdict(summary),
+        facts=_facts(summary, bundle, rate),
+        plots=_plots(summary),
+        never_signed=NEVER_SIGNED,
+        max_reasons=MAX_REASONS,
+        command=command,
+        config=as_yaml(config),
+        versions=versions,
+    )
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def terminal_table(summary: Summary, *, rate: float) -> Group:
+    """What ``rich`` prints at the end: what became of the pictures, the decisions, the thresholds, what to make of it."""
+    pictures = Table("pictures", "count", "why", title="What became of the pictures", title_justify="left")
+    pictures.columns[1].justify = "right"
+    for status, count in summary.counts.items():
+        reasons = [reason for reason in summary.reasons if reason.status == status]
+        lines = [f"{reason.count} x {reason.text} ({reason.keys[0]})" for reason in reasons[:5]]
+        lines += [f"and {len(reasons) - 5} other reasons, in the report"] if len(reasons) > 5 else []
+        pictures.add_row(status, str(count), Text("\n".join(lines)))
+    if not summary.judged:
+        return Group(pictures)
+    cases = Table("decision", "signal", "count", "%", title="What the detector says", title_justify="left")
+    for column in cases.columns[2:]:
+        column.justify = "right"
+    for case in summary.cases:
+        cases.add_row(case.decision, case.signal, str(case.count), number(100 * case.share, 1))
+    return Group(pictures, cases, *map(Text, _lines(summary, rate)))
+
+
+def _lines(summary: Summary, rate: float) -> list[str]:
+    carries = "" if summary.limits.carries is None else f", a signal above a likeness of {summary.limits.carries:.4f}"
+    said = [f"manipulated above a probability of {summary.limits.manipulated:.4f}{carries}: false-positive rate {rate:g}"]
+    if summary.matching is not None:
+        said.append(f"{summary.matching} carry the signal of their name")
+    if summary.stranger_count:
+        keys = ", ".join(row["key"] for row in summary.strangers[:5])
+        more = f" and {summary.stranger_count - 5} more, in the report" if summary.stranger_count > 5 else ""
+        said.append(f"{summary.stranger_count} carry the signal of another name (another photo, or renamed): {keys}{more}")
+    if summary.decisions["manipulated"]:
+        said.append(NEVER_SIGNED)
+    return said
+
+
+def _verdict(summary: Summary) -> str:
+    """The detection in one sentence."""
+    others = [f"{count:,} {status}" for status, count in summary.counts.items() if count and status != "judged"]
+    found = f"{summary.decisions['manipulated']:,} of {summary.judged:,} judged pictures read as manipulated"
+    return "; ".join([found, *others]) + "."
+
+
+def _facts(summary: Summary, bundle: Bundle, rate: float) -> list[tuple[str, str, str]]:
+    """(value, what it is, remark) for the row of numbers at the top."""
+    if not summary.judged:
+        return []
+    held_out = f"false-positive rate {rate:g}, from {len(bundle.scores['untouched']):,} held-out files"
+    facts = [
+        (_percent(summary, summary.decisions["manipulated"]), "manipulated", f"{summary.decisions['manipulated']:,} pictures"),
+        (number(summary.limits.manipulated, 4), "threshold of the probability", held_out),
+    ]
+    if summary.limits.carries is None:
+        return [*facts, ("-", "carry a signal", NOT_KNOWN)]
+    carrying = f"one of {bundle.count}; {summary.carrying:,} pictures"
+    facts.insert(1, (_percent(summary, summary.carrying), "carry a signal", carrying))
+    facts.append((number(summary.limits.carries, 4), "threshold of the likeness", "at the same rate, for files without a signal"))
+    if summary.matching is not None:
+        facts.append((f"{summary.stranger_count:,}", "signal of another name", f"{summary.matching:,} carry that of their own"))
+    return facts
+
+
+def _percent(summary: Summary, count: int) -> str:
+    return f"{number(100 * summary.share(count), 1)} %"
+
+
+def _plots(summary: Summary) -> list[tuple[str, Markup]]:
+    """(caption, drawing) of what the detector said. The drawings hold numbers and fixed labels only."""
+    if not summary.judged:
+        return []
+    paint = _painter(summary.probabilities, summary.limits.manipulated)
+    drawn = [("Probability that a picture is manipulated; the line is the threshold", drawing(paint, name="odds", size=(4.2, 2.3)))]
+    limit = summary.limits.carries
+    likeness = histogram(summary.likenesses, name="like", label="likeness (cosine)", counted="pictures", threshold=limit)
+    drawn.append(("Likeness to the nearest signal; above the line a picture carries it", likeness))
+    return [(caption, Markup(svg)) for caption, svg in drawn if svg]
+
+
+def _painter(probabilities: NDArray[np.float64], limit: float) -> Callable[[Axes], None]:
+    """Draws how many pictures have which probability, those above ``limit`` in the colour of a warning."""
+
+    def paint(axes: Axes) -> None:
+        parts = [probabilities[probabilities <= limit], probabilities[probabilities > limit]]
+        axes.hist(parts, bins=list(np.linspace(0, 1, BINS + 1)), stacked=True, color=[GOOD, BAD])
+        axes.axvline(limit, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("probability")
+        axes.set_ylabel("pictures")
+
+    return paint

@@ -1,0 +1,172 @@
+"""One detection from options to exit code: find the pictures, run the stages, rows, summary, report, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+from rich.console import Console
+
+from pipeline.config import ConfigError
+from pipeline.detection.config import DetectConfig
+from pipeline.detection.decide import Expectation, thresholds
+from pipeline.detection.local import detect_locally
+from pipeline.detection.look import Sight
+from pipeline.detection.report import terminal_table, write_page
+from pipeline.detection.rows import DetectionRow, as_table, joined
+from pipeline.detection.summary import Summary, summarise
+from pipeline.engine import check_gpu, wants_ray
+from pipeline.evaluation.pairs import read_manifest
+from pipeline.evaluation.rows import Outcome
+from pipeline.ledger.errors import unwritable
+from pipeline.ledger.places import base_folder, check_places
+from pipeline.photos.find import find_photos
+from pipeline.photos.listing import PhotoRef
+from pipeline.progress import Progress
+from pipeline.signals.bundle import Bundle, read_bundle
+from pipeline.signals.key import VARIABLE, read_secret
+from pipeline.storage import exists, join, open_storage, write_atomic
+from pipeline.tracking import Tracking, no_record, open_tracking
+from pipeline.versions import versions
+
+ROWS_FILE, REPORT_FILE = "detection.parquet", "report.html"
+SHARD_COUNT, SHARD_BYTES = 64, 64 * 2**20
+"""Most pictures that are judged together, and most bytes of what the detector sees of them on its way between processes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked call: its options with nothing left out, its bundle, its pictures, and what their names stand for."""
+
+    config: DetectConfig
+    bundle: Bundle
+    refs: tuple[PhotoRef, ...]
+    expect: Expectation | None
+
+    @property
+    def sight(self) -> Sight:
+        """How the bundle's detector looks at pictures."""
+        return Sight(self.bundle.size, self.bundle.smallest, self.config.max_megapixels * 10**6)
+
+
+def prepare(asked: DetectConfig) -> Job:
+    """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
+    asked.check()
+    config = dataclasses.replace(asked, out=asked.out_place())
+    bundle = read_bundle(config.signals)
+    check_places(config.input, config.out)
+    _check_out(config.out)
+    check_gpu(config)
+    expect = _expectation(config, bundle)
+    return Job(config, bundle, find_photos(config.input).refs[: config.limit], expect)
+
+
+def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int:
+    """Judge pictures; returns the exit code. Errors of the call are raised as ValueError."""
+    job = prepare(asked)
+    console.print(f"{len(job.refs)} pictures; {_about(job.bundle)}", highlight=False, soft_wrap=True)
+    with _tracking(job, command) as tracking:
+        progress = Progress(console, total=len(job.refs), tracking=tracking)
+        tables = []
+        for rows in engine(job, console):
+            tables.append(as_table(job.expect(rows) if job.expect else rows))
+            progress.add([Outcome(row.status, None) for row in rows])
+        progress.close()
+        table = joined(tables)
+        summary = summarise(table, thresholds(job.bundle, job.config.false_positive_rate))
+        conclude(job, table, summary, command=command, tracking=tracking)
+    console.print(terminal_table(summary, rate=job.config.false_positive_rate))
+    for name in (ROWS_FILE, REPORT_FILE):
+        console.print(f"{name:20} {join(open_storage(job.config.out)[1], name)}", soft_wrap=True, highlight=False)
+    return 1 if summary.counts["failed"] else 0
+
+
+def engine(job: Job, console: Console) -> Iterator[list[DetectionRow]]:
+    """The rows of the shards, from the loop here or from Ray."""
+    config, parts = job.config, shards(job)
+    if not wants_ray(config, len(job.refs)):
+        yield from detect_locally(parts, config, job.sight)
+        return
+    from pipeline.cluster import connected
+    from pipeline.detection.flow import detect_on_ray
+
+    with connected(config.address, console):
+        yield from detect_on_ray(parts, config, job.sight)
+
+
+def shards(job: Job) -> list[list[PhotoRef]]:
+    """The pictures in the groups that travel together: bounded by count and by size, at least four for each actor."""
+    seen = 3 * 4 * job.bundle.size**2
+    per_actor = -(-len(job.refs) // (4 * job.config.actors))
+    count = max(1, min(SHARD_COUNT, SHARD_BYTES // seen, per_actor))
+    return [list(job.refs[i : i + count]) for i in range(0, len(job.refs), count)]
+
+
+def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, tracking: Tracking) -> None:
+    """Write rows and report, and hand them and the numbers to the record."""
+    fs, path = open_storage(job.config.out)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    rate = job.config.false_positive_rate
+    page = write_page(summary, job.bundle, job.config.what_changes_results(), command, rate=rate, versions=versions())
+    _write(fs, path, REPORT_FILE, page.encode())
+    _write(fs, path, ROWS_FILE, memoryview(sink.getvalue()))
+    tracking.metrics(finals(summary))
+    tracking.text(page, REPORT_FILE)
+    if fs.type_name == "local":
+        tracking.artifact(join(path, ROWS_FILE))
+
+
+def finals(summary: Summary) -> dict[str, float]:
+    """The numbers for the record: counts, shares of the judged pictures, thresholds."""
+    values = {f"count_{status}": float(count) for status, count in summary.counts.items()}
+    values |= {f"share_{decision}": summary.share(count) for decision, count in summary.decisions.items()}
+    values |= {"threshold_manipulated": summary.limits.manipulated}
+    if summary.limits.carries is not None:
+        values |= {"share_carrying": summary.share(summary.carrying), "threshold_carries": summary.limits.carries}
+    if summary.matching is not None:
+        values |= {"count_matching": float(summary.matching), "count_another_name": float(summary.stranger_count)}
+    return values
+
+
+def _expectation(config: DetectConfig, bundle: Bundle) -> Expectation | None:
+    """What names stand for: nothing without a secret or without signals. The manifest of a protection run knows its names."""
+    if config.key_file is None and VARIABLE not in os.environ:
+        return None
+    secret = read_secret(config.key_file)
+    if not bundle.count:
+        return None
+    written = read_manifest(base_folder(config.input)) or []
+    return Expectation(secret, bundle.count, {row["output"]: row["key"] for row in written if row["output"]})
+
+
+def _about(bundle: Bundle) -> str:
+    what = f"{bundle.count} signals" if bundle.count else "no signals: it judges by the picture alone"
+    return f"bundle {bundle.id} ({what})"
+
+
+def _check_out(out: str) -> None:
+    fs, path = open_storage(out)
+    if not exists(fs, join(path, ROWS_FILE)) and exists(fs, join(path, REPORT_FILE)):
+        raise ConfigError(f"{join(path, REPORT_FILE)} is there already and not of a detection; give another folder with --out")
+
+
+def _write(fs: pafs.FileSystem, path: str, name: str, data: bytes | memoryview) -> None:
+    try:
+        write_atomic(fs, join(path, name), data)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _tracking(job: Job, command: str) -> Tracking:
+    config = job.config
+    if not config.tracking:
+        return no_record()
+    params = dataclasses.asdict(config) | {"pictures": len(job.refs)}
+    tags = {"command": command, "bundle": job.bundle.id}
+    return open_tracking(experiment=config.experiment, run_name="detect", params=params, tags=tags)
