@@ -90,6 +90,12 @@ $(TABLES): $(VENV)/.dev
 	@[ -n "$(FACES)" ] || { echo "make $@: name a folder of faces: make $@ FACES=folder"; exit 2; }
 	@$(PY) -m pipeline.evaluation.tables $@ --faces "$(FACES)" --out "$(TABLES_OUT)" --jobs $(JOBS) $(TABLE_FLAGS)
 
+.PHONY: table-signals
+table-signals: $(VENV)/.dev
+	@[ -n "$(FACES)" ] && [ -n "$(ACTIVE)" ] || { echo "make $@: name a folder of faces and bundles: make $@ FACES=folder ACTIVE=\"a0/bundle.safetensors ...\""; exit 2; }
+	@$(PY) -m pipeline.evaluation.signals --faces "$(FACES)" --out "$(TABLES_OUT)" --active $(ACTIVE) \
+	  $(if $(PASSIVE),--passive $(PASSIVE)) $(if $(SEEN),--seen $(SEEN)) $(if $(UNSEEN),--unseen $(UNSEEN)) $(if $(PHOTOS),--photos $(PHOTOS))
+
 clean:  ## remove the demo, caches and builds
 	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

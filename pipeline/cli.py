@@ -118,8 +118,16 @@ VERBS = {
     "evaluate": Verb("originals and protected photos -> what generators make of them, measured on the files", evaluate),
     "detect": Verb("pictures -> which of them carry a signal, which were manipulated", detect),
     "train": Verb("pictures -> a generator, plain or hardened against disruptions, or a set of signals", train),
+    "tune": Verb("photos -> the loss weights, number and budget of signals that detect best, and that set, trained", tune),
     "doctor": Verb("what this machine has, what fits, what is missing", doctor),
 }
+
+
+def tune(arguments: Sequence[str]) -> int:
+    """Run ``disrupt tune`` with these words; returns the exit code."""
+    from tune.cli import tune as search
+
+    return search(arguments)
 
 
 def ended(run: Callable[[], int], *, prog: str, after_stop: str) -> int:

@@ -235,7 +235,7 @@ class ProtectConfig:
             "input": self.input.rstrip("/") or "/",
         }
         if not self.disrupts():
-            return of_every_run | {"recipe": NOTHING}
+            return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}
         return of_every_run | {
             "recipe": _plain(self.resolved_recipe()),
             "region": self.region,

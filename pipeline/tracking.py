@@ -36,7 +36,7 @@ DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 class Tracking:
-    """A run on record. Every method returns nothing and raises nothing when the record cannot be reached.
+    """A run on record. No method raises when the record cannot be reached.
 
     ``run_id`` is None when there is no record; ``uri`` is where it is, without a password.
     """
@@ -71,8 +71,13 @@ class Tracking:
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags of the run."""
-        for key, value in values.items():
-            self._call(lambda client, run_id, key=key, value=value: client.set_tag(run_id, key, value))
+        self._call(lambda client, run_id: [client.set_tag(run_id, key, value) for key, value in values.items()])
+
+    def reached(self, key: str) -> int:
+        """The last step at which the curve ``key`` has a point on record; -1 when there is none, or no record."""
+        steps = [-1]
+        self._call(lambda client, run_id: steps.extend(point.step for point in client.get_metric_history(run_id, _name(key))))
+        return max(steps)
 
     def text(self, text: str, name: str) -> None:
         """Store ``text`` in the record as the file ``name``."""

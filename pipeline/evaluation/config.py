@@ -145,7 +145,7 @@ def resolved(config: EvaluateConfig, run: ProtectedRun | None) -> EvaluateConfig
     known = run or ProtectedRun((DEFAULT_GENERATOR,), (), "square", DEFAULT_EPSILON, "")
     return dataclasses.replace(
         config,
-        generator=config.generator or known.generators,
+        generator=config.generator or known.generators or (DEFAULT_GENERATOR,),
         classes=config.classes or known.classes,
         region=config.region or known.region,
         epsilon=known.epsilon if config.epsilon is None else config.epsilon,

@@ -13,6 +13,7 @@ from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.signals.bundle import Bundle
 
 I8 = NDArray[np.int8]
+F32 = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
 SIDEWAYS = (5, 6, 7, 8)
 FLIPS = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
@@ -43,11 +44,20 @@ def _levels(bundle: Bundle, which: int, size_HW: tuple[int, int], orientation: i
     if grey:
         signal_CSS = signal_CSS.mean(axis=0, keepdims=True)
     size = size_HW if orientation in SIDEWAYS else size_HW[::-1]
-    planes = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC)) for plane in signal_CSS]
-    shown_HWC = np.stack(planes, axis=-1).clip(-bundle.budget, bundle.budget)
-    whole: I8 = np.ascontiguousarray(np.rint(as_stored(shown_HWC, orientation)).astype(np.int8))
+    whole: I8 = np.ascontiguousarray(as_stored(_shown(signal_CSS.transpose(1, 2, 0), size, bundle.budget), orientation))
     whole.setflags(write=False)
     return whole
+
+
+def _shown(signal_SSC: F32, size: tuple[int, int], budget: float) -> I8:
+    """A signal in whole levels at (width, height), resized in 255 steps over the budget: much faster than in floats."""
+    if size == signal_SSC.shape[1::-1]:
+        return np.rint(signal_SSC).astype(np.int8)
+    steps = np.rint(signal_SSC * (127 / budget) + 128).astype(np.uint8)
+    image = Image.fromarray(steps if steps.shape[2] == 3 else steps[..., 0]).resize(size, Image.Resampling.BICUBIC)
+    level_of_step = np.rint((np.arange(256) - 128).clip(-127, 127) * (budget / 127)).astype(np.int8)
+    shown: I8 = level_of_step[np.asarray(image)].reshape(size[1], size[0], -1)
+    return shown
 
 
 _kept_levels = lru_cache(maxsize=16)(_levels)

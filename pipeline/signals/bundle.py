@@ -27,6 +27,7 @@ ROUNDING = 1e-4
 """What float32 may add to the budget, in levels."""
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 
 
 class BundleError(ValueError):
@@ -47,7 +48,7 @@ class Bundle:
     signals_nCHW: F32
     budget: float
     width: int
-    scores: Mapping[str, F32]
+    scores: Mapping[str, F64]
     card: Mapping[str, Any]
     path: Path
 
@@ -84,7 +85,7 @@ def write_bundle(
     budget: float,
     detector: Mapping[str, F32],
     width: int,
-    scores: Mapping[str, F32],
+    scores: Mapping[str, F64],
     card: Mapping[str, Any],
 ) -> Path:
     """Write the bundle and, beside it for people, its card as JSON; returns ``path``. Complete or not at all.
@@ -102,7 +103,7 @@ def write_bundle(
         "id": _id(tensors),
         "budget": budget,
         "width": width,
-        "scores": {kind: [round(float(v), 6) for v in values] for kind, values in scores.items()},
+        "scores": {kind: [float(v) for v in values] for kind, values in scores.items()},
         "card": dict(card),
     }
     data = safetensors_bytes(tensors, {HEADER: json.dumps(about, sort_keys=True)})
@@ -135,7 +136,7 @@ def read_bundle(path: Path) -> Bundle:
             signals_nCHW=np.asarray(tensors[SIGNALS], dtype=np.float32),
             budget=float(about["budget"]),
             width=int(about["width"]),
-            scores={kind: np.asarray(values, dtype=np.float32) for kind, values in about["scores"].items()},
+            scores={kind: np.asarray(values, dtype=np.float64) for kind, values in about["scores"].items()},
             card=about["card"],
             path=path,
         )

@@ -16,18 +16,18 @@ from pipeline.signals.judge import Judge
 CHANNELS = ("clean", "jpeg-85", "half-size")
 """What the files went through, in equal shares."""
 AT_A_TIME = 64
-F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 
 
-def scores_of(bundle: Bundle, judge: Judge, photos: Sequence[U8], *, channels: Sequence[str] = CHANNELS) -> dict[str, F32]:
+def scores_of(bundle: Bundle, judge: Judge, photos: Sequence[U8], *, channels: Sequence[str] = CHANNELS) -> dict[str, F64]:
     """Scores of photos (H, W, 3) with a signal each (``untouched``) and without one (``plain``), rising; see `Bundle`."""
     given = [Photo(pixels, None, "PNG") for pixels in photos]
     signed = [with_signal(photo, bundle, i % bundle.count) for i, photo in enumerate(given)] if bundle.count else list(photos)
     ways = find_channels(channels)
 
-    def judged(pictures: Sequence[U8]) -> tuple[F32, F32]:
+    def judged(pictures: Sequence[U8]) -> tuple[F64, F64]:
         arrived = [way.apply(pixels, i) for way in ways for i, pixels in enumerate(pictures)]
         found = [judge(arrived[i : i + AT_A_TIME]) for i in range(0, len(arrived), AT_A_TIME)]
-        return np.concatenate([each.manipulated_B for each in found]), np.concatenate([each.best() for each in found])
+        return np.concatenate([each.manipulated_B for each in found]), np.concatenate([each.best() for each in found]).astype(np.float64)
 
     return {"untouched": np.sort(judged(signed)[0]), "plain": np.sort(judged(photos)[1])}

@@ -17,6 +17,7 @@ from pipeline.signals.bundle import Bundle
 from pipeline.signals.detector import Detector, seen
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Judgement:
     is not told from one that lost it: both count as manipulated.
     """
 
-    manipulated_B: F32
+    manipulated_B: F64
     likeness_Bn: F32
 
     def which(self) -> list[int]:
@@ -76,4 +77,4 @@ class Judge:
         """The judgement of images (B, 3, H, W) in [-1, 1]."""
         found = self._detector(x_BCHW.to(self._device))
         likeness_Bn = F.normalize(found.recovered_B3SS.flatten(1), dim=1) @ self._unit_nD.T
-        return Judgement(torch.sigmoid(-found.logit_B).cpu().numpy(), likeness_Bn.cpu().numpy())
+        return Judgement(torch.sigmoid(-found.logit_B.double()).cpu().numpy(), likeness_Bn.cpu().numpy())

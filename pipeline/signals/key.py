@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import posixpath
 from pathlib import Path
 
 VARIABLE = "DISRUPT_SIGNAL_KEY"
@@ -37,8 +38,12 @@ def read_secret(file: Path | None) -> bytes:
 
 
 def signal_of(secret: bytes, photo_id: str, count: int) -> int:
-    """HMAC-SHA256(secret, photo id) mod n: the index of the photo's signal, 0 to ``count`` - 1."""
-    digest = hmac.new(secret, photo_id.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+    """HMAC-SHA256(secret, photo id) mod n: the index of the photo's signal, 0 to ``count`` - 1.
+
+    The id is a relative name; its suffix does not count, since a photo and its protected file may differ in it.
+    """
+    name = posixpath.splitext(photo_id)[0]
+    digest = hmac.new(secret, name.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
     return int.from_bytes(digest, "big") % count
 
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from pipeline.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 
+START = 1.5
+"""How strong fresh signals are: enough that the detector tells one from another after a few steps; weak ones become all alike."""
 GAIN = 5.0
 """How much faster a signal moves than its parameters: one learning rate then fits signals and detector."""
 
@@ -22,9 +24,9 @@ class SignalSet(nn.Module):
 
     def __init__(self, count: int, *, size: int, budget_levels: float) -> None:
         super().__init__()
-        coarse = torch.randn(max(count, 1), 3, max(size // 4, 1), max(size // 4, 1))
+        coarse = torch.randn(max(count, 1), 3, size // 2, size // 2)
         start = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)[:count]
-        self.raw = nn.Parameter(0.5 * start / GAIN)
+        self.raw = nn.Parameter(START * start / GAIN)
         self.register_buffer("budget", torch.tensor(float(budget_levels)))
 
     def forward(self) -> Tensor:

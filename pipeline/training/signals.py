@@ -32,13 +32,13 @@ class SignalSystem:
     """l1: weight of L_b, telling untouched from manipulated."""
     magnitude: float = 50.0
     """l2: weight of L_m, the power of a signal."""
-    spectrum: float = 50.0
+    spectrum: float = 10.0
     """l3: weight of L_c, the power in the part of the spectrum that ``region`` names."""
     separation: float = 0.1
     """l4: weight of L_s, a manipulated photo's recovered signal unlike all signals."""
-    pairwise: float = 0.05
+    pairwise: float = 1.0
     """l5: weight of L_p, signals unlike each other."""
-    recovery: float = 1.0
+    recovery: float = 5.0
     """Weight of the extra term of [A22], the signal recovered from an untouched photo; 0 gives the loss of five terms."""
     plain: float = 0.5
     """Weight in L_b of photos that carry no signal, which count as not untouched; 0 is the published form."""

@@ -16,10 +16,10 @@ from pipeline.signals.bundle import Bundle
 from pipeline.signals.judge import Judge
 from pipeline.signals.measures import average_precision, roc_auc, tpr_at_fpr
 
-F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 UNTOUCHED = "untouched"
 AT_A_TIME = 32
-Measure = Callable[[F32, NDArray[np.bool_]], float]
+Measure = Callable[[F64, NDArray[np.bool_]], float]
 MEASURES: dict[str, Measure] = {
     "AP": average_precision,
     "ROC-AUC": roc_auc,
@@ -31,7 +31,7 @@ MEASURES: dict[str, Measure] = {
 class Scores:
     """Probabilities of manipulation, photo by photo, by (who made the picture, channel); ``untouched`` is who left it alone."""
 
-    by: Mapping[tuple[str, str], F32]
+    by: Mapping[tuple[str, str], F64]
 
     def measure(self, measure: Measure, who: str, channel: str, photos: NDArray[np.int64]) -> float:
         """How well pictures of ``who`` are told from untouched ones, on these photos (indices, repeats allowed)."""
@@ -53,6 +53,6 @@ def scores_of(bundle: Bundle, photos: Sequence[U8], translators: Sequence[Transl
     )
 
 
-def judged(judge: Judge, pictures: Sequence[U8]) -> F32:
+def judged(judge: Judge, pictures: Sequence[U8]) -> F64:
     """The probability of manipulation of each picture."""
     return np.concatenate([judge(pictures[i : i + AT_A_TIME]).manipulated_B for i in range(0, len(pictures), AT_A_TIME)])

@@ -139,13 +139,13 @@ def test_mlflow_holds_no_python_file_that_would_hide_the_library() -> None:
 def test_mlflow_reads_the_project_and_its_entry_points() -> None:
     specification: Any = importlib.import_module("mlflow.projects._project_spec")
     project = specification.load_project(str(ROOT / "mlflow"))
-    assert set(load("mlflow/MLproject")["entry_points"]) == {"protect", "evaluate", "detect", "train"}
+    assert set(load("mlflow/MLproject")["entry_points"]) == {"protect", "evaluate", "detect", "train", "tune"}
     entry = project.get_entry_point("protect")
     command = entry.compute_command({"photos": "s3://bucket/a b", "out": "/x"}, storage_dir=None)
     assert "pipeline/protect_dataset.py 's3://bucket/a b' /x" in command
 
 
-@pytest.mark.parametrize("name", ["protect", "evaluate", "detect", "train"])
+@pytest.mark.parametrize("name", ["protect", "evaluate", "detect", "train", "tune"])
 def test_an_entry_point_calls_a_script_that_exists_with_flags_that_it_has(name: str) -> None:
     entry = load("mlflow/MLproject")["entry_points"][name]
     script = ROOT / re.findall(r"\S+\.py", entry["command"])[0]

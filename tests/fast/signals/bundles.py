@@ -24,6 +24,6 @@ def tiny_bundle(folder: Path, *, count: int = 3, budget: float = BUDGET, seed: i
         budget=budget,
         detector={name: tensor.numpy() for name, tensor in detector.state_dict().items()},
         width=WIDTH,
-        scores={kind: np.linspace(0, 1, 101, dtype=np.float32) for kind in ("untouched", "plain")},
+        scores={kind: np.linspace(0, 1, 101) for kind in ("untouched", "plain")},
         card={"steps": 0},
     )

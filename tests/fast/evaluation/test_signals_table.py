@@ -1,0 +1,111 @@
+"""The table of signals: its measures and intervals on known scores, its attacks and its files on small photos."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.signals.__main__ import main
+from pipeline.evaluation.signals.attacks import averaged, outcomes
+from pipeline.evaluation.signals.numbers import ACTIVE, DIFFERENCE, PASSIVE, numbers_of
+from pipeline.evaluation.signals.pictures import pixels_of, signed, translator
+from pipeline.evaluation.signals.scores import UNTOUCHED, Scores
+from pipeline.evaluation.signals.together import together
+from pipeline.signals.bundle import read_bundle
+from tests.fast.signals.bundles import tiny_bundle
+from tests.fast.tiny import BUILD, photo_bytes
+
+LOW, HALF, HIGH = (np.linspace(low, high, 20) for low, high in ((0, 0.4), (0.5, 0.5), (0.6, 1)))
+PERFECT = Scores({(UNTOUCHED, "clean"): LOW, ("G", "clean"): HIGH})
+BLIND = Scores({(UNTOUCHED, "clean"): HALF, ("G", "clean"): HALF})
+
+
+def faces(folder: Path, count: int = 30) -> Path:
+    folder.mkdir()
+    for i in range(count):
+        (folder / f"{i:02}.png").write_bytes(photo_bytes(32, 32, seed=i, suffix=".png"))
+    return folder
+
+
+def test_perfect_against_blind_detectors_differ_by_half_in_ap_with_no_spread() -> None:
+    found = numbers_of([PERFECT, PERFECT], [BLIND], [("G", "seen", ("G",))], ["clean"], photos=20, times=30)
+    ap = {n.method: n for n in found if n.measure == "AP"}
+    assert (ap[ACTIVE].mean, ap[PASSIVE].mean, ap[DIFFERENCE].mean) == pytest.approx((1.0, 0.5, 0.5))
+    assert (ap[DIFFERENCE].low, ap[DIFFERENCE].high) == pytest.approx((0.5, 0.5))
+    wanted = {"AP": 1.0, "ROC-AUC": 1.0, "TPR at 1 % FPR": 1.0}
+    assert {n.measure: n.mean for n in found if n.method == ACTIVE} == pytest.approx(wanted)
+
+
+def test_seeds_that_disagree_widen_the_interval_to_both() -> None:
+    found = numbers_of([PERFECT, BLIND], [], [("G", "seen", ("G",))], ["clean"], photos=20, times=60)
+    ap = next(n for n in found if n.measure == "AP")
+    assert (ap.mean, ap.low, ap.high) == pytest.approx((0.75, 0.5, 1.0))
+    assert {n.method for n in found} == {ACTIVE}
+
+
+def test_the_mean_over_generators_is_the_mean_of_their_numbers() -> None:
+    both = Scores({**PERFECT.by, ("H", "clean"): PERFECT.by[UNTOUCHED, "clean"]})
+    whose = [("G", "", ("G",)), ("H", "", ("H",)), ("m", "", ("G", "H"))]
+    found = numbers_of([both], [], whose, ["clean"], photos=20, times=5)
+    auc = {n.who: n.mean for n in found if n.measure == "ROC-AUC"}
+    assert auc == pytest.approx({"G": 1.0, "H": 0.5, "m": 0.75})
+
+
+def test_a_known_signal_subtracted_gives_the_photo_back_and_averaging_finds_the_signal(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path))
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(10, 240, (16, 16, 3)).astype(np.uint8) for _ in range(40)]
+    signal = signed([np.full((16, 16, 3), 128, np.uint8)], bundle)[0].astype(float) - 128
+    assert np.array_equal(signed(photos[:1], bundle)[0] - signal, photos[0].astype(float))
+    flat = [np.full((16, 16, 3), 100 + i, np.uint8) for i in range(10)]
+    guess = averaged([signed([x], bundle)[0] for x in flat])
+    assert np.corrcoef(guess.ravel(), signal.ravel())[0, 1] > 0.9
+
+
+def test_every_attack_has_a_share_and_averages_need_enough_photos(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path))
+    photos = pixels_of(sorted(faces(tmp_path / "faces").iterdir()), 24)
+    found = list(outcomes(bundle, photos[:6], photos, translator(BUILD, seen=True)))
+    assert all(0 <= each.called_manipulated <= 1 for each in found)
+    names = " ".join(each.attack for each in found)
+    assert "mean of 10 photos" in names
+    assert "mean of 100" not in names
+    assert "carry others" in names
+
+
+def test_signal_and_disruption_together_stay_in_the_ball(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path))
+    photos = pixels_of(sorted(faces(tmp_path / "faces", 3).iterdir()), 3)
+    both = together(bundle, photos, translator(BUILD, seen=True))
+    assert [each.linf_levels <= limit for each, limit in zip(both, (6, 3, 6), strict=True)] == [True] * 3
+    assert both[0].l2 > both[1].l2
+
+
+def test_the_command_writes_numbers_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, count in (("a", 2), ("p", 0)):
+        (tmp_path / name).mkdir()
+        tiny_bundle(tmp_path / name, count=count)
+    words = [
+        "--faces",
+        str(faces(tmp_path / "faces")),
+        "--out",
+        str(tmp_path / "out"),
+        "--channels",
+        "jpeg-85",
+        "--bootstrap",
+        "10",
+    ]
+    words += ["--active", str(tmp_path / "a" / "bundle.safetensors"), "--passive", str(tmp_path / "p" / "bundle.safetensors")]
+    assert main([*words, "--photos", "20", "--seen", BUILD, "--unseen", "tests.fast.tiny:build_other"]) == 0
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "table-signals.csv").read_text())))
+    assert {row["channel"] for row in rows} == {"clean", "jpeg-85"}
+    assert {row["who"] for row in rows} == {BUILD, "tests.fast.tiny:build_other", "mean, seen", "mean, unseen"}
+    page = (tmp_path / "out" / "table-signals.md").read_text()
+    assert "mean, unseen: difference" in page
+    assert str(tmp_path) not in page
+    assert main([*words, "--photos", "3"]) == 2
+    assert "--photos" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+"""The space of a search: which ranges are taken, which are refused, and the trainings that values become."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import ConfigError
+from pipeline.training.config import TrainConfig
+from pipeline.training.signals import SignalSystem
+from tune.config import OF_TRAINING, SearchConfig, signature, training_options
+from tune.space import SEARCHED, Range, space_of, start_of
+from tune.study import distributions
+
+
+def config(**options: object) -> SearchConfig:
+    return dataclasses.replace(SearchConfig("samples", Path("out")), **options)  # type: ignore[arg-type]
+
+
+def test_the_usual_space_searches_everything_but_the_weight_that_the_others_are_relative_to() -> None:
+    space = space_of([])
+    assert {name for name, each in space.items() if not each.is_open} == {"detection"}
+    assert distributions(space).keys() == space.keys() - {"detection"}
+
+
+def test_the_values_that_a_training_starts_with_lie_in_the_usual_space_and_are_the_first_trial() -> None:
+    start = start_of(space_of([]))
+    system = SignalSystem()
+    assert start["signals"] == system.count
+    assert all(start[name] == getattr(system, name) for name in start if name != "signals")
+    assert start_of(space_of(["magnitude=100:200", "budget=1:2"])) == start | {"magnitude": 100, "budget": 2}
+
+
+def test_a_range_is_moved_and_a_single_value_is_fixed() -> None:
+    space = space_of(["magnitude=1:1000", "signals=3", "k=0.5:0.5"])
+    assert space["magnitude"] == Range(1, 1000, "log")
+    assert not space["signals"].is_open
+    assert not space["k"].is_open
+    assert distributions(space)["magnitude"].log  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("magnitude=9:1", "9 is above 1"),
+        ("magnitud=1:9", "did you mean magnitude"),
+        ("magnitude", "NAME=LOW:HIGH"),
+        ("magnitude=a:b", "NAME=LOW:HIGH"),
+        ("magnitude=0:9", "above 0"),
+        ("magnitude=nan:9", "within"),
+        ("separation=-1:9", "within 0 to 1e"),
+        ("signals=2.5:4", "whole numbers"),
+        ("signals=0:4", "within 1 to 4096"),
+        ("budget=0.1:3", "within 0.5 to 16"),
+        ("k=0.5:1.5", "within 0 to 1"),
+    ],
+)
+def test_a_range_that_cannot_be_is_refused_with_what_was_expected(word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        space_of([word])
+
+
+def test_a_space_of_single_values_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing to search"):
+        space_of([f"{name}={row.usual.low}" for name, row in SEARCHED.items()])
+
+
+@given(st.sampled_from(sorted(SEARCHED)), st.floats(0, 1))
+def test_a_share_of_a_range_is_where_its_value_lies(name: str, share: float) -> None:
+    each = SEARCHED[name].usual
+    if each.kind == "log":
+        value = math.exp(math.log(each.low) + share * (math.log(each.high) - math.log(each.low)))
+    else:
+        value = each.low + share * (each.high - each.low)
+    assert each.share(value) == pytest.approx(share if each.is_open else 0.5, abs=1e-9)
+
+
+def test_options_of_a_training_keep_their_names_and_what_is_not_given_is_left_out() -> None:
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert set(OF_TRAINING) <= fields
+    options = training_options(config(), start_of(space_of([])))
+    assert options.keys() == {"system", "signals", "budget", "loss"}
+    assert f"magnitude={SignalSystem().magnitude:g}" in options["loss"]
+    assert training_options(config(size=16, batch=4), start_of(space_of([]))).keys() == options.keys() | {"size", "batch"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"trials": 0}, "--trials must be from 1"),
+        ({"grace": 200}, "--grace 200 is more than the 150 --steps"),
+        ({"every": 151}, "--every 151 is more"),
+        ({"photos": 1}, "--photos must be from 2"),
+        ({"minutes": 0.0}, "--minutes must be from"),
+        ({"held_out_generator": ()}, "--held-out-generator needs at least one"),
+        ({"held_out_weights": (Path("a"), Path("b"))}, "one file for each of the 1"),
+        ({"range": ("signals=5:2",)}, "5 is above 2"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_with_what_was_expected(options: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config(**options).check()
+
+
+def test_two_searches_share_a_signature_when_their_trials_are_the_same() -> None:
+    assert signature(config()) == signature(config(threads=2, minutes=1.0, final_steps=0, output=Path("b"), tracking=False))
+    assert signature(config()) == signature(config(range=("magnitude=5:500",)))
+    for other in ({"seed": 1}, {"range": ("magnitude=5:501",)}, {"trials": 25}, {"least_psnr": 40.0}, {"every": 10}):
+        assert signature(config()) != signature(config(**other))

@@ -1,0 +1,183 @@
+"""A search on a real local Ray: killed in the middle it goes on, with every trial, to one MLflow run with a run inside for each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline.signals.bundle import read_bundle
+from pipeline.training.signals import SignalSystem
+from tests.fast.tune.small import TINY, write_photos
+from tune.folder import read_json
+from tune.objective import read_reports
+
+ROOT = Path(__file__).resolve().parents[2]
+TRIALS, STEPS = 4, 5
+WAIT_SECONDS = 240
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    steps = ["--trials", str(TRIALS), "--steps", str(STEPS), "--final-steps", "2", "--address", "local"]
+    return [str(folder / "photos"), str(folder / "out"), *TINY, *steps, *more]
+
+
+def started(folder: Path, *more: str) -> subprocess.Popen[str]:
+    """The search in a process group of its own."""
+    settings = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tune/search_signals.py"), *words(folder, *more)],
+        cwd=folder,
+        env=os.environ | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the search; to what it started only where that does not end by itself."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(below, timeout=30)
+    for one in alive:
+        one.kill()
+
+
+def told(folder: Path) -> dict[str, list[int]]:
+    """The steps that each trial has told so far."""
+    trials = folder / "out/.disrupt/trials"
+    return {path.name: [report.step for report in read_reports(path)] for path in (trials.iterdir() if trials.is_dir() else ())}
+
+
+def wait_for(folder: Path, process: subprocess.Popen[str], *, trials: int, steps: int) -> dict[str, list[int]]:
+    """What was told when so many trials had told scores of so many steps in all, and Ray's picture of the search was written."""
+    until = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < until:
+        reached = [max(each, default=0) for each in told(folder).values()]
+        snapshot = list((folder / "out/.disrupt/ray/search").glob("experiment_state-*.json"))
+        if snapshot and len(reached) >= trials and sum(reached) >= steps:
+            return told(folder)
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    raise AssertionError(f"no scores after {WAIT_SECONDS} seconds")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("search")
+    write_photos(place / "photos")
+    yield place
+
+
+@dataclass(frozen=True)
+class Story:
+    """A search that was stopped by Ctrl-C, begun again and killed, begun again and left alone."""
+
+    stopped: tuple[int, str]
+    """Exit code and words."""
+    before: dict[str, list[int]]
+    """The steps that each trial had told when it was killed."""
+    ended: tuple[int, str]
+
+
+@pytest.fixture(scope="module")
+def story(folder: Path) -> Story:
+    process = started(folder)
+    wait_for(folder, process, trials=1, steps=1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=WAIT_SECONDS)
+    stopped = (process.returncode, said)
+    process = started(folder)
+    before = wait_for(folder, process, trials=2, steps=STEPS + 1)
+    kill(process)
+    process = started(folder)
+    said, _ = process.communicate(timeout=WAIT_SECONDS)
+    return Story(stopped, before, (process.returncode, said))
+
+
+def test_ctrl_c_stops_a_search_which_says_how_to_go_on(story: Story) -> None:
+    code, said = story.stopped
+    assert code == 130, said
+    assert "Run the same command again to go on" in said
+    assert "Traceback" not in said
+
+
+def test_a_killed_search_goes_on_with_all_its_trials(folder: Path, story: Story) -> None:
+    before, (code, said) = story.before, story.ended
+    assert code == 0, said
+    rows = pq.read_table(folder / "out/trials.parquet").to_pylist()
+    assert [row["number"] for row in rows] == list(range(1, TRIALS + 1))
+    assert before.keys() <= {row["id"] for row in rows}, "a trial that had begun was lost"
+    assert {row["status"] for row in rows} <= {"done", "stopped"}, said
+    assert all(row["step"] >= max(before.get(row["id"], []), default=0) for row in rows)
+    usual = SignalSystem()
+    assert (rows[0]["magnitude"], rows[0]["signals"]) == (usual.magnitude, usual.count), (
+        "the first trial has the values that a training starts with"
+    )
+    assert "best.yaml" in said
+
+
+def test_the_best_values_are_trained_into_a_bundle(folder: Path, story: Story) -> None:
+    rows = pq.read_table(folder / "out/trials.parquet").to_pylist()
+    best = max(rows, key=lambda row: (row["step"], row["ap"], row["psnr"]))
+    bundle = read_bundle(folder / "out/best/bundle.safetensors")
+    options = yaml.safe_load((folder / "out/best.yaml").read_text())
+    assert bundle.count == options["signals"] == best["signals"]
+    assert bundle.budget == pytest.approx(best["budget"], rel=1e-4)
+    assert (folder / "out/report.html").read_text().count("<svg") >= 1
+
+
+def test_the_record_is_one_run_with_a_run_inside_for_each_trial_and_for_the_best(folder: Path, story: Story) -> None:
+    rows = pq.read_table(folder / "out/trials.parquet").to_pylist()
+    runs = read_json(folder / "out/.disrupt/records.json")
+    assert runs.keys() == {"parent", "best", *(row["id"] for row in rows)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.tracking import MlflowClient
+
+        client: Any = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+        on_record = {run.info.run_id: run for run in client.search_runs([client.get_experiment_by_name("tune").experiment_id])}
+        curves = {row["id"]: client.get_metric_history(runs[row["id"]], "ap") for row in rows}
+        artifacts = {item.path for item in client.list_artifacts(runs["parent"])}
+        (version,) = client.search_model_versions("name='disrupt-signals'")
+    assert set(on_record) == set(runs.values()), "no run was begun twice"
+    assert {run.info.status for run in on_record.values()} == {"FINISHED"}
+    parents = {run.data.tags.get("mlflow.parentRunId") for name, run in on_record.items() if name != runs["parent"]}
+    assert parents == {runs["parent"]}
+    for row in rows:
+        assert float(on_record[runs[row["id"]]].data.params["magnitude"]) == row["magnitude"]
+        steps = [point.step for point in curves[row["id"]]]
+        assert steps == list(range(1, row["step"] + 1)), "each score is on record, once"
+    assert {"report.html", "trials.csv", "trials.parquet", "best.yaml"} <= artifacts
+    assert version.run_id == runs["best"]
+
+
+def test_a_search_that_is_over_is_left_alone_and_other_options_are_refused(
+    folder: Path, story: Story, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tune.cli import tune
+
+    monkeypatch.chdir(folder)
+    assert tune(words(folder)) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert tune(words(folder, "--seed", "1")) == 2
+    assert "holds a search with other options: seed 0 (now 1)" in capsys.readouterr().err
+    assert tune(words(folder, "--range", "k=0.9:0.1")) == 2
+    assert "0.9 is above 0.1" in capsys.readouterr().err
+    assert tune(words(folder, "--held-out-generator", "tests.fast.tiny:build")) == 2
+    assert "is trained on too" in capsys.readouterr().err

@@ -1,0 +1,16 @@
+"""The search job for ``ray submit`` and ``ray job submit``: ``disrupt tune``."""
+
+from __future__ import annotations
+
+import sys
+
+from tune.cli import tune
+
+
+def main() -> int:
+    """Parse and run; returns the exit code."""
+    return tune(sys.argv[1:], prog="search_signals.py")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
