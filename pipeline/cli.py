@@ -105,6 +105,13 @@ def doctor(_arguments: Sequence[str]) -> int:
     return examine()
 
 
+def tune(arguments: Sequence[str]) -> int:
+    """Run ``disrupt tune`` with these words; returns the exit code."""
+    from tune.cli import tune as search
+
+    return search(arguments)
+
+
 @dataclass(frozen=True)
 class Verb:
     """A verb: what it does in one line, and the function that takes the words after it and returns the exit code."""
@@ -121,13 +128,6 @@ VERBS = {
     "tune": Verb("photos -> the loss weights, number and budget of signals that detect best, and that set, trained", tune),
     "doctor": Verb("what this machine has, what fits, what is missing", doctor),
 }
-
-
-def tune(arguments: Sequence[str]) -> int:
-    """Run ``disrupt tune`` with these words; returns the exit code."""
-    from tune.cli import tune as search
-
-    return search(arguments)
 
 
 def ended(run: Callable[[], int], *, prog: str, after_stop: str) -> int:

@@ -28,6 +28,7 @@ def scores_of(bundle: Bundle, judge: Judge, photos: Sequence[U8], *, channels: S
     def judged(pictures: Sequence[U8]) -> tuple[F64, F64]:
         arrived = [way.apply(pixels, i) for way in ways for i, pixels in enumerate(pictures)]
         found = [judge(arrived[i : i + AT_A_TIME]) for i in range(0, len(arrived), AT_A_TIME)]
-        return np.concatenate([each.manipulated_B for each in found]), np.concatenate([each.best() for each in found]).astype(np.float64)
+        likenesses = np.concatenate([each.best() for each in found])
+        return np.concatenate([each.manipulated_B for each in found]), likenesses.astype(np.float64)
 
     return {"untouched": np.sort(judged(signed)[0]), "plain": np.sort(judged(photos)[1])}

@@ -123,9 +123,9 @@ def main() -> None:
     for column in ("way", "photos/s", "photos per CPU second", "lane's speed against it (clock)", "(CPU)", "MB written"):
         table.add_column(column, justify="left" if column == "way" else "right")
     lane_seconds = seconds["signals alone (the lane)"]
-    for (way, taken), size in zip(seconds.items(), sizes, strict=True):
-        rates = [given.photos / median(one[k] for one in taken) for k in (0, 1)]
-        ratios = [median(other[k] / mine[k] for mine, other in zip(lane_seconds, taken, strict=True)) for k in (0, 1)]
+    for (way, rounds), size in zip(seconds.items(), sizes, strict=True):
+        rates = [given.photos / median(one[k] for one in rounds) for k in (0, 1)]
+        ratios = [median(other[k] / mine[k] for mine, other in zip(lane_seconds, rounds, strict=True)) for k in (0, 1)]
         table.add_row(way, f"{rates[0]:.1f}", f"{rates[1]:.1f}", f"{ratios[0]:.2f}", f"{ratios[1]:.2f}", f"{size:.1f}")
     console = Console(width=140)
     console.print(table)

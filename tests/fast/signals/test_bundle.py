@@ -56,17 +56,13 @@ def test_the_detector_of_a_bundle_is_the_one_that_was_trained(tmp_path: Path) ->
 
 
 def test_the_id_is_that_of_signals_and_detector_and_of_nothing_else(tmp_path: Path) -> None:
-    ids = [
-        read_bundle(written(tmp_path / f"{i}.safetensors", **changes)).id
-        for i, changes in enumerate(
-            [
-                {},
-                {"card": {}, "scores": {"plain": np.zeros(3, np.float32)}},
-                {"signals_nCHW": np.full((2, 3, 8, 8), 2, np.float32)},
-                {"detector": {"layer.weight": np.zeros((2, 3), np.float32)}},
-            ]
-        )
+    changes: list[dict[str, Any]] = [
+        {},
+        {"card": {}, "scores": {"plain": np.zeros(3)}},
+        {"signals_nCHW": np.full((2, 3, 8, 8), 2, np.float32)},
+        {"detector": {"layer.weight": np.zeros((2, 3), np.float32)}},
     ]
+    ids = [read_bundle(written(tmp_path / f"{i}.safetensors", **change)).id for i, change in enumerate(changes)]
     assert ids[0] == ids[1]
     assert len(set(ids)) == 3
 

@@ -84,8 +84,8 @@ class Brightness(Judge):
 
     def __call__(self, pictures: Sequence[U8]) -> Judgement:
         self.asked = max(self.asked, len(pictures))
-        mean_B = np.array([pixels.mean() / 255 for pixels in pictures], np.float32)
-        return Judgement(mean_B, np.stack([-mean_B, -mean_B / 2], axis=1))
+        mean_B = np.array([pixels.mean() / 255 for pixels in pictures])
+        return Judgement(mean_B, np.stack([-mean_B, -mean_B / 2], axis=1).astype(np.float32))
 
 
 def test_scores_are_those_of_signed_and_of_plain_files_after_every_channel_and_rise(bundle: Bundle) -> None:

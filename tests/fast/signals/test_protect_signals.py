@@ -72,7 +72,7 @@ def sign(photos: Path, out: Path, bundle: Path, *words: str, secret: bytes = SEC
 
 
 def expected_pixels(photo: Path, key: str, bundle: Path, secret: bytes = SECRET) -> np.ndarray:
-    digest = hmac.digest(secret, key.encode(), hashlib.sha256)
+    digest = hmac.digest(secret, key.rpartition(".")[0].encode(), hashlib.sha256)
     found = read_bundle(bundle)
     return with_signal(decode_photo(photo.read_bytes()), found, int.from_bytes(digest, "big") % found.count)
 

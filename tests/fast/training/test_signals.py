@@ -105,7 +105,8 @@ def test_the_losses_are_the_terms_with_their_weights_as_a_second_derivation_has_
         return torch.mean(-(r * net.log() + (1 - r) * (1 - net).log()))
 
     def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return torch.dot(a.flatten(), b.flatten()) / (a.norm() * b.norm())
+        value: torch.Tensor = torch.dot(a.flatten(), b.flatten()) / (a.norm() * b.norm())
+        return value
 
     def unit(x: torch.Tensor) -> torch.Tensor:
         return (x - x.min()) / (x.max() - x.min())
