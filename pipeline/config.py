@@ -99,8 +99,8 @@ class ProtectConfig:
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
 
     signals: Annotated[Path | None, _own("BUNDLE", "none")] = None
-    """Also add a signal of this bundle (disrupt train --system signals) to every photo, for disrupt detect. It takes its budget of
-    levels out of epsilon; the disruption gets the rest."""
+    """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
+    detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
     key_file: Annotated[Path | None, _own("FILE", "the variable DISRUPT_SIGNAL_KEY")] = None
     """File with the secret, 16 bytes or more, that decides which photo gets which signal. Keep it: detect names signals with it."""
 

@@ -64,7 +64,7 @@ class SearchConfig:
     """Weights for these networks, one each in their order; the word shipped for those that come with the package."""
     least_psnr: Annotated[float, tyro.conf.arg(metavar="DB")] = 38.0
     """PSNR that each photo with a signal must have, from its 8-bit pixels; 0 allows anything."""
-    final_steps: int = 1500
+    final_steps: int = 600
     """Steps for which the best values are trained anew, into OUT/best; 0 leaves that out."""
 
     size: Annotated[int | None, own_default("PIXELS", "64")] = None

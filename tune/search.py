@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -80,6 +81,7 @@ def search(given: Given, recorder: Recorder, *, interrupted: Callable[[], None])
         optuna = OptunaSearch(
             distributions(space), metric="ap", mode="max", sampler=sampler(config.seed), points_to_evaluate=[start]
         )
+        warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)  # a trial that goes on reports again
         analysis = tune.run(
             tune.with_parameters(_trial, given=given),
             name=NAME,

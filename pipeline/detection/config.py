@@ -37,7 +37,8 @@ class DetectConfig:
     input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
     """Folder (searched at any depth), glob, single picture, table (.csv, .parquet), or a storage URI such as s3://bucket/pictures."""
     signals: Annotated[Path, tyro.conf.arg(metavar="BUNDLE")]
-    """The bundle.safetensors with which the photos were signed. On a cluster: at the same place on all its machines."""
+    """The bundle.safetensors with which the photos were signed, or the word shipped. On a cluster: at the same place on all of its
+    machines."""
 
     out: Annotated[str, own_default("FOLDER", "IN-detection, beside IN")] = ""
     """Folder or storage URI for the results; a detection that is there already is replaced."""

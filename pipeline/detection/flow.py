@@ -18,6 +18,7 @@ from pipeline.detection.look import Sight, look
 from pipeline.detection.rows import DetectionRow
 from pipeline.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, settings, source, streamed
 from pipeline.photos.listing import PhotoRef
+from pipeline.signals.bundle import place_of
 
 AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
 
@@ -30,7 +31,7 @@ def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight:
     check_cluster(config, config.threads)
     settings()
     # Workers may run in another folder than this process. The secret stays here.
-    config = dataclasses.replace(config, signals=config.signals.absolute(), key_file=None)
+    config = dataclasses.replace(config, signals=place_of(config.signals).absolute(), key_file=None)
     seen = in_tasks(source([{"refs": pickle.dumps(shard)} for shard in shards]), partial(_look, sight=sight))
     yield from streamed(in_actors(seen, _DetectActor, {"config": config}, config, config.threads), "judging", AFTER_DEATH)
 

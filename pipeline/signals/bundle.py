@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 VERSION = 1
 """Raised when older bundles cannot be read any more."""
+SHIPPED = Path(str(files("pipeline.signals"))) / "bundles" / "signals-faces.safetensors"
 SIGNALS, DETECTOR = "signals", "detector."
 """Names of the tensors in the file: the signals, and the prefix of the detector's weights."""
 HEADER = "disrupt-signals"
@@ -113,14 +115,20 @@ def write_bundle(
     return path
 
 
+def place_of(path: Path) -> Path:
+    """The file that a user means: the word ``shipped`` is the bundle that comes with the package."""
+    return SHIPPED if path == Path("shipped") else path
+
+
 def read_bundle(path: Path) -> Bundle:
-    """The bundle in a file.
+    """The bundle in a file, or the shipped one for the word ``shipped``.
 
     Raises BundleError for one that is missing, damaged, of another kind or of another version, and when its signals and detector
     are not those that its id was made of.
     """
+    path = place_of(path)
     if not path.is_file():
-        raise BundleError(f"{path}: no such bundle of signals")
+        raise BundleError(f"{path}: no such bundle of signals; the word shipped means the one that comes with the package")
     with _opened(path) as file:
         header = (file.metadata() or {}).get(HEADER)
         if header is None:

@@ -42,7 +42,7 @@ def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out:
         scores=scores_of(draft, judge, photos),
         card={
             "system": {name: _plain(value) for name, value in dataclasses.asdict(system).items()},
-            "config": config,
+            "config": {name: _plain(value) for name, value in config.items()},
             "steps": state.step,
             "held_out_photos": len(photos),
             "metrics": {"psnr_flat": psnr_of(signals_nCHW)} if len(signals_nCHW) else {},
@@ -59,7 +59,9 @@ def psnr_of(signals_nCHW: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> 
 
 
 def _plain(value: Any) -> Any:
+    """A value for the card: places of this machine by their last name only."""
     if isinstance(value, list | tuple | dict):
         each = value.values() if isinstance(value, dict) else value
         return [_plain(one) for one in each]
-    return str(value) if isinstance(value, Path) else value
+    place = isinstance(value, Path) or (isinstance(value, str) and Path(value).is_absolute())
+    return Path(value).name if place else value

@@ -55,7 +55,7 @@ SYSTEMS: dict[str, SystemRow] = {
     "pix2pixhd": SystemRow(
         {"published": Pix2PixHDSystem()}, "label_maps", size=256, d_conv_dim=64, batch=1, steps=20_000, show=each_scene
     ),
-    "signals": SystemRow({"joint": SignalSystem()}, "photos", batch=16, steps=1500, lr=1e-3, show=each_signal),
+    "signals": SystemRow({"joint": SignalSystem()}, "photos", batch=16, steps=600, lr=1e-3, show=each_signal),
 }
 """The narrow nets of the first two train in hours of CPU, signals in a quarter of one.
 

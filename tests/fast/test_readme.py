@@ -14,9 +14,11 @@ from PIL import Image
 
 from pipeline.cli import VERBS, protect
 from pipeline.config import ProtectConfig
+from pipeline.detection.config import DetectConfig
 from pipeline.disruption.recipes import RECIPES
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.training.config import TrainConfig
+from tune.config import SearchConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +26,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"
 PLANNED = re.compile(r"Not there yet: .*")
 
 
-CONFIGS = (ProtectConfig, EvaluateConfig, TrainConfig)
+CONFIGS = (ProtectConfig, EvaluateConfig, TrainConfig, DetectConfig, SearchConfig)
 
 
 def blocks(language: str) -> list[str]:
@@ -43,7 +45,7 @@ def test_every_make_target_that_a_page_names_exists(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"`(make [^`]*)`", text) + re.findall(r"^(make [^#\n]*)", text, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE)) | set(
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)) | set(
         re.findall(r"^TABLES := (.*)$", makefile, re.M)[0].split()
     )
     named = {word for line in code.splitlines() for word in line.split()[1:] if "=" not in word}
@@ -83,7 +85,7 @@ def test_every_file_that_a_page_links_or_names_exists(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link]
     assert [link for link in links if not (document.parent / link).exists()] == []
-    files = re.findall(r"\b(?:pipeline|cluster|tests|mlflow)/[\w./-]+\.\w+", text)
+    files = re.findall(r"\b(?:pipeline|tune|cluster|tests|mlflow)/[\w./-]+\.\w+", text)
     planned = re.findall(r"pipeline/(?:evaluate|detect)_dataset\.py|pipeline/train_generator\.py", text)
     assert [
         name for name in files if name not in planned and not (document.parent / name).exists() and not (ROOT / name).exists()
