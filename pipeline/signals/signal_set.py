@@ -27,7 +27,9 @@ class SignalSet(nn.Module):
         coarse = torch.randn(max(count, 1), 3, size // 2, size // 2)
         start = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)[:count]
         self.raw = nn.Parameter(START * start / GAIN)
-        self.register_buffer("budget", torch.tensor(float(budget_levels)))
+        self.register_buffer(
+            "budget", torch.tensor(float(budget_levels)), persistent=False
+        )  # of the options, not of what is learned
 
     def forward(self) -> Tensor:
         """The signals, (n, 3, S, S), in [-1, 1] units."""
