@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.signals.scores import MEASURES, Scores
 
+F64 = NDArray[np.float64]
 ACTIVE, PASSIVE, DIFFERENCE = "with signals", "passive", "difference"
 
 
@@ -41,32 +42,36 @@ def numbers_of(
     Each drawing takes photos and seeds anew, the same photos for both methods.
     """
     found = []
-    for who, group, names in whose:
-        for channel in channels:
-            for measure in MEASURES:
-                draws = {
-                    ACTIVE: _draws(active, measure, names, channel, photos=photos, times=times),
-                    PASSIVE: _draws(passive, measure, names, channel, photos=photos, times=times),
-                }
-                if passive:
+    for channel in channels:
+        for measure in MEASURES:
+            tables = {
+                method: {name: _table(seeds, measure, name, channel, photos=photos, times=times) for name in _names(whose)}
+                for method, seeds in ((ACTIVE, active), (PASSIVE, passive))
+                if seeds
+            }
+            for who, group, names in whose:
+                draws = {method: _over_seeds(np.mean([table[name] for name in names], axis=0)) for method, table in tables.items()}
+                if PASSIVE in draws:
                     draws[DIFFERENCE] = draws[ACTIVE] - draws[PASSIVE]
                 for method, values in draws.items():
-                    if len(values):
-                        low, high = np.quantile(values[1:], [0.025, 0.975])
-                        found.append(Number(who, group, channel, method, measure, float(values[0]), float(low), float(high)))
+                    low, high = np.quantile(values[1:], [0.025, 0.975])
+                    found.append(Number(who, group, channel, method, measure, float(values[0]), float(low), float(high)))
     return found
 
 
-def _draws(
-    seeds: Sequence[Scores], measure: str, names: Sequence[str], channel: str, *, photos: int, times: int
-) -> NDArray[np.float64]:
-    """The mean over seeds and generators of all photos first, then of each drawing."""
-    if not seeds:
-        return np.empty(0)
+def _names(whose: Sequence[tuple[str, str, tuple[str, ...]]]) -> list[str]:
+    return list(dict.fromkeys(name for _, _, names in whose for name in names))
+
+
+def _table(seeds: Sequence[Scores], measure: str, name: str, channel: str, *, photos: int, times: int) -> F64:
+    """The measure of every seed, of all photos first, then of each drawing of them: (1 + times, seeds)."""
     rng = np.random.default_rng(0)
     drawn = [np.arange(photos), *(rng.integers(0, photos, photos) for _ in range(times))]
-    table_ts = np.array(
-        [[np.mean([s.measure(MEASURES[measure], name, channel, index) for name in names]) for s in seeds] for index in drawn]
-    )
-    which = [np.arange(len(seeds)), *(rng.integers(0, len(seeds), len(seeds)) for _ in range(times))]
-    return np.array([row[index].mean() for row, index in zip(table_ts, which, strict=True)])
+    return np.array([[each.measure(MEASURES[measure], name, channel, index) for each in seeds] for index in drawn])
+
+
+def _over_seeds(table_TS: F64) -> F64:
+    """The mean over all seeds first, then over those of each drawing: (1 + times,)."""
+    rng, (draws, seeds) = np.random.default_rng(1), table_TS.shape
+    which = [np.arange(seeds), *(rng.integers(0, seeds, seeds) for _ in range(draws - 1))]
+    return np.array([row[index].mean() for row, index in zip(table_TS, which, strict=True)])
