@@ -15,6 +15,7 @@ from pipeline.signals.bundle import Bundle
 I8 = NDArray[np.int8]
 F32 = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
+GREEN = 1
 SIDEWAYS = (5, 6, 7, 8)
 FLIPS = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
 """EXIF orientations that swap the sides, and the axes (rows, columns) that are mirrored after that to show the picture."""
@@ -39,10 +40,10 @@ def with_signal(photo: Photo, bundle: Bundle, which: int) -> U8:
 
 
 def _levels(bundle: Bundle, which: int, size_HW: tuple[int, int], orientation: int, grey: bool) -> I8:
-    """A signal at the size of stored pixels, in whole levels (H, W, 3), or (H, W, 1) as the mean of its planes."""
+    """A signal at the size of stored pixels, in whole levels (H, W, 3), or (H, W, 1) of its green plane alone."""
     signal_CSS = bundle.signals_nCHW[which]
     if grey:
-        signal_CSS = signal_CSS.mean(axis=0, keepdims=True)
+        signal_CSS = signal_CSS[GREEN : GREEN + 1]
     size = size_HW if orientation in SIDEWAYS else size_HW[::-1]
     whole: I8 = np.ascontiguousarray(as_stored(_shown(signal_CSS.transpose(1, 2, 0), size, bundle.budget), orientation))
     whole.setflags(write=False)

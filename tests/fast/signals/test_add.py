@@ -73,9 +73,9 @@ def test_black_and_white_stay_inside_the_range() -> None:
     assert (with_signal(grey_photo(8, 8, value=2), bundle, 0) == [6, 0, 2]).all()
 
 
-def test_a_grey_photo_gets_the_mean_of_the_planes() -> None:
+def test_a_grey_photo_gets_the_green_plane() -> None:
     bundle = random_bundle(4.0)
-    expected = np.rint(bundle.signals_nCHW[2].mean(axis=0))
+    expected = np.rint(bundle.signals_nCHW[2, 1])
     assert np.array_equal(change(grey_photo(8, 8, channels=1), bundle, 2)[..., 0], expected)
 
 
