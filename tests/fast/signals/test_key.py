@@ -22,7 +22,11 @@ def hmac_by_hand(key: bytes, message: bytes) -> bytes:
     return hashlib.sha256(bytes(byte ^ 0x5C for byte in block) + inner).digest()
 
 
-@given(st.binary(min_size=LEAST_BYTES, max_size=100), st.text().map("in/x{}".format), st.integers(1, 64))
+@given(
+    st.binary(min_size=LEAST_BYTES, max_size=100),
+    st.text(st.characters(exclude_characters="/")).map("in/x{}".format),
+    st.integers(1, 64),
+)
 def test_the_signal_is_the_keyed_hash_of_the_name_without_its_suffix_modulo_n(secret: bytes, name: str, count: int) -> None:
     expected = int(hmac_by_hand(secret, name.encode("utf-8", "surrogatepass")).hex(), 16) % count
     assert signal_of(secret, f"{name}.jpg", count) == signal_of(secret, f"{name}.png", count) == expected
