@@ -53,9 +53,9 @@ def test_ssim_equals_the_formula_applied_window_by_window(height: int, width: in
     assert ssim(a, b) == pytest.approx(ssim_by_windows(a, b), abs=2e-6)
 
 
-def test_from_256_rows_on_ssim_is_the_mean_over_the_windows_of_every_fifth_row() -> None:
+def test_from_256_rows_on_ssim_is_the_mean_over_the_windows_of_every_eighth_row() -> None:
     a, b = pair(5, 270, 14, 1, 6)
-    assert ssim(a, b) == pytest.approx(ssim_by_windows(a, b, row_stride=5), abs=2e-6)
+    assert ssim(a, b) == pytest.approx(ssim_by_windows(a, b, row_stride=8), abs=2e-6)
     assert ssim(a, b) == pytest.approx(ssim_by_windows(a, b), abs=2e-3)
     short = pair(5, 255, 14, 1, 6)
     assert ssim(*short) == pytest.approx(ssim_by_windows(*short), abs=2e-6)
