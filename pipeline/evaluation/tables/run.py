@@ -18,7 +18,7 @@ from pipeline.evaluation.tables.numbers import Result
 from pipeline.evaluation.tables.page import as_csv, as_page, notes_of
 from pipeline.evaluation.tables.table import PUBLISHED, Table
 from pipeline.storage import open_storage, write_atomic
-from pipeline.tracking import Tracking, open_tracking
+from pipeline.tracking import Tracking, no_record, open_tracking
 from pipeline.versions import versions
 
 _ALL = (
@@ -107,5 +107,5 @@ def metrics(results: list[Result]) -> dict[str, float]:
 
 def _tracking(config: TablesConfig, command: str) -> Tracking:
     if not config.tracking:
-        return Tracking(None, run_id=None, uri="")
+        return no_record()
     return open_tracking(experiment="tables", run_name=config.name, params=dataclasses.asdict(config), tags={"command": command})
