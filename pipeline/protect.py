@@ -15,10 +15,10 @@ from rich.console import Console
 
 from pipeline.config import ProtectConfig, signature
 from pipeline.engine import check_gpu, wants_ray
-from pipeline.ledger.errors import unwritable
 from pipeline.ledger.layout import REPORT_FILE, is_reserved
 from pipeline.ledger.parts import latest_rows, read_columns
 from pipeline.ledger.places import check_places
+from pipeline.ledger.results import write_result
 from pipeline.ledger.run import RunFolder, open_run
 from pipeline.ledger.schema import ManifestRow
 from pipeline.local import protect_locally
@@ -33,7 +33,7 @@ from pipeline.rows import Work
 from pipeline.showcase import examples_of
 from pipeline.stages.sign import Signer, signer_of
 from pipeline.stages.write import Destination
-from pipeline.storage import exists, join, write_atomic
+from pipeline.storage import exists, join
 from pipeline.tracking import Tracking, no_record, open_tracking
 from pipeline.versions import versions
 
@@ -178,10 +178,7 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
         wall_seconds=wall_seconds,
         versions=versions(),
     )
-    try:
-        write_atomic(run.fs, join(run.path, REPORT_FILE), page.encode())
-    except OSError as error:
-        raise unwritable(run.path, error) from error
+    write_result(run.fs, run.path, REPORT_FILE, page.encode())
     finals = {"l1": summary.everything.l1, "l2": summary.everything.l2, "share_disrupted": summary.everything.disrupted}
     finals |= {"psnr_mean": summary.psnr_mean, "psnr_min": summary.psnr_min, "ssim_mean": summary.ssim_mean}
     finals |= {f"count_{status}": float(count) for status, count in summary.counts.items()}

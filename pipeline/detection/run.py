@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs as pafs
 from rich.console import Console
 
 from pipeline.config import ConfigError
@@ -23,14 +22,14 @@ from pipeline.detection.summary import Summary, summarise
 from pipeline.engine import check_gpu, wants_ray
 from pipeline.evaluation.pairs import read_manifest
 from pipeline.evaluation.rows import Outcome
-from pipeline.ledger.errors import unwritable
 from pipeline.ledger.places import base_folder, check_places
+from pipeline.ledger.results import write_result
 from pipeline.photos.find import find_photos
 from pipeline.photos.listing import PhotoRef
 from pipeline.progress import Progress
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.key import VARIABLE, read_secret
-from pipeline.storage import exists, join, open_storage, write_atomic
+from pipeline.storage import exists, join, open_storage
 from pipeline.tracking import Tracking, no_record, open_tracking
 from pipeline.versions import versions
 
@@ -114,8 +113,8 @@ def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, track
     pq.write_table(table, sink)
     rate = job.config.false_positive_rate
     page = write_page(summary, job.bundle, job.config.what_changes_results(), command, rate=rate, versions=versions())
-    _write(fs, path, REPORT_FILE, page.encode())
-    _write(fs, path, ROWS_FILE, memoryview(sink.getvalue()))
+    write_result(fs, path, REPORT_FILE, page.encode())
+    write_result(fs, path, ROWS_FILE, memoryview(sink.getvalue()))
     tracking.metrics(finals(summary))
     tracking.text(page, REPORT_FILE)
     if fs.type_name == "local":
@@ -154,13 +153,6 @@ def _check_out(out: str) -> None:
     fs, path = open_storage(out)
     if not exists(fs, join(path, ROWS_FILE)) and exists(fs, join(path, REPORT_FILE)):
         raise ConfigError(f"{join(path, REPORT_FILE)} is there already and not of a detection; give another folder with --out")
-
-
-def _write(fs: pafs.FileSystem, path: str, name: str, data: bytes | memoryview) -> None:
-    try:
-        write_atomic(fs, join(path, name), data)
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 def _tracking(job: Job, command: str) -> Tracking:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs as pafs
 from rich.console import Console
 
 from pipeline.config import ConfigError
@@ -22,11 +21,11 @@ from pipeline.evaluation.pairs import Pair, match, read_manifest
 from pipeline.evaluation.report import terminal_table, write_page
 from pipeline.evaluation.rows import UNFINISHED, EvaluationRow, as_table, joined, outcomes
 from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
-from pipeline.ledger.errors import unwritable
 from pipeline.ledger.places import check_places
+from pipeline.ledger.results import write_result
 from pipeline.photos.find import find_photos
 from pipeline.progress import Progress
-from pipeline.storage import exists, join, open_storage, write_atomic
+from pipeline.storage import exists, join, open_storage
 from pipeline.tracking import Tracking, no_record, open_tracking
 from pipeline.versions import versions
 
@@ -138,9 +137,9 @@ def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, track
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     page = write_page(summary, options(job.config), command, attacked=job.attacked, versions=versions())
-    _write(fs, path, SUMMARY_FILE, as_csv(summary).encode())
-    _write(fs, path, REPORT_FILE, page.encode())
-    _write(fs, path, ROWS_FILE, memoryview(sink.getvalue()))
+    write_result(fs, path, SUMMARY_FILE, as_csv(summary).encode())
+    write_result(fs, path, REPORT_FILE, page.encode())
+    write_result(fs, path, ROWS_FILE, memoryview(sink.getvalue()))
     tracking.metrics(finals(summary))
     tracking.text(page, REPORT_FILE)
     tracking.text(as_csv(summary), SUMMARY_FILE)
@@ -172,13 +171,6 @@ def _check_out(out: str) -> None:
     strange = [name for name in (SUMMARY_FILE, REPORT_FILE) if exists(fs, join(path, name))]
     if strange:
         raise ConfigError(f"{join(path, strange[0])} is there already and not of an evaluation; give another folder with --out")
-
-
-def _write(fs: pafs.FileSystem, path: str, name: str, data: bytes | memoryview) -> None:
-    try:
-        write_atomic(fs, join(path, name), data)
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 def _tracking(job: Job, command: str) -> Tracking:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
+
+from pipeline.storage import open_storage, write_atomic
 
 VERSION = 1
 """Raised when older bundles cannot be read any more."""
@@ -109,9 +109,9 @@ def write_bundle(
         "card": dict(card),
     }
     data = safetensors_bytes(tensors, {HEADER: json.dumps(about, sort_keys=True)})
-    _replace(path, data)
+    write_atomic(*open_storage(path), data)
     shown = {name: value for name, value in about.items() if name != "scores"}
-    _replace(path.with_suffix(".json"), (json.dumps(shown, indent=2, sort_keys=True) + "\n").encode())
+    write_atomic(*open_storage(path.with_suffix(".json")), (json.dumps(shown, indent=2, sort_keys=True) + "\n").encode())
     return path
 
 
@@ -182,15 +182,3 @@ def _id(tensors: Mapping[str, NDArray[Any]]) -> str:
         digest.update(name.encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
