@@ -67,7 +67,7 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_the_rerun_completes(
     assert set(statuses(out).values()) == {"protected"}
 
 
-WRITES = ["pipeline.stages.write.write_atomic", "pipeline.ledger.parts.write_atomic", "pipeline.protect.write_atomic"]
+WRITES = ["pipeline.stages.write.write_atomic", "pipeline.ledger.parts.write_atomic", "pipeline.ledger.results.write_atomic"]
 
 
 @pytest.mark.parametrize("place", WRITES)
