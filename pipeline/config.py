@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from pipeline.disruption.recipes import RECIPES, Blur, Recipe, RobustMode
+from pipeline.options import own_default
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
@@ -31,15 +32,12 @@ SHIPPED = Path("shipped")
 """In --weights: the weights that come with the package."""
 RESULT_FORMAT = 1
 """Raised when the same options give other bytes than before; part of the signature."""
+OF_THE_RECIPE = "the recipe's"
+"""In the help, of an option whose default the recipe sets."""
 
 
 class ConfigError(ValueError):
     """An option that cannot be; the message says what was expected."""
-
-
-def _own(metavar: str, default: str = "the recipe's") -> object:
-    """How the help shows an option whose default is not a value of its own."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True)
@@ -62,46 +60,48 @@ class ProtectConfig:
 
     generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
     """Networks to disrupt, all together: stargan-faces (shipped); stargan, ganimation, cyclegan (--weights); my_module:build."""
-    weights: Annotated[tuple[Path, ...], _own("FILE [FILE ...]", "none")] = ()
+    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
     """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
-    classes: Annotated[tuple[str, ...], _own("CLASS [CLASS ...]", "all")] = ()
+    classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "all")] = ()
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "pgd"
     """One of fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
     robust; or none, to add --signals alone: fast, no generator is loaded and the options of the disruption are not used."""
-    steps: Annotated[int | None, _own("INT", "the recipe's; pgd: 20")] = None
+    steps: Annotated[int | None, own_default("INT", "the recipe's; pgd: 20")] = None
     """Number of ascent steps. This and the options down to --robust-mode change single parts of the recipe."""
-    step_size: Annotated[float | None, _own("LEVELS", "the recipe's; pgd: 1.275")] = None
+    step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; pgd: 1.275")] = None
     """Size of a step, in 8-bit levels."""
-    last_step: Annotated[float | None, _own("SHARE", "the recipe's; pgd: 1")] = None
+    last_step: Annotated[float | None, own_default("SHARE", "the recipe's; pgd: 1")] = None
     """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
-    start: Annotated[str | None, _own("{" + ",".join(STARTS) + "}")] = None
+    start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", OF_THE_RECIPE)] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
-    aim: Annotated[Literal["away", "towards"] | None, _own("{away,towards}")] = None
+    aim: Annotated[Literal["away", "towards"] | None, own_default("{away,towards}", OF_THE_RECIPE)] = None
     """Drive the output away from the reference or towards it."""
-    reference: Annotated[str | None, _own("{" + ",".join(REFERENCES) + ",IMAGE}")] = None
+    reference: Annotated[str | None, own_default("{" + ",".join(REFERENCES) + ",IMAGE}", OF_THE_RECIPE)] = None
     """What the output is driven from or to: its own undisrupted output, the input, a plain image, noise, or an image file."""
-    class_schedule: Annotated[Literal["iterative", "joint"] | None, _own("{iterative,joint}")] = None
+    class_schedule: Annotated[Literal["iterative", "joint"] | None, own_default("{iterative,joint}", OF_THE_RECIPE)] = None
     """One class per step in turn, or all in every step (as many times slower)."""
-    ball: Annotated[str | None, _own("{" + ",".join(BALLS) + "}")] = None
+    ball: Annotated[str | None, own_default("{" + ",".join(BALLS) + "}", OF_THE_RECIPE)] = None
     """Bound on the perturbation: linf (epsilon alone), or l2 (also a root mean square of at most half of epsilon)."""
-    blur: Annotated[Blur | None, _own("{none,white-box,eot,spread-spectrum}")] = None
+    blur: Annotated[Blur | None, own_default("{none,white-box,eot,spread-spectrum}", OF_THE_RECIPE)] = None
     """Survive a blur before the generator: one known blur, the mean over nine, or nine in turn."""
-    layer: Annotated[str | None, _own("LAYER", "the recipe's; pgd: none")] = None
+    layer: Annotated[str | None, own_default("LAYER", "the recipe's; pgd: none")] = None
     """Disrupt the activation of this layer instead of the output, e.g. main.14."""
-    robust_to: Annotated[tuple[str, ...] | None, _own("{" + ",".join((*ROBUST_TO, NOTHING)) + "} [...]")] = None
+    robust_to: Annotated[tuple[str, ...] | None, own_default("{" + ",".join((*ROBUST_TO, NOTHING)) + "} [...]", OF_THE_RECIPE)] = (
+        None
+    )
     """What the perturbation is to survive on the file's way: one or more, by commas or spaces, e.g. jpeg,resize."""
-    robust_mode: Annotated[RobustMode | None, _own("{turn,eot}")] = None
+    robust_mode: Annotated[RobustMode | None, own_default("{turn,eot}", OF_THE_RECIPE)] = None
     """One of these transforms per step in turn, or the mean over all in every step (as many times slower)."""
     region: Literal["square", "whole", "box"] = "square"
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
 
-    signals: Annotated[Path | None, _own("BUNDLE", "none")] = None
+    signals: Annotated[Path | None, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
     detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
-    key_file: Annotated[Path | None, _own("FILE", "the variable DISRUPT_SIGNAL_KEY")] = None
+    key_file: Annotated[Path | None, own_default("FILE", "the variable DISRUPT_SIGNAL_KEY")] = None
     """File with the secret, 16 bytes or more, that decides which photo gets which signal. Keep it: detect names signals with it."""
 
     format: Literal["png", "webp", "jpeg"] = "png"
@@ -132,7 +132,7 @@ class ProtectConfig:
     max_megapixels: int = 100
     """Photos with more pixels than this are skipped, in millions."""
 
-    limit: Annotated[int | None, _own("INT", "all")] = None
+    limit: Annotated[int | None, own_default("INT", "all")] = None
     """Only the first so many photos, in the order of their names."""
     retry_failed: bool = False
     """Try the photos again that failed or were not disrupted in the run that OUT holds."""
@@ -144,7 +144,7 @@ class ProtectConfig:
     """Name of the MLflow experiment."""
     examples: int = 8
     """Photos shown in the report, 0 to 12."""
-    config: Annotated[Path | None, _own("FILE", "none")] = None
+    config: Annotated[Path | None, own_default("FILE", "none")] = None
     """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
 
     def disrupts(self) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.evaluation.summary import ALL, CLEAN, RELATIVE, Line, Summary
 from pipeline.report.page import MAX_REASONS, as_yaml, template
@@ -51,11 +51,11 @@ def terminal_table(summary: Summary) -> Group:
     pairs.columns[1].justify = "right"
     for status, count in summary.counts.items():
         reasons = [reason for reason in summary.reasons if reason.status == status]
-        lines = [f"{reason.count} x {escape(reason.text)} ({escape(reason.keys[0])})" for reason in reasons[:5]]
+        lines = [f"{reason.count} x {reason.text} ({reason.keys[0]})" for reason in reasons[:5]]
         lines += [f"and {len(reasons) - 5} other reasons, in the report"] if len(reasons) > 5 else []
-        pairs.add_row(status, str(count), "\n".join(lines))
+        pairs.add_row(status, str(count), Text("\n".join(lines)))
     for flag, count in summary.flags.items():
-        pairs.add_row("remark", str(count), escape(flag))
+        pairs.add_row("remark", str(count), Text(flag))
     effects = [_effect_table(summary, generator) for generator in summary.generators]
     return Group(pairs, *effects, _quality_line(summary)) if summary.lines else Group(pairs)
 
@@ -63,13 +63,13 @@ def terminal_table(summary: Summary) -> Group:
 def _effect_table(summary: Summary, generator: str) -> Table:
     lines = [line for line in summary.lines if line.generator == generator and line.class_name == ALL]
     samples = max((line.samples for line in lines), default=0)
-    title = f"Effect on {escape(generator)}, {samples} pairs of photo and class, from the files; noise: L2 of random noise"
+    title = Text(f"Effect on {generator}, {samples} pairs of photo and class, from the files; noise: L2 of random noise")
     heads = ("channel", "L2", "% dis.", "95 %", "of clean", "SR_mask", "noise")
     table = Table(*heads, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(table.columns):
         column.justify, column.no_wrap = ("right" if i else "left"), True
     for line in lines:
-        table.add_row(escape(line.channel), *_cells(line))
+        table.add_row(Text(line.channel), *_cells(line))
     return table
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.ledger.schema import STATUSES
 
@@ -119,9 +119,9 @@ def terminal_table(summary: Summary) -> Group:
     inputs.columns[1].justify = "right"
     for status, count in summary.counts.items():
         reasons = [reason for reason in summary.reasons if reason.status == status]
-        lines = [f"{reason.count} x {escape(reason.text)} ({escape(reason.keys[0])})" for reason in reasons[:5]]
+        lines = [f"{reason.count} x {reason.text} ({reason.keys[0]})" for reason in reasons[:5]]
         lines += [f"and {len(reasons) - 5} other reasons, in the manifest"] if len(reasons) > 5 else []
-        inputs.add_row(status.replace("_", " "), str(count), "\n".join(lines))
+        inputs.add_row(status.replace("_", " "), str(count), Text("\n".join(lines)))
     inputs.add_row("all", str(summary.total), "")
 
     quality = [_quality_line(summary)] if summary.measured else []
@@ -133,7 +133,7 @@ def terminal_table(summary: Summary) -> Group:
     for column in effect.columns[1:]:
         column.justify = "right"
     for row in [*summary.classes, summary.everything]:
-        effect.add_row(escape(row.name), str(row.samples), number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
+        effect.add_row(Text(row.name), str(row.samples), number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
     return Group(inputs, effect, *quality)
 
 

@@ -164,7 +164,7 @@ def test_weights_with_code_in_them_are_refused_and_the_code_is_not_run(capsys: S
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.usefixtures("no_gpu")
 def test_a_gpu_that_is_not_there_is_refused_at_once(capsys: Said, photos: Path, tmp_path: Path) -> None:
     words: list[str | Path] = [photos, tmp_path / "out", "--generator", BUILD, "--gpus-per-actor", "1", "--engine", "local"]
     assert "torch sees none here" in refused(capsys, *words)

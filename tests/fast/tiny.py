@@ -73,6 +73,11 @@ def photo_folder(folder: Path, names: dict[str, int] | None = None) -> Path:
     return folder
 
 
+def nine_photos(folder: Path) -> Path:
+    """JPEG and PNG, some of them in a folder of their own."""
+    return photo_folder(folder, {f"{'in/' if i % 3 else ''}p{i}.{'jpg' if i % 2 else 'png'}": i for i in range(9)})
+
+
 def _seeded_stargan(seed: int = 0) -> StarGANGenerator:
     net = StarGANGenerator(4, 2, 1)
     rng = torch.Generator().manual_seed(seed)

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import ray
 
 from pipeline.cli import detect
 from tests.fast import tiny
 from tests.fast.signals.bundles import tiny_bundle
 
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # Ray copies its own deprecated settings
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns that it will leave CUDA_VISIBLE_DEVICES alone one day
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        yield
-        ray.shutdown()
+pytestmark = [
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # Ray copies its own deprecated settings
+]
 
 
 def test_one_actor_two_actors_and_the_plain_loop_give_the_same_rows_to_the_last_digit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny.photo_folder(tmp_path / "photos", {f"{'in/' if i % 3 else ''}p{i}.{'jpg' if i % 2 else 'png'}": i for i in range(9)})
+    tiny.nine_photos(tmp_path / "photos")
     (tmp_path / "photos" / "broken.png").write_text("not a picture")
     bundle = tiny_bundle(tmp_path)
     monkeypatch.setenv("DISRUPT_SIGNAL_KEY", "a secret of more than sixteen bytes")

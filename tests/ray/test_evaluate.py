@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import ray
 
 from pipeline.cli import evaluate, protect
 from tests.fast import tiny
 from tests.ray import slow_net
 
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # Ray copies its own deprecated settings
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns that it will leave CUDA_VISIBLE_DEVICES alone one day
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        yield
-        ray.shutdown()
+pytestmark = [
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # Ray copies its own deprecated settings
+]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Protected photos, one of them gone and one spoilt since."""
     folder = tmp_path_factory.mktemp("made")
-    tiny.photo_folder(folder / "photos", {f"{'in/' if i % 3 else ''}p{i}.{'jpg' if i % 2 else 'png'}": i for i in range(9)})
+    tiny.nine_photos(folder / "photos")
     words = ["--generator", tiny.BUILD, "--engine", "local", "--no-tracking", "--examples", "0", "--steps", "4"]
     protect([str(folder / "photos"), str(folder / "protected"), *words])
     (folder / "protected" / "in" / "p1.png").unlink()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 from pipeline.cli import protect
 from pipeline.generators.checkpoint import save_weights
@@ -18,24 +15,17 @@ from tests.conftest import ROOT
 from tests.fast import tiny
 from tests.ray import outcome, slow_net
 
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # Ray copies its own deprecated settings
+pytestmark = [
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # Ray copies its own deprecated settings
+]
 FEW = ["--generator", tiny.BUILD, "--shard-count", "2", "--no-tracking", "--examples", "1"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns that it will leave CUDA_VISIBLE_DEVICES alone one day
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    tiny.photo_folder(folder, {f"{'in/' if i % 3 else ''}p{i}.{'jpg' if i % 2 else 'png'}": i for i in range(9)})
+    tiny.nine_photos(folder)
     (folder / "grey ü.png").write_bytes(tiny.photo_bytes(mode="L", suffix=".png"))
     (folder / "empty.jpg").touch()
     (folder / "text.png").write_text("not a picture")

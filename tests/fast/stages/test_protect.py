@@ -143,7 +143,7 @@ def test_a_photo_too_large_for_the_memory_fails_alone(monkeypatch: pytest.Monkey
     assert "not enough memory" in (done.ended.reason or "")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.usefixtures("no_gpu")
 def test_a_gpu_that_is_not_there_is_no_silent_fall_back() -> None:
     with pytest.raises(ConfigError, match="torch sees none here"):
         Protect(dataclasses.replace(CONFIG, gpus_per_actor=1.0), threads=1)

@@ -177,9 +177,8 @@ def test_a_loss_that_is_no_number_breaks_the_training_off_and_keeps_the_last_che
         (["--gpus-per-worker", "1"], "torch sees none here"),
     ],
 )
+@pytest.mark.usefixtures("no_gpu")
 def test_a_wrong_call_is_refused_in_one_line(faces: Path, tmp_path: Path, capsys: Said, words: list[str], message: str) -> None:
-    if "--gpus-per-worker" in words and torch.cuda.is_available():
-        pytest.skip("needs a machine without a GPU")
     assert message in refused(capsys, faces, tmp_path / "out", *words)
     assert not (tmp_path / "out" / "state.pt").exists()
 
