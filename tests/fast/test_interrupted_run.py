@@ -20,8 +20,8 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
+def out(photos: Path) -> Path:
+    return photos.with_name("out")
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +30,11 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.protect.write_report", lambda *arguments, **options: "")
 
 
-@pytest.fixture
-def undisturbed(photos: Path, tmp_path: Path) -> dict[str, bytes]:
-    assert run(photos, tmp_path / "undisturbed") == 0
-    return files(tmp_path / "undisturbed")
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert run(photo_folder(folder / "photos", NAMES), folder / "out") == 0
+    return files(folder / "out")
 
 
 def failing(place: str, monkeypatch: pytest.MonkeyPatch, *, after: int, error: BaseException) -> None:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 import hmac
 import io
-import os
 import pickle
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 from rich.console import Console
 
-from pipeline.cli import protect
 from pipeline.config import ConfigError, ProtectConfig
 from pipeline.levels import pixels_to_unit
 from pipeline.photos.decode import decode_photo
@@ -311,31 +305,6 @@ def test_signals_alone_need_no_torch(photos: Path, out: Path, bundle: Path, tmp_
     done = subprocess.run([sys.executable, "-c", ALONE, *words], cwd=ROOT, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert len(files(out)) == 3
-
-
-def test_the_secret_is_written_nowhere(
-    photos: Path, out: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv(VARIABLE, SECRET.decode())
-    (store := photos.parent / "record").mkdir()
-    monkeypatch.chdir(store)
-    words = ["--recipe", "none", "--signals", str(bundle), "--engine", "local", "--examples", "1"]
-    assert protect([str(photos), str(out), *words]) == 0
-    found = [path for folder in (out, store) for path in folder.rglob("*") if path.is_file()]
-    assert {path.name for path in found} >= {"manifest.parquet", "report.html", "config.json", "mlflow.db"}
-    told = [(path.name, path.read_bytes()) for path in found]
-    told += [(path.name, str(pq.read_table(path).to_pylist()).encode()) for path in found if path.suffix == ".parquet"]
-    told += [("terminal", "".join(capfd.readouterr()).encode())]
-    shapes = [SECRET, SECRET.hex().encode(), base64.b64encode(SECRET)[:-4], str(list(SECRET))[1:-1].encode()]
-    assert [name for name, data in told if any(shape in data for shape in shapes)] == []
-    with closing(sqlite3.connect(store / "mlflow.db")) as database:
-        params = dict(database.execute("select key, value from params"))
-        metrics = {name for (name,) in database.execute("select distinct key from latest_metrics")}
-    assert (params["signals"], params["key_file"], params["recipe"]) == (str(bundle), "None", "none")
-    assert {"psnr_mean", "ssim_mean", "count_protected"} <= metrics
-    assert not {"l1", "l2", "share_disrupted"} & metrics
 
 
 def test_a_terminal_without_measured_files_prints_no_table_of_effects() -> None:

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 
 from pipeline.generators.checkpoint import save_weights
 from pipeline.generators.zoo import load_generator
@@ -22,7 +21,6 @@ from pipeline.training.pool import ImagePool, draw_slots
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
 from pipeline.training.system import Batch, Nets, Sizes
-from tests.fast.training import pool_worker
 
 SIZES = Sizes(32, 2, 2)
 SYSTEM = CycleGANSystem(pool=8)
@@ -174,13 +172,3 @@ def test_both_ways_are_taken_by_the_table_of_generators(tmp_path: Path) -> None:
         generator = load_generator("cyclegan", weights=tmp_path / f"{way}.safetensors")
         assert generator.size == 32
         torch.testing.assert_close(generator(x, "translated"), net(x))
-
-
-def test_two_workers_hold_the_pool_of_one(tmp_path: Path) -> None:
-    spawn(pool_worker.work, args=(str(tmp_path),), nprocs=2)
-    shown, pool = pool_worker.exchanged(0, 1)
-    for rank in range(2):
-        worker = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert torch.equal(worker["images"], pool.images)
-        assert torch.equal(worker["filled"], pool.filled)
-        assert torch.equal(worker["shown"], shown[:, 2 * rank : 2 * rank + 2])
