@@ -13,7 +13,6 @@ way to be written.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +23,11 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, Dataset
 from ray.util.annotations import RayDeprecationWarning
 
 from pipeline.config import REFERENCES, ConfigError, ProtectConfig, absolute_weights
+from pipeline.data_settings import set_up_ray_data
 from pipeline.engine import Compute
 from pipeline.interrupt import heeded
 from pipeline.ledger.errors import LedgerError
@@ -55,7 +55,7 @@ def protect_on_ray(
     the project's own errors of a stage as they are.
     """
     check_cluster(config, threads)
-    settings()
+    set_up_ray_data(ordered=False)
     # Workers may run in another folder than this process.
     config = dataclasses.replace(
         config,
@@ -177,19 +177,6 @@ def bytes_column(data: bytes) -> pa.Array:
 def _actor_cpus(threads: int) -> float:
     """Half a core less than the threads: the light stages get the rest, and a pool never takes the whole machine."""
     return threads - 0.5
-
-
-def settings() -> None:
-    """Data settings: fail instead of waiting for ever, keep order out of it, errors as raised; Ray's own lines go to its logs."""
-    context = DataContext.get_current()
-    context.wait_for_min_actors_s = 600
-    context.execution_options.preserve_order = False
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.raise_original_map_exception = True
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.CRITICAL)
 
 
 def check_cluster(config: Compute, threads: int) -> None:

@@ -12,11 +12,12 @@ import pickle
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from pipeline.data_settings import set_up_ray_data
 from pipeline.detection.config import DetectConfig
 from pipeline.detection.detect import Detect
 from pipeline.detection.look import Sight, look
 from pipeline.detection.rows import DetectionRow
-from pipeline.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, settings, source, streamed
+from pipeline.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
 from pipeline.photos.listing import PhotoRef
 from pipeline.signals.bundle import place_of
 
@@ -29,7 +30,7 @@ def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight:
     Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die again and again.
     """
     check_cluster(config, config.threads)
-    settings()
+    set_up_ray_data(ordered=False)
     # Workers may run in another folder than this process. The secret stays here.
     config = dataclasses.replace(config, signals=place_of(config.signals).absolute(), key_file=None)
     seen = in_tasks(source([{"refs": pickle.dumps(shard)} for shard in shards]), partial(_look, sight=sight))

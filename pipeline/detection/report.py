@@ -15,7 +15,7 @@ from rich.text import Text
 from pipeline.detection.summary import NOT_KNOWN, Summary
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import BAD, BINS, GOOD, INK, drawing, histogram
-from pipeline.report.summary import number
+from pipeline.report.summary import number, outcome_table
 from pipeline.signals.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -46,13 +46,7 @@ def write_page(
 
 def terminal_table(summary: Summary, *, rate: float) -> Group:
     """What ``rich`` prints at the end: what became of the pictures, the decisions, the thresholds, what to make of it."""
-    pictures = Table("pictures", "count", "why", title="What became of the pictures", title_justify="left")
-    pictures.columns[1].justify = "right"
-    for status, count in summary.counts.items():
-        reasons = [reason for reason in summary.reasons if reason.status == status]
-        lines = [f"{reason.count} x {reason.text} ({reason.keys[0]})" for reason in reasons[:5]]
-        lines += [f"and {len(reasons) - 5} other reasons, in the report"] if len(reasons) > 5 else []
-        pictures.add_row(status, str(count), Text("\n".join(lines)))
+    pictures = outcome_table("pictures", "What became of the pictures", summary.counts, summary.reasons)
     if not summary.judged:
         return Group(pictures)
     cases = Table("decision", "signal", "count", "%", title="What the detector says", title_justify="left")

@@ -54,7 +54,7 @@ RECIPES: dict[str, Recipe] = {
     "feature": Recipe(start="uniform", layer="main.14"),
     "robust": Recipe(start="uniform", steps=80, last_step=0.1, robust_to=("jpeg", "resize")),
 }
-"""Source: [R20] sections 3.2 to 3.5; ``robust`` is ours, measured with tests/bench/robust.py.
+"""Source: [R20] sections 3.2 to 3.5; ``robust`` is ours, measured by `make table-robust`.
 
 With one class either schedule is the plain attack on that class; FGSM's one step is joint.
 """

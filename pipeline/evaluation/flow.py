@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from pipeline.config import absolute_weights
+from pipeline.data_settings import set_up_ray_data
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.look import look
 from pipeline.evaluation.measure import Measure
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.rows import EvaluationRow
-from pipeline.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, settings, source, streamed
+from pipeline.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
 
 AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
 
@@ -29,7 +30,7 @@ def evaluate_on_ray(shards: Sequence[list[Pair]], config: EvaluateConfig, sizes:
     Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die again and again.
     """
     check_cluster(config, config.threads)
-    settings()
+    set_up_ray_data(ordered=False)
     config = dataclasses.replace(config, weights=absolute_weights(config.weights))
     pairs = source([{"pairs": pickle.dumps(shard)} for shard in shards])
     seen = in_tasks(pairs, partial(_look, config=config, sizes=tuple(sizes)))

@@ -15,7 +15,7 @@ from rich.text import Text
 from pipeline.evaluation.summary import ALL, CLEAN, RELATIVE, Line, Summary
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import FAINT, GOOD, INK, drawing
-from pipeline.report.summary import THRESHOLD, number
+from pipeline.report.summary import THRESHOLD, number, outcome_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,13 +47,7 @@ def write_page(
 
 def terminal_table(summary: Summary) -> Group:
     """What ``rich`` prints at the end: what became of the pairs, the effect by generator and channel, the quality."""
-    pairs = Table("pairs", "count", "why", title="What became of the pairs", title_justify="left")
-    pairs.columns[1].justify = "right"
-    for status, count in summary.counts.items():
-        reasons = [reason for reason in summary.reasons if reason.status == status]
-        lines = [f"{reason.count} x {reason.text} ({reason.keys[0]})" for reason in reasons[:5]]
-        lines += [f"and {len(reasons) - 5} other reasons, in the report"] if len(reasons) > 5 else []
-        pairs.add_row(status, str(count), Text("\n".join(lines)))
+    pairs = outcome_table("pairs", "What became of the pairs", summary.counts, summary.reasons)
     for flag, count in summary.flags.items():
         pairs.add_row("remark", str(count), Text(flag))
     effects = [_effect_table(summary, generator) for generator in summary.generators]

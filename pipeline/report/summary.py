@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from pipeline.ledger.schema import STATUSES
 
 THRESHOLD = 0.05  # as in metrics.effect, which needs torch
 EXAMPLE_KEYS = 20
+MOST = 5
+"""Reasons of one status that the terminal shows."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +116,23 @@ def summarise(rows: pa.Table, *, wall_seconds: float | None = None) -> Summary:
     )
 
 
+def outcome_table(
+    head: str, title: str, counts: Mapping[str, int], reasons: Sequence[Reason], *, rest: str = "in the report"
+) -> Table:
+    """How many ended with each status, and their most frequent reasons; ``rest`` says where the others are."""
+    table = Table(head, "count", "why", title=title, title_justify="left")
+    table.columns[1].justify = "right"
+    for status, count in counts.items():
+        own = [reason for reason in reasons if reason.status == status]
+        lines = [f"{reason.count} x {reason.text} ({reason.keys[0]})" for reason in own[:MOST]]
+        lines += [f"and {len(own) - MOST} other reasons, {rest}"] if len(own) > MOST else []
+        table.add_row(status.replace("_", " "), str(count), Text("\n".join(lines)))
+    return table
+
+
 def terminal_table(summary: Summary) -> Group:
     """What ``rich`` prints at the end of a run: what became of the inputs, why not, the effect by class, the quality."""
-    inputs = Table("inputs", "count", "why", title="What became of the photos", title_justify="left")
-    inputs.columns[1].justify = "right"
-    for status, count in summary.counts.items():
-        reasons = [reason for reason in summary.reasons if reason.status == status]
-        lines = [f"{reason.count} x {reason.text} ({reason.keys[0]})" for reason in reasons[:5]]
-        lines += [f"and {len(reasons) - 5} other reasons, in the manifest"] if len(reasons) > 5 else []
-        inputs.add_row(status.replace("_", " "), str(count), Text("\n".join(lines)))
+    inputs = outcome_table("inputs", "What became of the photos", summary.counts, summary.reasons, rest="in the manifest")
     inputs.add_row("all", str(summary.total), "")
 
     quality = [_quality_line(summary)] if summary.measured else []

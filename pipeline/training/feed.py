@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -12,8 +11,9 @@ import pyarrow as pa
 import ray
 import ray.data
 import torch
-from ray.data import DataContext, Dataset, TaskPoolStrategy
+from ray.data import Dataset, TaskPoolStrategy
 
+from pipeline.data_settings import set_up_ray_data
 from pipeline.training.batches import Source
 from pipeline.training.system import Batch
 
@@ -68,7 +68,7 @@ class Feed:
 
 def drawing(steps: range, source: ray.ObjectRef[Source], *, tasks: int) -> Dataset:
     """One row a step, in their order; nothing runs before it is read."""
-    _settings()
+    set_up_ray_data(ordered=True)
     made = ray.data.from_items([{"step": step} for step in steps], override_num_blocks=-(-len(steps) // BLOCK))
     work = partial(_made, source=[source])  # in a list Ray hands the reference over, not the value
     return made.map_batches(work, batch_size=1, num_cpus=TASK_CPUS, compute=TaskPoolStrategy(size=tasks))
@@ -86,15 +86,3 @@ def _fetched(source: ray.ObjectRef[Source]) -> Source:
     """The source, once in a process."""
     kept: Source = ray.get(source)
     return kept
-
-
-def _settings() -> None:
-    """Steps in their order; errors as raised; Ray's own lines go to its logs."""
-    context = DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.raise_original_map_exception = True
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.CRITICAL)

@@ -38,8 +38,15 @@ RAY_FREE += tuple(f"evaluation.{name}" for name in EVALUATION) + tuple(f"detecti
 ON_RAY = {"pipeline.training.driver", "pipeline.training.feed", "pipeline.training.run"}
 """The modules of Ray-free packages that lead to Ray; run imports the driver when workers are asked for."""
 ONLY = {
-    "ray": {"pipeline.flow", "pipeline.cluster", "pipeline.training.driver", "pipeline.training.feed", "tune.search"},
-    "ray.data": {"pipeline.flow", "pipeline.training.feed"},
+    "ray": {
+        "pipeline.flow",
+        "pipeline.data_settings",
+        "pipeline.cluster",
+        "pipeline.training.driver",
+        "pipeline.training.feed",
+        "tune.search",
+    },
+    "ray.data": {"pipeline.flow", "pipeline.data_settings", "pipeline.training.feed"},
     "ray.train": {"pipeline.training.driver"},
     "mlflow": {"pipeline.tracking"},
     "ray.tune": {"tune.search"},
