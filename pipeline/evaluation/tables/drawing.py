@@ -36,7 +36,8 @@ def draw(path: Path, title: str, layout: Layout, results: Sequence[Result]) -> b
         axes.set_yticks(range(len(known)), [_label(layout, result) for result in known])
         axes.invert_yaxis()
         axes.set_xlabel(f"{NAMES[layout.drawn]}{' (%)' if factor == 100 and '%' not in NAMES[layout.drawn] else ''}")
-        axes.set_title(title, fontsize=9)
+        axes.margins(y=0.01)
+        figure.suptitle(title, fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(path, format="png", metadata={"Software": None})
     return True
