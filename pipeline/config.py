@@ -32,7 +32,7 @@ SHIPPED = Path("shipped")
 """In --weights: the weights that come with the package."""
 RESULT_FORMAT = 1
 """Raised when the same options give other bytes than before; part of the signature."""
-OF_THE_RECIPE = "the recipe's"
+BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
 
 
@@ -75,25 +75,23 @@ class ProtectConfig:
     """Size of a step, in 8-bit levels."""
     last_step: Annotated[float | None, own_default("SHARE", "the recipe's; pgd: 1")] = None
     """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
-    start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", OF_THE_RECIPE)] = None
+    start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", BY_RECIPE)] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
-    aim: Annotated[Literal["away", "towards"] | None, own_default("{away,towards}", OF_THE_RECIPE)] = None
+    aim: Annotated[Literal["away", "towards"] | None, own_default("{away,towards}", BY_RECIPE)] = None
     """Drive the output away from the reference or towards it."""
-    reference: Annotated[str | None, own_default("{" + ",".join(REFERENCES) + ",IMAGE}", OF_THE_RECIPE)] = None
+    reference: Annotated[str | None, own_default("{" + ",".join(REFERENCES) + ",IMAGE}", BY_RECIPE)] = None
     """What the output is driven from or to: its own undisrupted output, the input, a plain image, noise, or an image file."""
-    class_schedule: Annotated[Literal["iterative", "joint"] | None, own_default("{iterative,joint}", OF_THE_RECIPE)] = None
+    class_schedule: Annotated[Literal["iterative", "joint"] | None, own_default("{iterative,joint}", BY_RECIPE)] = None
     """One class per step in turn, or all in every step (as many times slower)."""
-    ball: Annotated[str | None, own_default("{" + ",".join(BALLS) + "}", OF_THE_RECIPE)] = None
+    ball: Annotated[str | None, own_default("{" + ",".join(BALLS) + "}", BY_RECIPE)] = None
     """Bound on the perturbation: linf (epsilon alone), or l2 (also a root mean square of at most half of epsilon)."""
-    blur: Annotated[Blur | None, own_default("{none,white-box,eot,spread-spectrum}", OF_THE_RECIPE)] = None
+    blur: Annotated[Blur | None, own_default("{none,white-box,eot,spread-spectrum}", BY_RECIPE)] = None
     """Survive a blur before the generator: one known blur, the mean over nine, or nine in turn."""
     layer: Annotated[str | None, own_default("LAYER", "the recipe's; pgd: none")] = None
     """Disrupt the activation of this layer instead of the output, e.g. main.14."""
-    robust_to: Annotated[tuple[str, ...] | None, own_default("{" + ",".join((*ROBUST_TO, NOTHING)) + "} [...]", OF_THE_RECIPE)] = (
-        None
-    )
+    robust_to: Annotated[tuple[str, ...] | None, own_default("{" + ",".join((*ROBUST_TO, NOTHING)) + "} [...]", BY_RECIPE)] = None
     """What the perturbation is to survive on the file's way: one or more, by commas or spaces, e.g. jpeg,resize."""
-    robust_mode: Annotated[RobustMode | None, own_default("{turn,eot}", OF_THE_RECIPE)] = None
+    robust_mode: Annotated[RobustMode | None, own_default("{turn,eot}", BY_RECIPE)] = None
     """One of these transforms per step in turn, or the mean over all in every step (as many times slower)."""
     region: Literal["square", "whole", "box"] = "square"
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
-from pipeline.report.summary import summarise, terminal_table
+from pipeline.report.summary import Reason, outcome_table, summarise, terminal_table
 
 
 def measured(key: str, l2: Sequence[float], *, psnr: float = 36.0, classes: Sequence[str] | None = None) -> ManifestRow:
@@ -126,3 +126,11 @@ def test_many_different_reasons_are_shortened_in_the_terminal_only() -> None:
     rows = [ManifestRow.failed(f"{k}.jpg", stage="read", reason=f"reason {k}") for k in range(9)]
     assert "and 4 other reasons" in printed(rows)
     assert len(summarise(rows_to_table(rows, shard="s")).reasons) == 9
+
+
+@pytest.mark.parametrize("markup", [False, True])
+def test_names_and_reasons_with_brackets_are_printed_as_they_are(markup: bool) -> None:
+    reason = Reason("failed", "read", "no [bold] photo", 1, ("a[/b].jpg",))
+    file = io.StringIO()
+    Console(file=file, width=120, markup=markup).print(outcome_table("inputs", "title", {"failed": 1, "skipped": 0}, [reason]))
+    assert "1 x no [bold] photo (a[/b].jpg)" in file.getvalue()
