@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import __version__
 
-PACKAGES = ("torch", "ray", "pyarrow", "pillow", "numpy", "mlflow")
+PACKAGES = ("torch", "ray", "pyarrow", "pillow", "imagecodecs", "numpy", "mlflow")
 
 
 def versions() -> dict[str, str]:

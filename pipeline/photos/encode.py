@@ -6,10 +6,12 @@ import io
 from dataclasses import dataclass, replace
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from pipeline.photos import png
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.metadata import EXIF_PREFIX
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
@@ -29,17 +31,18 @@ class OutputFormat:
 
 
 FORMATS = {
-    "png": OutputFormat("PNG", ".png", lossless=True, alpha=True, grey=True, side=2**31 - 1, block=2**31 - 1),
+    "png": OutputFormat("PNG", ".png", lossless=True, alpha=True, grey=True, side=1_000_000, block=2**31 - 1),
     "webp": OutputFormat("WebP", ".webp", lossless=True, alpha=True, grey=False, side=16_383, block=2**31 - 1),
     "jpeg": OutputFormat("JPEG", ".jpg", lossless=False, alpha=False, grey=True, side=65_535, block=65_500),
 }
 GREY_AS_RGB_NOTE = "grey stored as three equal channels (WebP has no grey)"
 
-# Measured on three photos with perturbations of 6 levels. PNG: level 2 takes 30 to 70 % of the time of level 6 for files of 99 to
-# 113 % of its size. WebP: the fastest setting takes a tenth of the time of Pillow's default effort for files 9 to 21 % larger,
-# which are still a fifth to a third smaller than PNG.
-_PNG_LEVEL = 2
-_WEBP_EFFORT = {"quality": 0, "method": 0}
+# PNG: libpng with its fast filters at level 2 takes 55 to 75 % of the time of Pillow's own encoder at level 2 for files of 98 to
+# 102 % of its size (tests/bench/signals.py compares the two), and that takes 30 to 70 % of the time of level 6 for files of 99 to
+# 113 %. WebP, on three photos with perturbations of 6 levels: the fastest setting takes a tenth of the time of Pillow's default
+# effort for files 9 to 21 % larger, which are still a fifth to a third smaller than PNG.
+PNG_LEVEL, PNG_FILTERS = 2, imagecodecs.PNG.FILTER.FAST
+WEBP_EFFORT = {"quality": 0, "method": 0}
 
 
 class ReadBackError(ValueError):
@@ -51,7 +54,8 @@ def encode_photo(photo: Photo, pixels_HWC: U8, *, format: str, jpeg_quality: int
 
     `format` is a key of FORMATS; PNG and WebP are lossless, JPEG is 4:4:4 with a quality of 95..100. EXIF, ICC and XMP are written
     byte by byte. WebP stores grey as three equal channels (`output_notes` says so). Raises PhotoRefusedError when the format
-    cannot hold the photo (alpha or a large EXIF in JPEG, a side of more than 16,383 pixels in WebP), ValueError for a wrong call.
+    cannot hold the photo (alpha or a large EXIF in JPEG, a side of more than 16,383 pixels in WebP, of more than a million in PNG),
+    ValueError for a wrong call.
     """
     spec = _format(format)
     if format == "jpeg" and not 95 <= jpeg_quality <= 100:
@@ -59,19 +63,33 @@ def encode_photo(photo: Photo, pixels_HWC: U8, *, format: str, jpeg_quality: int
     if pixels_HWC.shape != photo.pixels_HWC.shape or pixels_HWC.dtype != np.uint8:
         raise ValueError(f"pixels must be uint8 {photo.pixels_HWC.shape}, not {pixels_HWC.dtype} {pixels_HWC.shape}")
     _check_fits(photo, spec)
-    options: dict[str, Any] = {"icc_profile": photo.icc} if photo.icc else {}
-    if photo.exif:
-        options["exif"] = EXIF_PREFIX + photo.exif
-    if photo.xmp and format != "png":
-        options["xmp"] = photo.xmp
+    planes = _planes(photo, pixels_HWC)
     if format == "png":
-        options |= {"compress_level": _PNG_LEVEL, "pnginfo": _png_info(photo)}
-    elif format == "webp":
-        options |= {"lossless": True, "exact": True, **_WEBP_EFFORT}
+        return _as_png(photo, planes)
+    options: dict[str, Any] = {"xmp": photo.xmp} if photo.xmp else {}
+    if format == "webp":
+        options |= {"lossless": True, "exact": True, **WEBP_EFFORT}
     else:
         options |= {"quality": jpeg_quality, "subsampling": 0}
+    return _by_pillow(photo, planes, spec, options)
+
+
+def _as_png(photo: Photo, planes: U8) -> bytes:
+    """The pixels by libpng, much faster than by Pillow, with the metadata blocks that Pillow writes for a picture of one pixel."""
+    data = bytes(imagecodecs.png_encode(planes, PNG_LEVEL, filter=PNG_FILTERS))
+    if not (photo.exif or photo.icc or photo.xmp):
+        return data
+    small = _by_pillow(photo, planes[:1, :1], FORMATS["png"], {"pnginfo": _png_info(photo)})
+    return png.with_blocks_of(small, data)
+
+
+def _by_pillow(photo: Photo, planes: U8, spec: OutputFormat, options: dict[str, Any]) -> bytes:
+    if photo.icc:
+        options = {"icc_profile": photo.icc, **options}
+    if photo.exif:
+        options = {"exif": EXIF_PREFIX + photo.exif, **options}
     file = io.BytesIO()
-    _image(photo, pixels_HWC).save(file, format=spec.name.upper(), **options)
+    Image.fromarray(planes).save(file, format=spec.name.upper(), **options)
     return file.getvalue()
 
 
@@ -112,15 +130,17 @@ def _check_fits(photo: Photo, spec: OutputFormat) -> None:
     if photo.alpha_HW is not None and not spec.alpha:
         raise PhotoRefusedError(f"{spec.name} cannot hold transparency; choose png or webp as output format")
     if max(photo.width, photo.height) > spec.side:
-        raise PhotoRefusedError(f"{photo.width} x {photo.height} pixels: {spec.name} holds at most {spec.side} a side; choose png")
+        hint = "" if spec.name == "PNG" else "; choose png"
+        raise PhotoRefusedError(f"{photo.width} x {photo.height} pixels: {spec.name} holds at most {spec.side} a side{hint}")
     for name, block in (("EXIF", photo.exif), ("XMP", photo.xmp)):
         if block is not None and len(block) > spec.block:
             raise PhotoRefusedError(f"its {name} of {len(block)} bytes is too large for {spec.name}; choose png or webp")
 
 
-def _image(photo: Photo, pixels_HWC: U8) -> Image.Image:
+def _planes(photo: Photo, pixels_HWC: U8) -> U8:
+    """Colours and alpha as (H, W, 2 to 4), or (H, W) of grey alone."""
     planes = pixels_HWC if photo.alpha_HW is None else np.dstack([pixels_HWC, photo.alpha_HW])
-    return Image.fromarray(np.ascontiguousarray(planes[:, :, 0] if planes.shape[2] == 1 else planes))
+    return np.ascontiguousarray(planes[:, :, 0] if planes.shape[2] == 1 else planes)
 
 
 def _png_info(photo: Photo) -> PngInfo:

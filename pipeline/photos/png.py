@@ -62,6 +62,16 @@ def read_chunks(data: bytes) -> tuple[PngChunk, ...]:
     raise PhotoBrokenError("the file is cut short: the end of the PNG is missing")
 
 
+def with_blocks_of(small: bytes, data: bytes) -> bytes:
+    """The PNG ``data``, which has a header and pixels alone, with the blocks that stand between the two in the PNG ``small``."""
+    begin = end = len(SIGNATURE) + 25
+    for chunk in read_chunks(small)[1:]:
+        if chunk.kind == b"IDAT":
+            break
+        end += len(chunk.content) + 12
+    return data[:begin] + small[begin:end] + data[begin:]
+
+
 def check_rows(header: PngHeader, chunks: tuple[PngChunk, ...]) -> None:
     """Raises PhotoBrokenError when the compressed pixel data holds fewer rows than the header says (decoders fill with black)."""
     missing = _raw_size(header)

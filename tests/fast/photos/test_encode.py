@@ -108,6 +108,20 @@ def test_a_photo_wider_than_webp_allows_is_refused() -> None:
         encode_photo(wide, wide.pixels_HWC, format="webp")
 
 
+def test_a_photo_wider_than_png_allows_is_refused_without_advice_to_choose_png() -> None:
+    wide = Photo(np.zeros((16, 1_000_001, 1), np.uint8), None, "TIFF")
+    with pytest.raises(PhotoRefusedError, match=r"PNG holds at most 1000000 a side$"):
+        encode_photo(wide, wide.pixels_HWC, format="png")
+    as_wide = replace(wide, pixels_HWC=wide.pixels_HWC[:, :-1])
+    read_back(encode_photo(as_wide, as_wide.pixels_HWC, format="png"), as_wide, as_wide.pixels_HWC, format="png")
+
+
+def test_words_of_the_format_in_the_metadata_do_not_confuse_the_writer() -> None:
+    marks = b"IDAT\0\0\0\rIHDR\0\0\0\0IEND"
+    photo = replace(decode_photo(saved(picture("RGBA"), "PNG")), exif=EXIF[6:] + marks, icc=marks, xmp=marks, orientation=6)
+    read_back(encode_photo(photo, photo.pixels_HWC, format="png"), photo, photo.pixels_HWC, format="png")
+
+
 def test_invisible_colours_under_full_transparency_are_kept() -> None:
     photo = decode_photo(saved(picture("RGBA"), "PNG"))
     clear = replace(photo, alpha_HW=np.zeros_like(photo.alpha_HW))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.disruption.view import upright
 from pipeline.photos.photo import Photo, PhotoRefusedError
@@ -65,6 +66,18 @@ def test_no_pixel_moves_further_than_the_budget_rounded_up(budget: float, photo:
     assert moved.shape == photo.pixels_HWC.shape
     assert np.abs(moved.astype(int) - before).max() <= math.ceil(budget)
     assert np.array_equal(photo.pixels_HWC, before)
+
+
+@pytest.mark.parametrize("size", [(13, 40), (40, 13), (5, 6), (8, 300)])
+@pytest.mark.parametrize("strip", [1, 7 * 3 * 40, 1 << 18])
+def test_a_signal_is_resized_as_pillow_does_it_in_floats(
+    size: tuple[int, int], strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(add, "STRIP_VALUES", strip)
+    bundle = random_bundle(4.0)
+    planes = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BICUBIC) for plane in bundle.signals_nCHW[1]]
+    exact = np.dstack([np.asarray(plane) for plane in planes]).clip(-4, 4)
+    assert np.abs(change(grey_photo(*size), bundle, 1) - exact).max() <= 0.5 + 1e-5
 
 
 def test_black_and_white_stay_inside_the_range() -> None:
