@@ -25,7 +25,9 @@ STARTS = ("clean", "jitter", "uniform")
 BALLS = ("linf", "l2")
 REFERENCES = ("output", "input", "black", "white", "noise")
 ROBUST_TO = ("jpeg", "resize", "crop", "blur", "noise")
-"""Names of the tables in pipeline/disruption, here once more so that a run without networks does without torch."""
+"""Names of the tables in pipeline/disruption, here once more so that options, and a run without networks, do without torch."""
+JOURNEYS = tuple(name for name in ROBUST_TO if name != "crop")
+"""What signals are learned to survive: a crop would move the signal, which the detector looks for in its place."""
 NOTHING = "none"
 """The word of --robust-to that takes back what the recipe survives, and of --recipe for signals alone."""
 SHIPPED = Path("shipped")

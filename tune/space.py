@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.config import ConfigError, one_of
-from pipeline.training.signals import SignalSystem
 
 Kind = Literal["log", "linear", "whole"]
 SIGNALS, BUDGET = "signals", "budget"
@@ -89,6 +88,8 @@ def space_of(words: Sequence[str]) -> dict[str, Range]:
 
 def start_of(space: Space) -> dict[str, float]:
     """The values that a training starts with by itself, or the nearest in the space: the first trial."""
+    from pipeline.training.signals import SignalSystem  # with torch, which the options do without
+
     system = SignalSystem()
     usual = {name: float(system.count if name == SIGNALS else getattr(system, name)) for name in space}
     return {name: each.nearest(usual[name]) for name, each in space.items()}

@@ -11,9 +11,6 @@ from pipeline.disruption.robust import ROBUST_TO, EachItsOwn
 from pipeline.disruption.streams import Stream
 from pipeline.disruption.transforms import Transform
 
-JOURNEYS = tuple(name for name in ROBUST_TO if name != "crop")
-"""What can be drawn: a crop would move the signal, which the detector looks for in its place."""
-
 
 def travelled(x_BCHW: Tensor, seeds_B: Tensor, names: Sequence[str]) -> Tensor:
     """Photos in [-1, 1] as they arrive, same shape: as they are or through one of ``names``, as each one's seed says.

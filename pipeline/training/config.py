@@ -11,12 +11,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipeline.config import NOTHING, ConfigError, absolute_weights, within
+from pipeline.config import JOURNEYS, NOTHING, REFERENCES, STARTS, ConfigError, absolute_weights, within
 from pipeline.config import one_of as _one_of
-from pipeline.disruption.references import REFERENCES
-from pipeline.disruption.starts import STARTS
 from pipeline.options import own_default
-from pipeline.signals.journey import JOURNEYS
 
 SAMPLES = "samples"
 """The word for DATA that means the sample photos."""

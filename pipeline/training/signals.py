@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.config import JOURNEYS
 from pipeline.signals import losses
 from pipeline.signals.detector import Detected, Detector
-from pipeline.signals.journey import JOURNEYS, travelled
+from pipeline.signals.journey import travelled
 from pipeline.signals.signal_set import SignalSet, carried
 from pipeline.signals.sources import SourceName, manipulated, opened
 from pipeline.training.errors import TrainError

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pipeline.cli import train
-from pipeline.config import ConfigError
+from pipeline.config import JOURNEYS, ConfigError
 from pipeline.generators.zoo import GeneratorError
 from pipeline.levels import unit_to_level
 from pipeline.signals.bundle import read_bundle
 from pipeline.signals.detector import Detector
-from pipeline.signals.journey import JOURNEYS, travelled
+from pipeline.signals.journey import travelled
 from pipeline.signals.signal_set import SignalSet, carried
 from pipeline.signals.sources import SourceName, manipulated, opened
 from pipeline.training.config import OF_SIGNALS, TrainConfig, signature
