@@ -11,12 +11,11 @@ from PIL import Image
 from scipy.sparse import csr_array
 
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
-from pipeline.signals.bundle import Bundle
+from pipeline.signals.bundle import GREEN, Bundle
 
 I8 = NDArray[np.int8]
 F32 = NDArray[np.float32]
 T = TypeVar("T", bound=np.generic)
-GREEN = 1
 SIDEWAYS = (5, 6, 7, 8)
 FLIPS = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
 """EXIF orientations that swap the sides, and the axes (rows, columns) that are mirrored after that to show the picture."""

@@ -20,6 +20,8 @@ from pipeline.storage import open_storage, write_atomic
 VERSION = 1
 """Raised when older bundles cannot be read any more."""
 SHIPPED = Path(str(files("pipeline.signals"))) / "bundles" / "signals-faces.safetensors"
+GREEN = 1
+"""The plane of a signal that grey photos get."""
 SIGNALS, DETECTOR = "signals", "detector."
 """Names of the tensors in the file: the signals, and the prefix of the detector's weights."""
 HEADER = "disrupt-signals"

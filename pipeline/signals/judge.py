@@ -15,6 +15,7 @@ from pipeline.levels import pixels_to_unit
 from pipeline.photos.photo import U8
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.detector import Detector, seen
+from pipeline.signals.signal_set import as_grey
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -61,7 +62,8 @@ class Judge:
     def _start(self, signals_nCHW: Tensor, device: torch.device | str) -> None:
         self._device = torch.device(device)
         self._detector.to(self._device).eval().requires_grad_(False)
-        self._unit_nD = F.normalize(signals_nCHW.detach().float().flatten(1), dim=1).to(self._device)
+        signals_nCHW = signals_nCHW.detach().float().to(self._device)
+        self._colour_nD, self._grey_nD = (F.normalize(x_nCHW.flatten(1), dim=1) for x_nCHW in (signals_nCHW, as_grey(signals_nCHW)))
 
     def __call__(self, pictures: Sequence[U8]) -> Judgement:
         """The judgement of upright pictures (H, W, 3 or 1) of any sizes; the others of a batch change nothing but rounding."""
@@ -75,6 +77,9 @@ class Judge:
     @torch.no_grad()
     def of_tensors(self, x_BCHW: Tensor) -> Judgement:
         """The judgement of images (B, 3, H, W) in [-1, 1]."""
-        found = self._detector(x_BCHW.to(self._device))
-        likeness_Bn = F.normalize(found.recovered_B3SS.flatten(1), dim=1) @ self._unit_nD.T
+        x_BCHW = x_BCHW.to(self._device)
+        found = self._detector(x_BCHW)
+        recovered_BD = F.normalize(found.recovered_B3SS.flatten(1), dim=1)
+        grey_B1 = (x_BCHW.amax(1) == x_BCHW.amin(1)).flatten(1).all(1, keepdim=True)
+        likeness_Bn = torch.where(grey_B1, recovered_BD @ self._grey_nD.T, recovered_BD @ self._colour_nD.T)
         return Judgement(torch.sigmoid(-found.logit_B.double()).cpu().numpy(), likeness_Bn.cpu().numpy())

@@ -1,4 +1,4 @@
-"""The set of signals as a net that is learned, and how a signal comes onto a photo in tensors."""
+"""The set of signals as a net that is learned, and how a signal comes onto a photo in tensors, colour or grey."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.levels import level_to_unit, pixels_to_unit, unit_to_pixels
+from pipeline.signals.bundle import GREEN
 
 START = 1.5
 """How strong fresh signals are: enough that the detector tells one from another after a few steps; weak ones become all alike."""
 GAIN = 5.0
 """How much faster a signal moves than its parameters: one learning rate then fits signals and detector."""
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey: ITU-R BT.601, as Pillow turns photos grey."""
 
 
 class SignalSet(nn.Module):
@@ -40,3 +43,14 @@ def carried(x_BCHW: Tensor, signals_B3HW: Tensor) -> Tensor:
     """Photos with a signal each, in whole levels as a file holds them; the gradient passes the rounding. Same shapes."""
     sum_BCHW = (x_BCHW + signals_B3HW).clamp(-1, 1)
     return sum_BCHW + (pixels_to_unit(unit_to_pixels(sum_BCHW)) - sum_BCHW).detach()
+
+
+def turned_grey(x_B3HW: Tensor, grey_B: Tensor) -> Tensor:
+    """Photos in [-1, 1], those that ``grey_B`` (bool) marks as grey ones in three equal planes, in whole levels. Same shape."""
+    luma_B1HW = torch.einsum("bchw,c->bhw", x_B3HW, x_B3HW.new_tensor(LUMA))[:, None]
+    return torch.where(grey_B[:, None, None, None], pixels_to_unit(unit_to_pixels(luma_B1HW)), x_B3HW)
+
+
+def as_grey(signals_B3HW: Tensor) -> Tensor:
+    """Signals as grey photos carry them: one plane of each, three times. Same shape."""
+    return signals_B3HW[:, GREEN : GREEN + 1].expand_as(signals_B3HW)

@@ -104,6 +104,8 @@ class TrainConfig:
     """Signals: which frequencies of a signal cost; their share is --loss k=, the weight of the mean --loss dc=."""
     survive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join((*JOURNEYS, "none")) + "} [...]")] = JOURNEYS
     """Signals: what may happen to photos before the detector sees them."""
+    grey: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.125
+    """Signals: share of the photos that are turned grey first, 0 to 1; grey photos get one plane of a signal."""
 
     seed: int = 0
     """Seed of the first weights, of the order of the pictures and of everything drawn."""
@@ -222,6 +224,7 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "--threads": (1, 1024, "CPU threads per process"),
     "--signals": (0, 4096, "signals"),
     "--budget": (0.5, 16, "levels"),
+    "--grey": (0, 1, "share of the photos"),
     "--accumulate": (1, 4096, "parts"),
     "--every": (1, 10**8, "steps"),
     "--grid-every": (0, 10**8, "steps"),
@@ -233,7 +236,7 @@ HOW_IT_RUNS = {
     "tracking", "experiment", "register", "config",
 }  # fmt: skip
 """Options that leave the trained weights as they are, but for the rounding of sums."""
-OF_SIGNALS = {"signals", "budget", "generator", "weights", "generator_gradients", "spectrum", "survive"}
+OF_SIGNALS = {"signals", "budget", "generator", "weights", "generator_gradients", "spectrum", "survive", "grey"}
 """Options that only the system signals has."""
 
 

@@ -31,7 +31,7 @@ from pipeline.training.unpaired import load_unpaired
 T = TypeVar("T")
 STATE_FILE, LOG_FILE, RUN_FILE = "state.pt", "log.jsonl", ".disrupt/train.json"
 """What a training keeps in its folder, beside sample pictures and weights."""
-NO_WEIGHTS = {"published_d_steps", "count", "budget"}
+NO_WEIGHTS = {"published_d_steps", "count", "budget", "grey"}
 """Numbers of a system that are no weights of its loss."""
 
 
@@ -220,6 +220,7 @@ def _with_signals(system: SignalSystem, config: TrainConfig) -> SignalSystem:
         through_generators=config.generator_gradients,
         region=config.spectrum,
         journeys=() if NOTHING in config.survive else config.survive,
+        grey=config.grey,
     )
 
 

@@ -15,7 +15,7 @@ from pipeline.config import JOURNEYS
 from pipeline.signals import losses
 from pipeline.signals.detector import Detected, Detector
 from pipeline.signals.journey import travelled
-from pipeline.signals.signal_set import SignalSet, carried
+from pipeline.signals.signal_set import SignalSet, as_grey, carried, turned_grey
 from pipeline.signals.sources import SourceName, manipulated, opened
 from pipeline.training.errors import TrainError
 from pipeline.training.sizes import checked_side
@@ -58,6 +58,8 @@ class SignalSystem:
     """Whether the signals' gradient passes the generators; without it they only give examples (black box)."""
     journeys: tuple[str, ...] = JOURNEYS
     """What may happen to photos before the detector sees them."""
+    grey: float = 0.125
+    """Share of the photos that are turned grey before they get their signal, which is then one plane of it."""
     published_d_steps: int = 2
     name: str = "signals"
 
@@ -70,7 +72,7 @@ class SignalSystem:
         return Nets(nn.ModuleDict({"G": signals}), nn.ModuleDict({"D": Detector(size=side, width=sizes.d_conv_dim)}))
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
-        """Adds to each photo its signal, its class, its three journeys; and one generator to all of them."""
+        """Adds to each photo its signal, its class, its three journeys and whether it is grey; and one generator to all of them."""
         B = len(batch["image"])
         source = int(torch.randint(0, len(self.sources), (), generator=rng))
         return {
@@ -79,21 +81,22 @@ class SignalSystem:
             "signal": torch.randint(0, max(self.count, 1), (B,), generator=rng),
             "class": torch.rand(B, generator=rng),
             "journey": torch.randint(0, 2**62, (B, 3), generator=rng),
+            "grey": torch.rand(B, generator=rng) < self.grey,
         }
 
     def inputs(self, batch: Batch) -> Images:
-        """The photos."""
-        return {"photo": batch["image"]}
+        """The photos, some of them grey."""
+        return {"photo": turned_grey(batch["image"], batch["grey"])}
 
     def reals(self, batch: Batch) -> Images:
         """Photos without a signal, as they arrive."""
-        return {"plain": travelled(batch["image"], batch["journey"][:, 2], self.journeys)}
+        return {"plain": travelled(self.inputs(batch)["photo"], batch["journey"][:, 2], self.journeys)}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
         """Photos with their signals, untouched and manipulated, both as they arrive at the detector."""
         photo_BCHW = inputs["photo"]
         signals_nCHW = G["G"]()
-        with_signal_BCHW = carried(photo_BCHW, signals_nCHW[batch["signal"]]) if self.count else photo_BCHW
+        with_signal_BCHW = carried(photo_BCHW, _given(signals_nCHW, batch)) if self.count else photo_BCHW
         fake_BCHW = self._manipulated(with_signal_BCHW, batch)
         both = {"untouched": (with_signal_BCHW, 0), "manipulated": (fake_BCHW, 1)}
         return {name: travelled(x_BCHW, batch["journey"][:, way], self.journeys) for name, (x_BCHW, way) in both.items()}
@@ -139,8 +142,7 @@ class SignalSystem:
         if "plain" in bce:
             loss, parts = loss + self.detection * self.plain * bce["plain"], parts | {f"{prefix}plain": bce["plain"]}
         if self.count:
-            given_BCHW = signals_nCHW[batch["signal"]]
-            parts[f"{prefix}recovery"] = losses.recovery(given_BCHW, found["untouched"].recovered_B3SS)
+            parts[f"{prefix}recovery"] = losses.recovery(_given(signals_nCHW, batch), found["untouched"].recovered_B3SS)
             parts[f"{prefix}separation"] = losses.separation(signals_nCHW, found["manipulated"].recovered_B3SS)
             loss = loss + self.recovery * parts[f"{prefix}recovery"] + self.separation * parts[f"{prefix}separation"]
         return loss, {name: part.detach() for name, part in parts.items()}
@@ -157,6 +159,12 @@ def each_signal(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
     shown = carried(photo_BCHW, signal_BCHW)
     fakes = [manipulated(opened(source, str(shown.device), shown.dtype), shown, class_B) for source in system.sources]
     return [photo_BCHW, shown, (AMPLIFIED * signal_BCHW).clamp(-1, 1), *fakes]
+
+
+def _given(signals_nCHW: Tensor, batch: Batch) -> Tensor:
+    """The signal that each photo carries."""
+    given_BCHW = signals_nCHW[batch["signal"]]
+    return torch.where(batch["grey"][:, None, None, None], as_grey(given_BCHW), given_BCHW)
 
 
 def _split(found: Detected, parts: int) -> list[Detected]:

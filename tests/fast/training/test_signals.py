@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from pipeline.cli import train
 from pipeline.config import JOURNEYS, ConfigError
 from pipeline.generators.zoo import GeneratorError
 from pipeline.levels import unit_to_level
-from pipeline.signals.bundle import read_bundle
+from pipeline.photos.photo import Photo
+from pipeline.signals.add import with_signal
+from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.detector import Detector
 from pipeline.signals.journey import travelled
 from pipeline.signals.signal_set import SignalSet, carried
@@ -93,9 +96,10 @@ def test_the_detector_looks_at_any_size_and_at_grey_and_at_each_image_alone() ->
 
 def test_the_losses_are_the_terms_with_their_weights_as_a_second_derivation_has_them() -> None:
     system = dataclasses.replace(
-        SYSTEM, detection=1.3, magnitude=7.0, spectrum=11.0, separation=0.3, pairwise=0.2, recovery=0.9, plain=0.4
+        SYSTEM, detection=1.3, magnitude=7.0, spectrum=11.0, separation=0.3, pairwise=0.2, recovery=0.9, plain=0.4, grey=0.5
     )
     state, batch = fresh(system), drawn(system)
+    assert set(batch["grey"].tolist()) == {False, True}
     fake = system.translate(state.nets.G, system.inputs(batch), batch)
     plain = system.reals(batch)["plain"]
     D, eta = state.nets.D["D"], state.nets.G["G"]()
@@ -115,7 +119,8 @@ def test_the_losses_are_the_terms_with_their_weights_as_a_second_derivation_has_
     hats = D(fake["manipulated"]).recovered_B3SS
     l_s = torch.stack([torch.stack([cosine(unit(e), unit(hat)) for e in eta]).max() for hat in hats]).mean()
     found = D(fake["untouched"]).recovered_B3SS
-    l_r = torch.stack([1 - cosine(eta[i], hat) for i, hat in zip(batch["signal"], found, strict=True)]).mean()
+    given = [eta[i][[1, 1, 1]] if grey else eta[i] for i, grey in zip(batch["signal"], batch["grey"], strict=True)]
+    l_r = torch.stack([1 - cosine(one, hat) for one, hat in zip(given, found, strict=True)]).mean()
     l_p = cosine(unit(eta[0]), unit(eta[1])) + cosine(unit(eta[0]), unit(eta[2])) + cosine(unit(eta[1]), unit(eta[2]))
     power = torch.fft.fft2(eta).abs().square() / 256
     low = torch.fft.fftfreq(16).abs() <= 0.25
@@ -139,6 +144,24 @@ def test_only_through_generators_does_the_manipulated_photo_move_the_signals(thr
     fake = system.translate(state.nets.G, system.inputs(batch), batch)
     (gradient,) = torch.autograd.grad(fake["manipulated"].sum() + 0 * fake["untouched"].sum(), raw(state))
     assert bool(gradient.abs().max() > 0) == through
+
+
+def test_a_grey_photo_and_what_it_carries_is_what_a_grey_file_holds(tmp_path: Path) -> None:
+    system = dataclasses.replace(SYSTEM, grey=1.0, journeys=(), plain=0.0)
+    state, batch = fresh(system, dtype=torch.float32), drawn(system)
+    pixels = np.random.default_rng(0).integers(20, 236, (4, 16, 16, 3), dtype=np.uint8)
+    batch["image"] = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    signals = unit_to_level(state.nets.G["G"]().detach()).numpy()
+    nothing: dict[str, Any] = {"scores": {}, "card": {}, "path": tmp_path}
+    bundle = Bundle(id="", signals_nCHW=signals, budget=SYSTEM.budget, width=8, **nothing)
+    shown = system.translate(state.nets.G, system.inputs(batch), batch)["untouched"].detach()
+    for i, which in enumerate(batch["signal"].tolist()):
+        grey = np.asarray(Image.fromarray(pixels[i]).convert("L"))[..., None]
+        file = with_signal(Photo(grey, None, "PNG"), bundle, which)
+        level = (shown[i] + 1).mul(127.5).round().permute(1, 2, 0).numpy()
+        off = np.abs(level - file)  # a photo and its signal are rounded together here, one after the other for files
+        assert (off <= 1).all()
+        assert (off == 0).mean() > 0.5
 
 
 def test_each_photo_gets_the_class_that_was_drawn_for_it() -> None:
@@ -191,7 +214,7 @@ def test_a_killed_and_continued_training_ends_as_an_unbroken_one_bit_for_bit(tmp
 
 
 def test_signals_learn_to_be_recovered() -> None:
-    system = dataclasses.replace(SYSTEM, journeys=(), magnitude=0.0, spectrum=0.0)
+    system = dataclasses.replace(SYSTEM, journeys=(), magnitude=0.0, spectrum=0.0, grey=0.0)
     state = TrainState.fresh(system, SIZES, seed=1, lr=3e-3)
     settings = StepSettings(lr=3e-3, steps=60)
     values = [train_step(state, system, Photos().batch(step), settings) for step in range(60)]
@@ -275,6 +298,7 @@ OTHER_SIGNALS = {
     "generator_gradients": True,
     "spectrum": "low",
     "survive": ("jpeg",),
+    "grey": 0.5,
 }
 
 
