@@ -8,14 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.evaluation.signals.__main__ import main
 from pipeline.evaluation.signals.attacks import averaged, outcomes
 from pipeline.evaluation.signals.numbers import ACTIVE, DIFFERENCE, PASSIVE, numbers_of
 from pipeline.evaluation.signals.pictures import pixels_of, signed, translator
-from pipeline.evaluation.signals.scores import UNTOUCHED, Scores
+from pipeline.evaluation.signals.scores import GREY, UNTOUCHED, Scores, judged, scores_of
 from pipeline.evaluation.signals.together import together
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.photo import U8
+from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import read_bundle
+from pipeline.signals.judge import Judge
 from tests.fast.signals.bundles import tiny_bundle
 from tests.fast.tiny import BUILD, photo_bytes
 
@@ -66,6 +71,26 @@ def test_a_known_signal_subtracted_gives_the_photo_back_and_averaging_finds_the_
     assert np.corrcoef(guess.ravel(), signal.ravel())[0, 1] > 0.9
 
 
+def test_grey_photos_are_signed_and_translated_as_grey_photos(tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle(tmp_path))
+    photos = pixels_of(sorted(faces(tmp_path / "faces", 4).iterdir()), 4)
+    made = translator(BUILD, seen=True)
+    found = scores_of(bundle, photos, [made], ["clean"])
+    files = [with_signal(decode_photo(photo_bytes_of(x)), bundle, i % bundle.count) for i, x in enumerate(photos)]
+    assert {x.shape[2] for x in files} == {1}
+    assert found.by[UNTOUCHED, GREY] == pytest.approx(judged(Judge(bundle), files))
+    fakes = made([np.repeat(x, 3, 2) for x in files])
+    assert found.by[BUILD, GREY] == pytest.approx(judged(Judge(bundle), fakes))
+    assert found.by[BUILD, "clean"] != pytest.approx(found.by[BUILD, GREY])
+
+
+def photo_bytes_of(pixels: U8) -> bytes:
+    """A grey PNG of a picture, as Pillow turns it grey."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert("L").save(file, "PNG")
+    return file.getvalue()
+
+
 def test_every_attack_has_a_share_and_averages_need_enough_photos(tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path))
     photos = pixels_of(sorted(faces(tmp_path / "faces").iterdir()), 24)
@@ -102,7 +127,7 @@ def test_the_command_writes_numbers_and_a_page(tmp_path: Path, capsys: pytest.Ca
     words += ["--active", str(tmp_path / "a" / "bundle.safetensors"), "--passive", str(tmp_path / "p" / "bundle.safetensors")]
     assert main([*words, "--photos", "20", "--seen", BUILD, "--unseen", "tests.fast.tiny:build_other"]) == 0
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "table-signals.csv").read_text())))
-    assert {row["channel"] for row in rows} == {"clean", "jpeg-85"}
+    assert {row["channel"] for row in rows} == {"clean", "jpeg-85", GREY}
     assert {row["who"] for row in rows} == {BUILD, "tests.fast.tiny:build_other", "mean, seen", "mean, unseen"}
     page = (tmp_path / "out" / "table-signals.md").read_text()
     assert "mean, unseen: difference" in page

@@ -15,7 +15,7 @@ from pipeline.evaluation.signals.config import SignalsTableConfig
 from pipeline.evaluation.signals.numbers import numbers_of
 from pipeline.evaluation.signals.page import as_csv, as_page
 from pipeline.evaluation.signals.pictures import Translator, pixels_of, psnr_each, signed, translator
-from pipeline.evaluation.signals.scores import scores_of
+from pipeline.evaluation.signals.scores import GREY, scores_of
 from pipeline.evaluation.signals.together import together
 from pipeline.evaluation.tables.page import notes_of
 from pipeline.evaluation.tables.sources import listed
@@ -53,7 +53,7 @@ def run_table(config: SignalsTableConfig, console: Console) -> int:
         found[kind] = [scores_of(bundle, photos, translators, channels) for bundle in bundles]
         console.print(f"{kind}: {len(bundles)} bundles measured", highlight=False)
     numbers = numbers_of(
-        found["active"], found["passive"], _whose(translators), channels, photos=len(photos), times=config.bootstrap
+        found["active"], found["passive"], _whose(translators), [*channels, GREY], photos=len(photos), times=config.bootstrap
     )
     attacked = list(outcomes(active[0], photos, _others(config), translators[0])) if active[0].count else []
     both = together(active[0], photos[:DISRUPTED], translators[0]) if config.disrupted else []

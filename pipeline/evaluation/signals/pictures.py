@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pipeline.levels import pixels_to_unit, unit_to_pixels
@@ -64,6 +65,16 @@ def signed(photos: Sequence[U8], bundle: Bundle) -> list[U8]:
     if not bundle.count:
         return list(photos)
     return [with_signal(Photo(pixels, None, "PNG"), bundle, i % bundle.count) for i, pixels in enumerate(photos)]
+
+
+def grey_of(photos: Sequence[U8]) -> list[U8]:
+    """Photos (H, W, 3) turned grey, (H, W, 1)."""
+    return [np.array(Image.fromarray(pixels).convert("L"))[..., None] for pixels in photos]
+
+
+def in_colour(pictures: Sequence[U8]) -> list[U8]:
+    """Pictures (H, W, 3 or 1) in three planes, as generators take them."""
+    return [np.broadcast_to(pixels, (*pixels.shape[:2], 3)) for pixels in pictures]
 
 
 def as_tensor(pictures: Sequence[U8]) -> Tensor:

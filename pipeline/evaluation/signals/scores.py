@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.channels.channels import find_channels
-from pipeline.evaluation.signals.pictures import Translator, signed
+from pipeline.evaluation.signals.pictures import Translator, grey_of, in_colour, signed
 from pipeline.photos.photo import U8
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.judge import Judge
@@ -18,6 +18,8 @@ from pipeline.signals.measures import average_precision, roc_auc, tpr_at_fpr
 
 F64 = NDArray[np.float64]
 UNTOUCHED = "untouched"
+GREY = "clean, grey photos"
+"""Stands among the channels for photos that were grey before they got their signals."""
 AT_A_TIME = 32
 Measure = Callable[[F64, NDArray[np.bool_]], float]
 MEASURES: dict[str, Measure] = {
@@ -40,17 +42,19 @@ class Scores:
 
 
 def scores_of(bundle: Bundle, photos: Sequence[U8], translators: Sequence[Translator], channels: Sequence[str]) -> Scores:
-    """The scores of photos with the bundle's signals, and of what each generator makes of these."""
-    judge, published = Judge(bundle), signed(photos, bundle)
-    pictures = {UNTOUCHED: published} | {each.label: each(published) for each in translators}
-    ways = find_channels(channels)
-    return Scores(
-        {
-            (who, way.name): judged(judge, [way.apply(x, i) for i, x in enumerate(some)])
-            for who, some in pictures.items()
-            for way in ways
-        }
-    )
+    """The scores of photos with the bundle's signals, and of what each generator makes of these; and of grey ones (`GREY`)."""
+    judge, ways = Judge(bundle), find_channels(channels)
+    coloured, grey = (_made_of(published, translators) for published in (signed(photos, bundle), signed(grey_of(photos), bundle)))
+    scores = {
+        (who, way.name): judged(judge, [way.apply(x, i) for i, x in enumerate(some)])
+        for who, some in coloured.items()
+        for way in ways
+    }
+    return Scores(scores | {(who, GREY): judged(judge, some) for who, some in grey.items()})
+
+
+def _made_of(published: Sequence[U8], translators: Sequence[Translator]) -> dict[str, Sequence[U8]]:
+    return {UNTOUCHED: published} | {each.label: each(in_colour(published)) for each in translators}
 
 
 def judged(judge: Judge, pictures: Sequence[U8]) -> F64:

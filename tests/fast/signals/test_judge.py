@@ -55,6 +55,19 @@ def test_the_other_pictures_of_a_batch_whatever_their_sizes_change_nothing_but_r
     assert together.likeness_Bn.shape == (3, 3)
 
 
+def test_what_a_grey_picture_carries_is_likened_to_the_one_plane_that_grey_photos_get(bundle: Bundle) -> None:
+    (grey,) = pictures((SIZE, SIZE), planes=1)
+    _, recovered = detector_of(bundle)(torch.from_numpy(grey.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None])
+    found = recovered[0].double().numpy()
+    signals = bundle.signals_nCHW[:, 1].astype(np.float64)
+    wanted = [3**-0.5 * (found.sum(0) * plane).sum() / np.linalg.norm(plane) / np.linalg.norm(found) for plane in signals]
+    for file in (grey, np.repeat(grey, 3, 2)):
+        assert Judge(bundle)([file]).likeness_Bn[0] == pytest.approx(wanted, abs=1e-6)
+    coloured = np.repeat(grey, 3, 2)
+    coloured[3, 5, 0] ^= 1
+    assert Judge(bundle)([coloured]).likeness_Bn[0] != pytest.approx(wanted, abs=1e-3)
+
+
 def test_grey_is_judged_as_the_same_picture_in_three_equal_planes(bundle: Bundle) -> None:
     (grey,) = pictures((25, 19), planes=1)
     judge = Judge(bundle)
