@@ -148,9 +148,9 @@ def test_only_through_generators_does_the_manipulated_photo_move_the_signals(thr
 
 def test_a_grey_photo_and_what_it_carries_is_what_a_grey_file_holds(tmp_path: Path) -> None:
     system = dataclasses.replace(SYSTEM, grey=1.0, journeys=(), plain=0.0)
-    state, batch = fresh(system, dtype=torch.float32), drawn(system)
+    state = fresh(system, dtype=torch.float32)
     pixels = np.random.default_rng(0).integers(20, 236, (4, 16, 16, 3), dtype=np.uint8)
-    batch["image"] = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    batch = {**drawn(system), "image": torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1}
     signals = unit_to_level(state.nets.G["G"]().detach()).numpy()
     nothing: dict[str, Any] = {"scores": {}, "card": {}, "path": tmp_path}
     bundle = Bundle(id="", signals_nCHW=signals, budget=SYSTEM.budget, width=8, **nothing)
