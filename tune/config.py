@@ -86,6 +86,8 @@ class SearchConfig:
     """Which frequencies of a signal cost."""
     survive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join((*JOURNEYS, "none")) + "} [...]")] = JOURNEYS
     """What may happen to photos before the detector sees them in training."""
+    grey: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.125
+    """Share of the photos that are turned grey first, 0 to 1; grey photos get one plane of a signal."""
     seed: int = 0
     """Seed of the search and of every trial: trials differ by their values alone."""
 
@@ -170,7 +172,8 @@ HOW_IT_RUNS = {
 }  # fmt: skip
 """Options that leave the trials as they are."""
 OF_TRAINING = (
-    "size", "d_conv_dim", "batch", "lr", "licence", "generator", "weights", "generator_gradients", "spectrum", "survive", "seed",
+    "size", "d_conv_dim", "batch", "lr", "licence", "generator", "weights", "generator_gradients", "spectrum", "survive", "grey",
+    "seed",
 )  # fmt: skip
 """Options that a training has under the same name."""
 
