@@ -69,7 +69,7 @@ class TrainConfig:
     steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
     """Steps of the whole training; the discriminator moves in each. The learning rate falls over its second half."""
     minutes: Annotated[float | None, own_default("MINUTES", "no limit")] = None
-    """Stop after so many minutes of training, with everything written; the same command then trains on for as long."""
+    """Stop after so many minutes of training (0: one step), with everything written; the same command trains on for as long."""
     size: Annotated[int | None, own_default("PIXELS", _OF_SYSTEM)] = None
     """Side of the pictures (of pix2pixhd: their height), a multiple of 4."""
     conv_dim: Annotated[int | None, own_default("CHANNELS", _OF_SYSTEM)] = None
@@ -211,7 +211,7 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "--consistency": (0, 1e6, "weight"),
     "--blur": (0, 16, "pixels"),
     "--steps": (1, 10**8, "steps"),
-    "--minutes": (0.01, 10**6, "minutes"),
+    "--minutes": (0, 10**6, "minutes"),
     "--size": (16, 2048, "pixels"),
     "--conv-dim": (1, 1024, "channels"),
     "--d-conv-dim": (1, 1024, "channels"),

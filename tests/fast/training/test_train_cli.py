@@ -121,7 +121,7 @@ def test_ctrl_c_keeps_the_last_step_and_the_same_command_ends_with_the_same_weig
 
 
 def test_a_time_limit_ends_with_everything_written(faces: Path, tmp_path: Path, capsys: Said) -> None:
-    assert train([str(faces), str(tmp_path / "out"), *WORDS, "--steps", "1000", "--minutes", "0.01"]) == 0
+    assert train([str(faces), str(tmp_path / "out"), *WORDS, "--steps", "1000", "--minutes", "0"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"stopped at step \d+ of 1000; the same command goes on", said)
     assert f"disrupt protect PHOTOS PROTECTED --generator stargan --weights {tmp_path / 'out' / 'generator.safetensors'}" in said
