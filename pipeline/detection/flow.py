@@ -29,12 +29,12 @@ def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight:
 
     Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die again and again.
     """
-    check_cluster(config, config.threads)
+    check_cluster(config.compute)
     set_up_ray_data(ordered=False)
     # Workers may run in another folder than this process. The secret stays here.
     config = dataclasses.replace(config, signals=place_of(config.signals).absolute(), key_file=None)
     seen = in_tasks(source([{"refs": pickle.dumps(shard)} for shard in shards]), partial(_look, sight=sight))
-    yield from streamed(in_actors(seen, _DetectActor, {"config": config}, config, config.threads), "judging", AFTER_DEATH)
+    yield from streamed(in_actors(seen, _DetectActor, {"config": config}, config.compute), "judging", AFTER_DEATH)
 
 
 def _look(batch: Batch, *, sight: Sight) -> Batch:

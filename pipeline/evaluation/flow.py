@@ -17,9 +17,9 @@ from pipeline.evaluation.measures import Measure
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.row import EvaluationRow
+from pipeline.jobs.options import absolute_weights
 from pipeline.jobs.ray_data import set_up_ray_data
 from pipeline.protection.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
-from pipeline.protection.options import absolute_weights
 
 AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
 
@@ -29,12 +29,12 @@ def evaluate_on_ray(shards: Sequence[list[Pair]], config: EvaluateConfig, sizes:
 
     Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die again and again.
     """
-    check_cluster(config, config.threads)
+    check_cluster(config.compute)
     set_up_ray_data(ordered=False)
     config = dataclasses.replace(config, weights=absolute_weights(config.weights))
     pairs = source([{"pairs": pickle.dumps(shard)} for shard in shards])
     seen = in_tasks(pairs, partial(_look, config=config, sizes=tuple(sizes)))
-    yield from streamed(in_actors(seen, _MeasureActor, {"config": config}, config, config.threads), "measuring", AFTER_DEATH)
+    yield from streamed(in_actors(seen, _MeasureActor, {"config": config}, config.compute), "measuring", AFTER_DEATH)
 
 
 def _look(batch: Batch, *, config: EvaluateConfig, sizes: tuple[int, ...]) -> Batch:
@@ -44,7 +44,7 @@ def _look(batch: Batch, *, config: EvaluateConfig, sizes: tuple[int, ...]) -> Ba
 
 class _MeasureActor:
     def __init__(self, *, config: EvaluateConfig) -> None:
-        self._measure = Measure(config, threads=config.threads)
+        self._measure = Measure(config, threads=config.compute.threads)
 
     def __call__(self, batch: Batch) -> Batch:
         return {"rows": bytes_column(pickle.dumps(self._measure(pickle.loads(batch["looked"][0]))))}

@@ -26,12 +26,13 @@ import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 from ray.util.annotations import RayDeprecationWarning
 
-from pipeline.jobs.compute import Compute
+from pipeline.disruption.recipes import REFERENCES
 from pipeline.jobs.interrupt import heeded
+from pipeline.jobs.options import Compute, ConfigError, absolute_weights
 from pipeline.jobs.ray_data import set_up_ray_data
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.schema import ManifestRow
-from pipeline.protection.options import REFERENCES, ConfigError, ProtectConfig, absolute_weights
+from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.choose import chosen_stage
 from pipeline.protection.stages.read import read_photos
@@ -54,7 +55,7 @@ def protect_on_ray(
     Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die again and again, and
     the project's own errors of a stage as they are.
     """
-    check_cluster(config, threads)
+    check_cluster(config.used_compute())
     set_up_ray_data(ordered=False)
     # Workers may run in another folder than this process.
     config = dataclasses.replace(
@@ -75,7 +76,7 @@ def drawing(
     read = in_tasks(
         source([{"id": shard_id, "works": pickle.dumps(works)} for shard_id, works in shards]), partial(_read, config=config)
     )
-    protected = in_actors(read, _ProtectActor, {"config": config, "threads": threads, "signer": signer}, config, threads)
+    protected = in_actors(read, _ProtectActor, {"config": config, "threads": threads, "signer": signer}, config.used_compute())
     return in_tasks(protected, partial(_write, config=config, place=place))
 
 
@@ -89,7 +90,7 @@ def in_tasks(dataset: Dataset, stage: Callable[[Batch], Batch]) -> Dataset:
     return dataset.map_batches(stage, batch_size=1, num_cpus=0.5)
 
 
-def in_actors(dataset: Dataset, actor: type, arguments: dict[str, Any], config: Compute, threads: int) -> Dataset:
+def in_actors(dataset: Dataset, actor: type, arguments: dict[str, Any], compute: Compute) -> Dataset:
     """``dataset`` through actors that are made with ``arguments`` and hold the generators; deaths and retries are bounded."""
     with warnings.catch_warnings():
         # Unbounded by default: a photo that kills its actor would be tried for ever. Ray 2.60 has no other way to say it.
@@ -98,9 +99,9 @@ def in_actors(dataset: Dataset, actor: type, arguments: dict[str, Any], config: 
             actor,
             batch_size=1,
             fn_constructor_kwargs=arguments,
-            compute=ActorPoolStrategy(min_size=1, max_size=config.actors),
-            num_cpus=None if config.on_gpu() else _actor_cpus(threads),
-            num_gpus=config.gpus_per_actor if config.on_gpu() else None,
+            compute=ActorPoolStrategy(min_size=1, max_size=compute.actors),
+            num_cpus=None if compute.on_gpu else _actor_cpus(compute.threads),
+            num_gpus=compute.gpus_per_actor if compute.on_gpu else None,
             max_restarts=RESTARTS,
             max_task_retries=RETRIES,
         )
@@ -143,7 +144,7 @@ class Place:
 
 
 def _read(batch: Batch, *, config: ProtectConfig) -> Batch:
-    works = read_photos(_works(batch), max_pixels=config.max_megapixels * 10**6)
+    works = read_photos(_works(batch), max_pixels=config.photos.max_pixels)
     return _batch(batch, works)
 
 
@@ -179,15 +180,18 @@ def _actor_cpus(threads: int) -> float:
     return threads - 0.5
 
 
-def check_cluster(config: Compute, threads: int) -> None:
+def check_cluster(compute: Compute) -> None:
     """Raise ConfigError when the cluster has too few cores or GPUs for the actors; Ray would wait for ever."""
     have = ray.cluster_resources()
     cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    if config.on_gpu() and gpus < config.gpus_per_actor * config.actors:
-        raise ConfigError(f"{config.actors} actors need {config.gpus_per_actor * config.actors:g} GPUs, the cluster has {gpus:g}")
-    if not config.on_gpu() and cpus < _actor_cpus(threads) * config.actors + 0.5:
+    if compute.on_gpu and gpus < compute.gpus_per_actor * compute.actors:
         raise ConfigError(
-            f"{config.actors} actors of {threads} threads need {_actor_cpus(threads) * config.actors + 0.5:g} cores, "
+            f"{compute.actors} actors need {compute.gpus_per_actor * compute.actors:g} GPUs, the cluster has {gpus:g}"
+        )
+    if not compute.on_gpu and cpus < _actor_cpus(compute.threads) * compute.actors + 0.5:
+        raise ConfigError(
+            f"{compute.actors} actors of {compute.threads} threads need "
+            f"{_actor_cpus(compute.threads) * compute.actors + 0.5:g} cores, "
             f"the cluster has {cpus:g}: give fewer --actors or --threads"
         )
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli import evaluate, protect
 from tests.fast import tiny
 from tests.ray import slow_net
+from tests.verbs import evaluate, protect
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray"),
