@@ -14,7 +14,8 @@ from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.row import EvaluationRow
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
-from pipeline.images.effect import THRESHOLD, l1, l2, l2_mask, manipulated
+from pipeline.images import THRESHOLD
+from pipeline.images.effect import l1, l2, l2_mask, manipulated
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import SHIPPED, ConfigError
 

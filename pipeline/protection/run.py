@@ -31,11 +31,11 @@ from pipeline.photos.encode import FORMATS
 from pipeline.protection.examples import examples_of
 from pipeline.protection.local import protect_locally
 from pipeline.protection.options import ProtectConfig, signature
+from pipeline.protection.report import terminal_table, write_report
 from pipeline.protection.row import Work
 from pipeline.protection.stages.sign import Signer, signer_of
 from pipeline.protection.stages.write import Destination
-from pipeline.protection.summary import Summary, summarise, terminal_table
-from pipeline.report.page import write_report
+from pipeline.protection.summary import Summary, summarise
 from pipeline.storage import exists, join
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
+from pipeline.images import THRESHOLD
 from pipeline.images.quality import psnr, ssim
 from pipeline.ledger.errors import is_disk_full, unwritable
 from pipeline.ledger.parts import commit_part
@@ -108,8 +109,6 @@ def _measured(effect: Effect) -> dict[str, Any]:
     """The columns of the effect; none for signals alone, which no generator has seen."""
     if not effect.classes:
         return {}
-    from pipeline.images.effect import THRESHOLD  # with torch, which signals alone do without
-
     return {
         "classes": list(effect.classes),
         "class_l1": list(effect.l1),
@@ -127,7 +126,6 @@ def verdict(effect: Effect) -> tuple[Status, str | None]:
     """
     if not effect.classes:
         return ("protected", None) if effect.moved else ("not_disrupted", "the signal changes no pixel of it")
-    from pipeline.images.effect import THRESHOLD
 
     if not effect.moved:
         return "not_disrupted", "the perturbation did not move (zero gradient at the start; start from jitter or uniform)"

@@ -310,7 +310,8 @@ def test_signals_alone_need_no_torch(photos: Path, out: Path, bundle: Path, tmp_
 
 def test_a_terminal_without_measured_files_prints_no_table_of_effects() -> None:
     from pipeline.ledger.schema import ManifestRow, rows_to_table
-    from pipeline.protection.summary import summarise, terminal_table
+    from pipeline.protection.report import terminal_table
+    from pipeline.protection.summary import summarise
 
     file = io.StringIO()
     skipped = ManifestRow.skipped("a.jpg", stage="protect", reason="too small")
