@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,9 +37,8 @@ ACTORS_SECONDS = 600
 """How long a job waits for its first actors before it fails."""
 RETRIES = 2
 """How often Ray tries a shard again after its process died."""
-NODE_RETRIES = 20
-"""How often work of a lost node is tried again where Ray itself gives up: it may take a minute to see that a node is lost, and
-until then each try fails in seconds."""
+NODE_SECONDS = 90
+"""How long Ray may need to see that a node is lost. Until then its actors are unavailable, as those that are being restarted."""
 PATIENCE = 12
 """How many shards may lose their processes before the first one is done. After more than these the photos are not to blame."""
 DEATHS = (WorkerCrashedError, RayActorError, OutOfMemoryError, NodeDiedError, ObjectLostError)
@@ -81,17 +81,16 @@ def run_stages(
     FlowError when more than PATIENCE shards lose their processes before one is done, and the errors of a stage as they are.
     """
     waiting = {str(number): shard for number, shard in enumerate(shards)}
-    patience, barren_rounds = PATIENCE, 0
+    patience = PATIENCE
     while waiting:
-        count = len(waiting)
+        count, nodes = len(waiting), _nodes()
         try:
             for name, rows in _round(waiting, stages, patience):
                 del waiting[name]
                 patience = -1
                 yield rows
         except DEATHS as error:
-            barren_rounds = barren_rounds + 1 if len(waiting) == count else 0
-            if barren_rounds > (NODE_RETRIES if _lost_node(error) else 0):
+            if len(waiting) == count and not _lost_node(error, nodes):
                 raise FlowError(f"processes die over all photos: {why_died(error)}. What is done is kept.") from error
             continue
         for photos in waiting.values():
@@ -109,16 +108,22 @@ def why_died(error: Exception) -> str:
     """Why Ray lost a process, for people: what happened and what helps."""
     if isinstance(error, OutOfMemoryError):
         return "Ray ended it because the memory of its host was full (fewer --actors or smaller --max-megapixels need less)"
-    if _lost_node(error):
-        return "its host was lost"
     return "it crashed, or the system ended it for want of memory (fewer --actors or smaller --max-megapixels need less)"
 
 
-def _lost_node(error: Exception) -> bool:
-    """Whether a death is the fault of the node, not of what the process did."""
-    if isinstance(error, (NodeDiedError, ActorUnavailableError, ObjectLostError)):
-        return True
-    return isinstance(error, RayActorError) and (error.preempted or "node has died" in str(error))
+def _lost_node(error: Exception, nodes: set[str]) -> bool:
+    """Whether one of ``nodes`` was lost, so that a death need not be the fault of what the process did."""
+    unclear = isinstance(error, ActorUnavailableError) and len(nodes) > 1
+    until = time.monotonic() + (NODE_SECONDS if unclear else 0)
+    while nodes <= _nodes():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(1)
+    return True
+
+
+def _nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def set_up_ray_data(*, ordered: bool, losses: int = 0) -> None:
@@ -160,7 +165,7 @@ def _round(
 def _through(dataset: Dataset, stage: TaskStage | ActorStage) -> Dataset:
     """The dataset through a stage, one shard at a time."""
     with warnings.catch_warnings():
-        # Retries are unbounded by default, and Ray 2.60 has no other way to bound them. Restarts stay unbounded: Ray Data would wait
+        # Retries are unbounded by default, and Ray 2.60 has no other way to bound them. Restarts stay unbounded: Ray Data waits
         # for ever for an actor that is out of them.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         if isinstance(stage, TaskStage):
@@ -237,16 +242,17 @@ def _alone(photo: Any, stages: Sequence[TaskStage | ActorStage], fail: Callable[
 
 
 def _in_own_process(stage: TaskStage | ActorStage, value: Any) -> Any:
-    """What a stage makes of a value in a new process; one of DEATHS when that dies again and again."""
-    for left in reversed(range(NODE_RETRIES)):
+    """What a stage makes of a value in a new process; one of DEATHS when that dies again and again. Lost nodes do not count."""
+    deaths = 0
+    while True:
+        nodes = _nodes()
         try:
             if isinstance(stage, TaskStage):
-                task = ray.remote(_attempt).options(max_retries=RETRIES, **TASK_SIZE)
+                task = ray.remote(_attempt).options(max_retries=0, **TASK_SIZE)
                 return ray.get(task.remote(stage.function, value))
             actor: Any = ray.remote(_Actor)
-            actor = actor.options(max_restarts=RETRIES, max_task_retries=RETRIES, **stage.size)
-            return ray.get(actor.remote(make=stage.make).attempt.remote(value))
+            return ray.get(actor.options(**stage.size).remote(make=stage.make).attempt.remote(value))
         except DEATHS as error:
-            if not left or not _lost_node(error):
+            deaths += not _lost_node(error, nodes)
+            if deaths > RETRIES:
                 raise
-    raise RuntimeError("no try was made")
