@@ -26,11 +26,11 @@ def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight:
 
     Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die over all pictures.
     """
-    check_cluster(config, config.threads)
+    check_cluster(config.compute)
     # Workers may run in another folder than this process. The secret stays here.
     config = dataclasses.replace(config, signals=place_of(config.signals).absolute(), key_file=None)
     looking = TaskStage("look", partial(look, sight=sight))
-    detecting = actor_stage("detect", partial(Detect, config), config, config.threads)
+    detecting = actor_stage("detect", partial(Detect, config), config.compute)
     yield from run_stages(shards, [looking, detecting], _fail)
 
 

@@ -16,9 +16,9 @@ from pipeline.evaluation.measures import Measure
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.row import EvaluationRow
+from pipeline.jobs.options import absolute_weights
 from pipeline.jobs.ray_data import TaskStage, run_stages
 from pipeline.protection.flow import actor_stage, check_cluster
-from pipeline.protection.options import absolute_weights
 
 
 def evaluate_on_ray(shards: Sequence[list[Pair]], config: EvaluateConfig, sizes: Sequence[int]) -> Iterator[list[EvaluationRow]]:
@@ -26,10 +26,10 @@ def evaluate_on_ray(shards: Sequence[list[Pair]], config: EvaluateConfig, sizes:
 
     Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die over all photos.
     """
-    check_cluster(config, config.threads)
+    check_cluster(config.compute)
     config = dataclasses.replace(config, weights=absolute_weights(config.weights))
     looking = TaskStage("look", partial(look, config=config, sizes=tuple(sizes)))
-    measuring = actor_stage("measure", partial(Measure, config, threads=config.threads), config, config.threads)
+    measuring = actor_stage("measure", partial(Measure, config, threads=config.compute.threads), config.compute)
     yield from run_stages(shards, [looking, measuring], _fail)
 
 

@@ -8,6 +8,7 @@ until the photo that kills is alone. It becomes a failed row; all others are don
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import time
 import traceback
@@ -45,6 +46,8 @@ DEATHS = (WorkerCrashedError, RayActorError, OutOfMemoryError, NodeDiedError, Ob
 """How Ray says that a process ended, or took with it what was on its way."""
 TASK_SIZE: dict[str, Any] = {"num_cpus": 0.5}
 """Light stages share a core."""
+# Ray tries a task that it ended for want of memory for ever, whatever max_retries says. It reads this when it connects.
+os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))
 Function = Callable[[Any], Any]
 Batch = Any
 """A dict of columns; Ray's own annotations of batches do not fit plain dicts."""

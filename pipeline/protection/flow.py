@@ -20,11 +20,12 @@ from typing import Any
 
 import ray
 
-from pipeline.jobs.compute import Compute
+from pipeline.disruption.recipes import REFERENCES
+from pipeline.jobs.options import Compute, ConfigError, absolute_weights
 from pipeline.jobs.ray_data import ActorStage, TaskStage, run_stages
 from pipeline.ledger.plan import attempt_of, shard_id
 from pipeline.ledger.schema import ManifestRow, Stage
-from pipeline.protection.options import REFERENCES, ConfigError, ProtectConfig, absolute_weights
+from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.choose import chosen_stage
 from pipeline.protection.stages.read import ended, read_photos
@@ -41,7 +42,7 @@ def protect_on_ray(
     Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die over all photos, and
     the errors of a stage as they are.
     """
-    check_cluster(config, threads)
+    check_cluster(config.used_compute())
     # Workers may run in another folder than this process.
     config = dataclasses.replace(
         config,
@@ -57,8 +58,8 @@ def protect_on_ray(
         row = ManifestRow(key=work.ref.key, status="failed", stage=stage, reason=reason, bytes_in=work.ref.size_bytes)
         return write([ended(work, row)])
 
-    read = TaskStage("read", partial(read_photos, max_pixels=config.max_megapixels * 10**6))
-    protect = actor_stage("protect", partial(chosen_stage, config, signer, threads=threads), config, threads)
+    read = TaskStage("read", partial(read_photos, max_pixels=config.photos.max_pixels))
+    protect = actor_stage("protect", partial(chosen_stage, config, signer, threads=threads), config.used_compute())
     yield from run_stages([works for _, works in shards], [read, protect, TaskStage("write", write)], fail)
 
 
@@ -83,10 +84,10 @@ def _write(works: Sequence[Work], *, config: ProtectConfig, place: Place, attemp
     return write_shard(name, works, config, place.open())
 
 
-def actor_stage(name: str, make: Callable[[], Callable[[Any], Any]], config: Compute, threads: int) -> ActorStage:
-    """A stage in as many actors as ``config`` asks for, each with its GPUs or ``threads`` CPU threads."""
-    size = {"num_gpus": config.gpus_per_actor} if config.on_gpu() else {"num_cpus": _actor_cpus(threads)}
-    return ActorStage(name, make, config.actors, size)
+def actor_stage(name: str, make: Callable[[], Callable[[Any], Any]], compute: Compute) -> ActorStage:
+    """A stage in as many actors as ``compute`` asks for, each with its GPUs or cores."""
+    size = {"num_gpus": compute.gpus_per_actor} if compute.on_gpu else {"num_cpus": _actor_cpus(compute.threads)}
+    return ActorStage(name, make, compute.actors, size)
 
 
 def _actor_cpus(threads: int) -> float:
@@ -94,14 +95,17 @@ def _actor_cpus(threads: int) -> float:
     return threads - 0.5
 
 
-def check_cluster(config: Compute, threads: int) -> None:
+def check_cluster(compute: Compute) -> None:
     """Raise ConfigError when the cluster has too few cores or GPUs for the actors; Ray would wait for ever."""
     have = ray.cluster_resources()
     cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    if config.on_gpu() and gpus < config.gpus_per_actor * config.actors:
-        raise ConfigError(f"{config.actors} actors need {config.gpus_per_actor * config.actors:g} GPUs, the cluster has {gpus:g}")
-    if not config.on_gpu() and cpus < _actor_cpus(threads) * config.actors + 0.5:
+    if compute.on_gpu and gpus < compute.gpus_per_actor * compute.actors:
         raise ConfigError(
-            f"{config.actors} actors of {threads} threads need {_actor_cpus(threads) * config.actors + 0.5:g} cores, "
+            f"{compute.actors} actors need {compute.gpus_per_actor * compute.actors:g} GPUs, the cluster has {gpus:g}"
+        )
+    if not compute.on_gpu and cpus < _actor_cpus(compute.threads) * compute.actors + 0.5:
+        raise ConfigError(
+            f"{compute.actors} actors of {compute.threads} threads need "
+            f"{_actor_cpus(compute.threads) * compute.actors + 0.5:g} cores, "
             f"the cluster has {cpus:g}: give fewer --actors or --threads"
         )

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from pipeline.cli import detect, evaluate, protect
 from pipeline.jobs import ray_data
 from tests.fast import tiny
 from tests.fast.signals.bundles import tiny_bundle
 from tests.ray import outcome, slow_net
 from tests.ray.deadly_photo import RUNTIME_ENV, SIDE
+from tests.verbs import detect, evaluate, protect
 
 pytestmark = [
     pytest.mark.usefixtures("ray_with_a_deadly_photo"),

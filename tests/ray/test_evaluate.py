@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli import evaluate, protect
 from tests.fast import tiny
+from tests.verbs import evaluate, protect
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray"),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import protect
 from pipeline.generators.checkpoint import save_weights
 from tests.conftest import ROOT
 from tests.fast import tiny
 from tests.ray import outcome
+from tests.verbs import protect
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray"),

@@ -11,9 +11,9 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from pipeline.cli import protect
 from tests.fast import tiny
 from tests.ray import outcome, slow_net
+from tests.verbs import protect
 
 pytestmark = [
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*", r"ignore::FutureWarning:ray\..*", r"ignore::ResourceWarning"),

@@ -61,7 +61,7 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
     key, data, effect = work.ref.key, work.data, work.effect
     if data is None or work.pixels_HWC is None or effect is None:
         return ManifestRow.failed(key, stage="protect", reason="the protecting stage gave no result for it")
-    photo = work.photo or decode_photo(data, max_pixels=config.max_megapixels * 10**6)
+    photo = work.photo or decode_photo(data, max_pixels=config.photos.max_pixels)
     try:
         encoded = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
     except PhotoRefusedError as refusal:
