@@ -1,4 +1,7 @@
-"""The flow in a for-loop: the same stages in one process, without Ray."""
+"""The flow in a for-loop: the same stages in one process, without Ray.
+
+Nothing isolates a photo: one that kills its process ends the run, and the same command meets it again. On Ray it costs one row.
+"""
 
 from __future__ import annotations
 
