@@ -105,11 +105,19 @@ def doctor(_arguments: Sequence[str]) -> int:
     return examine()
 
 
-def tune(arguments: Sequence[str]) -> int:
-    """Run ``disrupt tune`` with these words; returns the exit code."""
-    from tune.cli import tune as search
+def tune(arguments: Sequence[str], *, prog: str = "disrupt tune", **defaults: object) -> int:
+    """Run ``disrupt tune`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
 
-    return search(arguments)
+    def run() -> int:
+        from tune.options import SearchConfig
+
+        config = parse(SearchConfig, ("data", "output"), arguments, prog=prog, defaults=defaults)
+        from tune.run import run_search
+
+        console = Console(markup=False, emoji=False)
+        return run_search(config, command=shlex.join([*prog.split(), *arguments]), console=console)
+
+    return ended(run, prog=prog, after_stop="stopped; what trials have done is kept. Run the same command again to go on.")
 
 
 @dataclass(frozen=True)

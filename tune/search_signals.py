@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tune.cli import tune
+from pipeline.cli import tune
 
 
 def main() -> int:

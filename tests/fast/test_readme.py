@@ -18,7 +18,7 @@ from pipeline.disruption.recipes import RECIPES
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.protection.options import ProtectConfig
 from pipeline.training.config import TrainConfig
-from tune.config import SearchConfig
+from tune.options import SearchConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
