@@ -8,16 +8,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from pipeline.jobs.options import own_default
 from pipeline.protection.options import JOURNEYS, ConfigError, absolute_weights, within
 from pipeline.training.config import SAMPLES, TrainConfig
-
-if TYPE_CHECKING:
-    from tune.space import Range
+from tune.space import Range, read_space
 
 RESULT_FORMAT = 1
 """Raised when the same options give other trials than before; part of the signature."""
@@ -117,8 +115,6 @@ class SearchConfig:
 
     def space(self) -> dict[str, Range]:
         """The ranges of --range; raises ConfigError for a wrong one."""
-        from tune.space import read_space  # with optuna, which the help does without
-
         return read_space(self.range)
 
     def check(self) -> None:
@@ -135,11 +131,9 @@ class SearchConfig:
                 raise ConfigError(f"--{name} {getattr(self, name)} is more than the {self.steps} --steps of a trial")
         if not self.held_out_generator:
             raise ConfigError("--held-out-generator needs at least one name, e.g. stargan-faces-hardened")
-        if self.held_out_weights and len(self.held_out_weights) != len(self.held_out_generator):
-            raise ConfigError(
-                f"--held-out-weights needs one file for each of the {len(self.held_out_generator)} generators, "
-                f"got {len(self.held_out_weights)}"
-            )
+        files, generators = len(self.held_out_weights), len(self.held_out_generator)
+        if files not in (0, generators):
+            raise ConfigError(f"--held-out-weights needs one file for each of the {generators} generators, got {files}")
 
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the trials, as plain values."""

@@ -34,7 +34,7 @@ from pipeline.ledger.layout import OWN
 from pipeline.protection.options import ConfigError
 from pipeline.training.batches import Source
 from pipeline.training.config import TrainConfig
-from pipeline.training.setup import plan
+from pipeline.training.setup import plan, threads
 from tune.objective import HeldOut, Report, read_reports, run_trial
 from tune.options import SearchConfig, signal_options
 from tune.report import open_run
@@ -94,9 +94,9 @@ class _Recorder(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._lines[trial.trial_id] = f"trial {_number(trial)} begins"
         if trial.trial_id not in self._runs:
-            params, tags = {"number": _number(trial), **trial.config}, {"trial": trial.trial_id}
-            name = f"trial {_number(trial)}"
-            run = open_run(self.config, trial.trial_id, name, params, tags, parent=self.parent)
+            number = _number(trial)
+            params, tags = {"number": number, **trial.config}, {"trial": trial.trial_id}
+            run = open_run(self.config, trial.trial_id, f"trial {number}", params, tags, parent=self.parent)
             self._runs[trial.trial_id], self._recorded[trial.trial_id] = run, run.reached("ap")
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
@@ -202,17 +202,15 @@ def search(
 
 def check_cluster(config: SearchConfig) -> None:
     """Raise ConfigError when the cluster has too few cores or GPUs for a trial; Ray would wait for ever."""
-    have = ray.cluster_resources()
     for resource, needed, flag in (("CPU", config.threads, "--threads"), ("GPU", config.gpus_per_trial, "--gpus-per-trial")):
-        if needed > have.get(resource, 0.0):
-            raise ConfigError(
-                f"a trial needs {needed:g} {resource}s, the cluster has {have.get(resource, 0.0):g}: give fewer with {flag}"
-            )
+        amount = ray.cluster_resources().get(resource, 0.0)
+        if needed > amount:
+            raise ConfigError(f"a trial needs {needed:g} {resource}s, the cluster has {amount:g}: give fewer with {flag}")
 
 
 def _run_trial(values: dict[str, Any], inputs: TrialInputs) -> None:
     """A whole trial in its own process."""
-    torch.set_num_threads(inputs.training.threads)
+    torch.set_num_threads(threads(inputs.training))
     folder = inputs.training.output / tune.get_context().get_trial_id()
     job = plan(replace(inputs.training, output=folder, **signal_options(values)))
     run_trial(job, inputs.source, inputs.held_out, lambda report: tune.report(asdict(report)))

@@ -16,6 +16,7 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from optuna.distributions import BaseDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from scipy.stats import ConstantInputWarning, spearmanr
 
@@ -101,7 +102,7 @@ def importances(rows: Sequence[TrialRow], space: Space, *, seed: int = 0) -> dic
     Shares by functional ANOVA of a random forest (Hutter et al. 2014), summing to 1; the correlation is Spearman's, NaN for a value
     that is the same in all trials. Empty when there are too few trials with a score, or all have the same.
     """
-    searched = {name: values for name, values in space.items() if not values.single()}
+    searched: dict[str, BaseDistribution] = {name: values for name, values in space.items() if not values.single()}
     scored = [row for row in rows if not math.isnan(row.ap_early)]
     early = [row.ap_early for row in scored]
     if len(scored) < FEWEST or len(set(early)) == 1:
@@ -126,7 +127,7 @@ def importances(rows: Sequence[TrialRow], space: Space, *, seed: int = 0) -> dic
 
 def as_table(rows: Sequence[TrialRow]) -> pa.Table:
     """The rows as a table of `SCHEMA`."""
-    return pa.Table.from_pylist([asdict(row) | row.values for row in rows], SCHEMA)
+    return pa.Table.from_pylist([{**asdict(row), **row.values} for row in rows], SCHEMA)
 
 
 def from_table(table: pa.Table) -> list[TrialRow]:
