@@ -25,7 +25,7 @@ class Detect:
         if config.on_gpu() and not torch.cuda.is_available():
             raise ConfigError("a GPU was asked for (--gpus-per-actor), but torch sees none here; give 0 to compute on the CPU")
         bundle = read_bundle(config.signals)
-        self._judge = Judge(bundle, device="cuda" if config.on_gpu() else "cpu")
+        self._judge = Judge.from_bundle(bundle, device="cuda" if config.on_gpu() else "cpu")
         self._limits = thresholds(bundle, config.false_positive_rate)
         self._together = config.on_gpu()
 
@@ -35,7 +35,7 @@ class Detect:
         ready = [(one.row, torch.from_numpy(one.seen_13SS)) for one in looked if one.seen_13SS is not None]
         groups = [ready] if self._together and ready else [[one] for one in ready]
         for group in groups:
-            found = self._judge.of_tensors(torch.cat([seen_13SS for _, seen_13SS in group]))
+            found = self._judge.judge_tensors(torch.cat([seen_13SS for _, seen_13SS in group]))
             said = zip(found.manipulated_B.tolist(), found.which(), found.best().tolist(), strict=True)
             rows += [self._row(row, *each) for (row, _), each in zip(group, said, strict=True)]
         return rows

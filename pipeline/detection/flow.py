@@ -19,7 +19,7 @@ from pipeline.detection.options import DetectConfig
 from pipeline.detection.row import DetectionRow
 from pipeline.jobs.ray_data import set_up_ray_data
 from pipeline.protection.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
-from pipeline.signals.bundle import place_of
+from pipeline.signals.bundle import bundle_path
 
 AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
 
@@ -32,7 +32,7 @@ def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight:
     check_cluster(config, config.threads)
     set_up_ray_data(ordered=False)
     # Workers may run in another folder than this process. The secret stays here.
-    config = dataclasses.replace(config, signals=place_of(config.signals).absolute(), key_file=None)
+    config = dataclasses.replace(config, signals=bundle_path(config.signals).absolute(), key_file=None)
     seen = in_tasks(source([{"refs": pickle.dumps(shard)} for shard in shards]), partial(_look, sight=sight))
     yield from streamed(in_actors(seen, _DetectActor, {"config": config}, config, config.threads), "judging", AFTER_DEATH)
 

@@ -14,7 +14,7 @@ from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.row import EvaluationRow
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
-from pipeline.images.effect import THRESHOLD, l1, l2, l2_mask, manipulated
+from pipeline.images.effect import THRESHOLD, l1, l2, manipulation_mask, masked_l2
 from pipeline.protection.options import SHIPPED, ConfigError
 
 
@@ -46,7 +46,7 @@ def check_classes(chosen: Sequence[str], tested: Sequence[Tested]) -> None:
     """Raise UnknownClassError for a class that no generator has."""
     for name in chosen:
         if not any(name in one.generator.classes for one in tested):
-            tested[0].generator.chosen_classes([name])
+            tested[0].generator.select_classes([name])
 
 
 def _labels(generators: Sequence[Generator]) -> list[str]:
@@ -113,7 +113,7 @@ class Measure:
             return dataclasses.replace(row, status="failed", stage="generator", reason=reason)
         x = seen[:1].double()
         d = disrupted - output
-        value, masked, share = float(l2(d)), float(l2_mask(disrupted, output, x)), float(manipulated(output, x).mean())
+        value, masked, share = float(l2(d)), float(masked_l2(disrupted, output, x)), float(manipulation_mask(output, x).mean())
         return dataclasses.replace(
             row,
             l1=float(l1(d)),

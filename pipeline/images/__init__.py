@@ -1,1 +1,1 @@
-"""Arrays of pixels: levels, blur, how a photo's quality is measured, what a disruption does to a generator's output."""
+"""Arrays of pixels: types, levels, orientation, resizing, blur, a photo's quality, a disruption's effect."""

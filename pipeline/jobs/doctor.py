@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from pipeline.generators.checkpoint import CheckpointError
-from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator, weights_at_hand
+from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator, local_weights
 from pipeline.jobs.versions import git_commit, versions
 
 
@@ -36,7 +36,7 @@ def examine() -> int:
     say("MLflow", os.environ.get("MLFLOW_TRACKING_URI", "mlflow.db in the working folder"))
     shipped_is_usable = True
     for name, row in ZOO.items():
-        if weights_at_hand(row) is None:
+        if local_weights(row) is None:
             continue
         try:
             generator = load_generator(name)

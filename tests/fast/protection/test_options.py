@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.disruption.balls import BALLS
+from pipeline.disruption.ascent import BALLS, STARTS
+from pipeline.disruption.objectives import REFERENCES
 from pipeline.disruption.recipes import RECIPES
-from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.robust import ROBUST_TO
-from pipeline.disruption.starts import STARTS
 from pipeline.protection import options as names
 from pipeline.protection.options import ConfigError, ProtectConfig, signature
 from tests.fast.tiny import photo_bytes
