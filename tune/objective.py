@@ -18,16 +18,16 @@ from pipeline.images.levels import pixels_to_unit, unit_to_level, unit_to_pixels
 from pipeline.images.quality import psnr
 from pipeline.photos.photo import U8, Photo
 from pipeline.signals.add import with_signal
-from pipeline.signals.bundle import Bundle
+from pipeline.signals.bundle import Signals
 from pipeline.signals.detector import Detector
 from pipeline.signals.judge import Judge
+from pipeline.signals.manipulation import SourceName, load_source, manipulate
 from pipeline.signals.measures import average_precision, roc_auc
-from pipeline.signals.sources import SourceName, manipulated, opened
 from pipeline.training.batches import Source
 from pipeline.training.errors import TrainError
 from pipeline.training.session import Event, train
 from pipeline.training.setup import Job, open_state
-from pipeline.training.signals import SignalSystem
+from pipeline.training.signals import SignalSystem, signal_set
 from pipeline.training.state import TrainState
 from pipeline.training.watch import NOT_LOSSES
 
@@ -121,20 +121,19 @@ def score(system: object, state: TrainState, held_out: HeldOut, losses: Mapping[
 
     Nothing of the training changes by it. Raises TrainError when the detector's answers are not finite numbers.
     """
-    net = state.nets.D["D"]
+    net = state.nets.D["detector"]
     if not isinstance(system, SignalSystem) or not isinstance(net, Detector):
         raise TypeError("only trainings of signals are scored")
-    signals_nCHW = state.nets.G["G"]().detach()
-    levels_nCHW = unit_to_level(signals_nCHW.float().cpu()).numpy()
-    bundle = Bundle("", levels_nCHW, budget=system.budget, width=state.sizes.d_conv_dim, scores={}, card={}, path=Path())
-    judge = Judge.of(deepcopy(net).float(), signals_nCHW)
-    signed = [with_signal(Photo(photo, None, "PNG"), bundle, i % bundle.count) for i, photo in enumerate(held_out.photos)]
+    signals_nCHW = signal_set(state.nets.G).signals().detach()
+    signals = Signals(unit_to_level(signals_nCHW.float().cpu()).numpy(), system.budget)
+    judge = Judge(deepcopy(net).float(), signals_nCHW)
+    signed = [with_signal(Photo(photo, None, "PNG"), signals, i % signals.count) for i, photo in enumerate(held_out.photos)]
     quality = [psnr(photo, pixels) for photo, pixels in zip(held_out.photos, signed, strict=True)]
     untouched = _probabilities(judge, signed)
     truth = [False] * len(signed) + [True] * len(signed)
     ap, auc = {}, []
     for source in held_out.generators:
-        scores = np.concatenate([untouched, _probabilities(judge, _manipulate(signed, source, state.device))])
+        scores = np.concatenate([untouched, _probabilities(judge, _translated(signed, source, state.device))])
         if not np.isfinite(scores).all():
             raise TrainError(f"the detector's answers are not finite numbers at step {state.step}")
         ap[f"ap_{source.name}"] = average_precision(scores, truth)
@@ -154,16 +153,17 @@ def _probabilities(judge: Judge, pictures: Sequence[U8]) -> NDArray[np.float64]:
 
 
 @torch.no_grad()
-def _manipulate(pictures: Sequence[U8], source: SourceName, device: torch.device) -> list[U8]:
-    """The output of a generator for pictures of one size, 8-bit pixels; the class of each is drawn, always the same one."""
-    generator = opened(source, str(device), torch.float32)
+def _translated(pictures: Sequence[U8], source: SourceName, device: torch.device) -> list[U8]:
+    """What a generator makes of pictures of one size, a class drawn for each, always the same ones; 8-bit pixels."""
+    generator = load_source(source, str(device), torch.float32)
     class_N = torch.rand(len(pictures), generator=torch.Generator().manual_seed(0))
-    fakes: list[U8] = []
-    for batch, class_B in zip(_batches(pictures), class_N.split(BATCH), strict=True):
-        levels_BCHW = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float().to(device)
-        pixels_BCHW = unit_to_pixels(manipulated(generator, pixels_to_unit(levels_BCHW), class_B))
-        fakes += list(pixels_BCHW.permute(0, 2, 3, 1).to(torch.uint8).cpu().contiguous().numpy())
-    return fakes
+    translated: list[U8] = []
+    for i in range(0, len(pictures), BATCH):
+        levels_BCHW = torch.from_numpy(np.stack(pictures[i : i + BATCH])).permute(0, 3, 1, 2).float().to(device)
+        fake_BCHW = manipulate(generator, pixels_to_unit(levels_BCHW), class_N[i : i + BATCH])
+        pixels_BHWC = unit_to_pixels(fake_BCHW).permute(0, 2, 3, 1).to(torch.uint8).cpu().contiguous().numpy()
+        translated += list(pixels_BHWC)
+    return translated
 
 
 def _batches(pictures: Sequence[U8]) -> Iterator[Sequence[U8]]:

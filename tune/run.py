@@ -18,7 +18,7 @@ from pipeline.jobs.tracking import Tracking
 from pipeline.jobs.versions import versions
 from pipeline.ledger.layout import OWN
 from pipeline.ledger.lock import take_lock
-from pipeline.signals.sources import SourceName, opened, source_names
+from pipeline.signals.manipulation import SourceName, load_source, source_names
 from pipeline.storage import open_storage, write_atomic
 from pipeline.training.bundle import BUNDLE_FILE
 from pipeline.training.config import TrainConfig
@@ -96,7 +96,7 @@ def _load_generators(config: SearchConfig) -> tuple[SourceName, ...]:
         for names, weights in ((config.held_out_generator, config.held_out_weights), (config.generator, config.weights))
     )
     for source in held_out:
-        opened(source, "cpu", torch.float32)
+        load_source(source, "cpu", torch.float32)
         if source in trained:
             raise ConfigError(f"--held-out-generator {source.name} is trained on too (--generator): give one that is not")
     return held_out

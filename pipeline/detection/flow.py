@@ -18,7 +18,7 @@ from pipeline.detection.options import DetectConfig
 from pipeline.detection.row import DetectionRow
 from pipeline.jobs.ray_data import TaskStage, run_stages
 from pipeline.protection.flow import actor_stage, check_cluster
-from pipeline.signals.bundle import place_of
+from pipeline.signals.bundle import bundle_path
 
 
 def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight: Sight) -> Iterator[list[DetectionRow]]:
@@ -28,7 +28,7 @@ def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight:
     """
     check_cluster(config.compute)
     # Workers may run in another folder than this process. The secret stays here.
-    config = dataclasses.replace(config, signals=place_of(config.signals).absolute(), key_file=None)
+    config = dataclasses.replace(config, signals=bundle_path(config.signals).absolute(), key_file=None)
     looking = TaskStage("look", partial(look, sight=sight))
     detecting = actor_stage("detect", partial(Detect, config), config.compute)
     yield from run_stages(shards, [looking, detecting], _fail)

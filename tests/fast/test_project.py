@@ -21,6 +21,7 @@ PACKAGE = ROOT / "pipeline"
 EVALUATION = ("row", "pairs", "bootstrap", "summary", "report", "options", "look", "measures", "local")
 DETECTION = ("row", "decide", "summary", "report", "options", "look", "detect", "local")
 TORCH_FREE = (
+    *(f"images.{name}" for name in ("types", "levels", "orientation", "quality")),
     "photos",
     "channels",
     "ledger",
@@ -67,9 +68,9 @@ ONLY = {
 }
 """Who may import a library at all, also inside functions and for types only."""
 NEIGHBOURS = {
-    "photos": set(),
+    "photos": {"images"},
     "containers": {"photos", "ledger"},
-    "channels": set(),
+    "channels": {"images"},
     "ledger": {"photos", "containers"},
     "images": set(),
     "generators": {"images"},

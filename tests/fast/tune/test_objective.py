@@ -12,7 +12,7 @@ import torch
 
 from pipeline.images.quality import psnr
 from pipeline.jobs.options import SHIPPED
-from pipeline.signals.sources import source_names
+from pipeline.signals.manipulation import source_names
 from pipeline.training.batches import Source
 from pipeline.training.setup import Job, held_out_squares, open_source, open_state, plan
 from pipeline.training.system import Batch
