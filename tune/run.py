@@ -25,7 +25,7 @@ from tune.folder import BEST_FILE, BEST_FOLDER, CSV_FILE, RAY_FOLDER, REPORT_FIL
 from tune.objective import HeldOut
 from tune.record import PARENT_TAG, Recorder, Records
 from tune.report import terminal_table, write_page
-from tune.search import Given, search
+from tune.search import Given, search, trial_need
 from tune.space import start_of
 from tune.study import importances
 from tune.trials import TrialRow, as_csv, as_parquet, best_of, best_options, from_table
@@ -110,7 +110,7 @@ def _rows(
     names = ", ".join(generator.name for generator in generators)
     console.print(f"{config.trials} trials of up to {config.steps} steps; scored on {count} photos with {names}", highlight=False)
     try:
-        with connected(config.address, console), heeded() as interrupted:
+        with connected(config.address, console, trial_need(config)), heeded() as interrupted:
             return search(Given(config, source, held_out), recorder, interrupted=interrupted)
     finally:
         recorder.close()

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from ray import tune
 from ray.tune import ResumeConfig
@@ -26,7 +25,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.room import Need
 from pipeline.training.batches import Source
 from pipeline.training.setup import plan
 from tune.config import SearchConfig, trial_options
@@ -64,10 +63,9 @@ class Given:
 def search(given: Given, recorder: Recorder, *, interrupted: Callable[[], None]) -> list[TrialRow]:
     """Run the trials that are missing on the connected cluster; the rows of all, in the order of the search.
 
-    ``interrupted`` raises KeyboardInterrupt after Ctrl-C. Raises ConfigError when the cluster cannot hold a trial.
+    ``interrupted`` raises KeyboardInterrupt after Ctrl-C.
     """
     config = given.config
-    check_cluster(config)
     space = config.space()
     start = {name: _whole(value, space[name].kind) for name, value in start_of(space).items() if space[name].is_open}
     place = config.out / RAY_FOLDER
@@ -105,14 +103,10 @@ def search(given: Given, recorder: Recorder, *, interrupted: Callable[[], None])
     return sorted((_row(trial, config) for trial in analysis.trials), key=lambda row: row.number)
 
 
-def check_cluster(config: SearchConfig) -> None:
-    """Raise ConfigError when the cluster has too few cores or GPUs for a trial; Ray would wait for ever."""
-    have = ray.cluster_resources()
-    for resource, needed, flag in (("CPU", config.threads, "--threads"), ("GPU", config.gpus_per_trial, "--gpus-per-trial")):
-        if needed > have.get(resource, 0.0):
-            raise ConfigError(
-                f"a trial needs {needed:g} {resource}s, the cluster has {have.get(resource, 0.0):g}: give fewer with {flag}"
-            )
+def trial_need(config: SearchConfig) -> Need:
+    """What a trial asks of a cluster; for more of them Ray Tune asks by itself."""
+    trial = {"CPU": float(config.threads)} | ({"GPU": config.gpus_per_trial} if config.gpus_per_trial else {})
+    return Need([trial], [trial], "--threads or --gpus-per-trial")
 
 
 def _trial(values: dict[str, Any], given: Given) -> None:

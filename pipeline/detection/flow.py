@@ -18,7 +18,7 @@ from pipeline.detection.look import Sight, look
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.row import DetectionRow
 from pipeline.jobs.ray_data import set_up_ray_data
-from pipeline.protection.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
+from pipeline.protection.flow import Batch, bytes_column, in_actors, in_tasks, source, streamed
 from pipeline.signals.bundle import place_of
 
 AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
@@ -27,9 +27,8 @@ AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
 def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight: Sight) -> Iterator[list[DetectionRow]]:
     """Judge the shards on the connected Ray cluster; yields the rows of each, in any order.
 
-    Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die again and again.
+    Raises FlowError when processes die again and again.
     """
-    check_cluster(config, config.threads)
     set_up_ray_data(ordered=False)
     # Workers may run in another folder than this process. The secret stays here.
     config = dataclasses.replace(config, signals=place_of(config.signals).absolute(), key_file=None)

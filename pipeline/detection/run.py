@@ -93,8 +93,9 @@ def engine(job: Job, console: Console) -> Iterator[list[DetectionRow]]:
         return
     from pipeline.detection.flow import detect_on_ray
     from pipeline.jobs.ray import connected
+    from pipeline.protection.flow import actors_need
 
-    with connected(config.address, console):
+    with connected(config.address, console, actors_need(config, config.threads)):
         yield from detect_on_ray(parts, config, job.sight)
 
 

@@ -18,7 +18,7 @@ from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.row import EvaluationRow
 from pipeline.jobs.ray_data import set_up_ray_data
-from pipeline.protection.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
+from pipeline.protection.flow import Batch, bytes_column, in_actors, in_tasks, source, streamed
 from pipeline.protection.options import absolute_weights
 
 AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
@@ -27,9 +27,8 @@ AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
 def evaluate_on_ray(shards: Sequence[list[Pair]], config: EvaluateConfig, sizes: Sequence[int]) -> Iterator[list[EvaluationRow]]:
     """Measure the shards on the connected Ray cluster; yields the rows of each, in any order.
 
-    Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die again and again.
+    Raises FlowError when processes die again and again.
     """
-    check_cluster(config, config.threads)
     set_up_ray_data(ordered=False)
     config = dataclasses.replace(config, weights=absolute_weights(config.weights))
     pairs = source([{"pairs": pickle.dumps(shard)} for shard in shards])

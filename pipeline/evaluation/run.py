@@ -106,8 +106,9 @@ def engine(job: Job, console: Console) -> Iterator[list[EvaluationRow]]:
         return
     from pipeline.evaluation.flow import evaluate_on_ray
     from pipeline.jobs.ray import connected
+    from pipeline.protection.flow import actors_need
 
-    with connected(config.address, console):
+    with connected(config.address, console, actors_need(config, config.threads)):
         yield from evaluate_on_ray(parts, config, job.sizes)
 
 

@@ -29,6 +29,7 @@ from ray.util.annotations import RayDeprecationWarning
 from pipeline.jobs.compute import Compute
 from pipeline.jobs.interrupt import heeded
 from pipeline.jobs.ray_data import set_up_ray_data
+from pipeline.jobs.room import Need
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.schema import ManifestRow
 from pipeline.protection.options import REFERENCES, ConfigError, ProtectConfig, absolute_weights
@@ -41,6 +42,8 @@ from pipeline.storage import open_storage
 
 RESTARTS, RETRIES = 4, 2
 """How often an actor that died is started again, and how often a shard is tried again after its actor died."""
+LIGHT = {"CPU": 0.5}
+"""What a light stage takes."""
 AFTER_DEATH = "(fewer --actors, smaller --shard-count or --max-megapixels): {reason}. What is done is kept."
 Batch = Any
 """A dict of columns; Ray's own annotations of batches do not fit plain dicts."""
@@ -51,10 +54,8 @@ def protect_on_ray(
 ) -> Iterator[list[ManifestRow]]:
     """Protect the shards on the connected Ray cluster; yields the rows of each as soon as they are committed, in any order.
 
-    Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die again and again, and
-    the project's own errors of a stage as they are.
+    Raises FlowError when processes die again and again, and the project's own errors of a stage as they are.
     """
-    check_cluster(config, threads)
     set_up_ray_data(ordered=False)
     # Workers may run in another folder than this process.
     config = dataclasses.replace(
@@ -86,7 +87,7 @@ def source(rows: list[Batch]) -> Dataset:
 
 def in_tasks(dataset: Dataset, stage: Callable[[Batch], Batch]) -> Dataset:
     """``dataset`` through a light stage, one row at a time, on half a core."""
-    return dataset.map_batches(stage, batch_size=1, num_cpus=0.5)
+    return dataset.map_batches(stage, batch_size=1, num_cpus=LIGHT["CPU"])
 
 
 def in_actors(dataset: Dataset, actor: type, arguments: dict[str, Any], config: Compute, threads: int) -> Dataset:
@@ -179,17 +180,11 @@ def _actor_cpus(threads: int) -> float:
     return threads - 0.5
 
 
-def check_cluster(config: Compute, threads: int) -> None:
-    """Raise ConfigError when the cluster has too few cores or GPUs for the actors; Ray would wait for ever."""
-    have = ray.cluster_resources()
-    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    if config.on_gpu() and gpus < config.gpus_per_actor * config.actors:
-        raise ConfigError(f"{config.actors} actors need {config.gpus_per_actor * config.actors:g} GPUs, the cluster has {gpus:g}")
-    if not config.on_gpu() and cpus < _actor_cpus(threads) * config.actors + 0.5:
-        raise ConfigError(
-            f"{config.actors} actors of {threads} threads need {_actor_cpus(threads) * config.actors + 0.5:g} cores, "
-            f"the cluster has {cpus:g}: give fewer --actors or --threads"
-        )
+def actors_need(config: Compute, threads: int) -> Need:
+    """What the actors and the light stages ask of a cluster; one actor is enough to begin."""
+    actor = {"GPU": config.gpus_per_actor} if config.on_gpu() else {"CPU": _actor_cpus(threads)}
+    flags = "--actors or --gpus-per-actor" if config.on_gpu() else "--actors or --threads"
+    return Need([actor] * config.actors + [LIGHT], [actor, LIGHT], flags)
 
 
 def _cause(error: ray.exceptions.RayTaskError) -> Exception:

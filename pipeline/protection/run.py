@@ -159,9 +159,9 @@ def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterat
         yield from protect_locally(shards, config, to, threads=config.threads, signer=job.signer)
         return
     from pipeline.jobs.ray import connected
-    from pipeline.protection.flow import protect_on_ray
+    from pipeline.protection.flow import actors_need, protect_on_ray
 
-    with connected(config.address, console):
+    with connected(config.address, console, actors_need(config, config.threads)):
         yield from protect_on_ray(shards, config, to, threads=config.threads, signer=job.signer)
 
 
