@@ -14,7 +14,7 @@ from pathlib import Path
 import ray
 from ray._private import ray_constants
 from ray._private.services import find_bootstrap_address
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from rich.console import Console
 
 from pipeline.jobs.room import Need, wait_for_room

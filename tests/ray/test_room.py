@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
 
 from pipeline.jobs.room import Bundle, fits, prospect
 from tests.conftest import ROOT
