@@ -80,20 +80,20 @@ def prospect(asked: Sequence[Bundle], status: dict[str, Any], reply: GetClusterS
         shapes = {_shape(each.request.resources_bundle): each.count for each in refused.resource_requests}
         if shapes == Counter(_shape(bundle) for bundle in asked):
             return "never"
-    return "coming" if reply.autoscaling_state.autoscaler_state_version else "quiet"
+    state = reply.autoscaling_state
+    return "coming" if state.pending_instance_requests or state.pending_instances or state.failed_instance_requests else "quiet"
 
 
 def _wait(need: Need, console: Console) -> None:
     began = moved = time.monotonic()
     told, seen = began, None
-    while not fits(need.begin, machines := _machines()):
-        now = time.monotonic()
-        match prospect(need.all, *_reports()):
-            case "coming":
-                moved = now
-            case "never":
-                raise _too_small(need)
-        if now - moved > QUIET_SECONDS:
+    while not fits(need.all, machines := _machines()):
+        now, answer = time.monotonic(), prospect(need.all, *_reports())
+        if answer == "coming":
+            moved = now
+            if fits(need.begin, machines):
+                return
+        if answer == "never" or now - moved > QUIET_SECONDS:
             raise _too_small(need)
         if machines != seen or now - told > TELL_SECONDS:
             console.print(f"waiting for machines since {now - began:.0f} s: {_balance(need)}", highlight=False, soft_wrap=True)

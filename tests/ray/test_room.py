@@ -91,16 +91,23 @@ def test_the_first_autoscaler_is_understood(changes: dict[str, Any], answer: str
 
 
 @pytest.mark.parametrize(
-    ("refused", "answer"), [([], "coming"), ([({"CPU": 1.5}, 2), ({"CPU": 0.5}, 1)], "never"), ([({"CPU": 50.0}, 1)], "coming")]
+    ("refused", "answer"), [([({"CPU": 1.5}, 2), ({"CPU": 0.5}, 1)], "never"), ([({"CPU": 50.0}, 1)], "quiet")]
 )
-def test_the_second_autoscaler_is_understood(refused: list[tuple[dict[str, float], int]], answer: str) -> None:
+def test_the_second_autoscaler_refuses_this_request_or_one_that_was_taken_back(
+    refused: list[tuple[dict[str, float], int]], answer: str
+) -> None:
     reply = GetClusterStatusReply()
-    reply.autoscaling_state.autoscaler_state_version = 2
-    if refused:  # of this request, or of one that was taken back
-        requests = reply.autoscaling_state.infeasible_cluster_resource_constraints.add().resource_requests
-        for bundle, count in refused:
-            requests.add(count=count).request.resources_bundle.update(bundle)
+    constraint = reply.autoscaling_state.infeasible_cluster_resource_constraints.add()
+    for bundle, count in refused:
+        constraint.resource_requests.add(count=count).request.resources_bundle.update(bundle)
     assert prospect(ASKED, {}, reply) == answer
+
+
+@pytest.mark.parametrize("sign", ["pending_instance_requests", "pending_instances", "failed_instance_requests"])
+def test_the_second_autoscaler_fetches_machines(sign: str) -> None:
+    reply = GetClusterStatusReply()
+    getattr(reply.autoscaling_state, sign).add(ray_node_type_name="gpu_worker")
+    assert prospect(ASKED, {}, reply) == "coming"
 
 
 def test_a_cluster_without_an_autoscaler_says_nothing() -> None:

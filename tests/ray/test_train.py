@@ -99,7 +99,7 @@ def test_one_worker_goes_on_from_the_plain_loop_and_the_plain_loop_from_it_bit_f
     assert distance(out, looped) == 0
 
 
-def test_more_workers_than_the_cluster_can_hold_are_refused_at_once(
+def test_more_workers_than_the_cluster_can_hold_are_refused(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(faces), str(tmp_path / "out"), *WORDS]  # a refused call leaves the folder free for other options
