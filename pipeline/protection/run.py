@@ -165,9 +165,10 @@ def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterat
         yield from protect_locally(shards, config, to, threads=config.compute.threads, signer=job.signer)
         return
     from pipeline.jobs.ray import connected
+    from pipeline.jobs.ray_data import actors_need
     from pipeline.protection.flow import protect_on_ray
 
-    with connected(config.compute.address, console):
+    with connected(config.compute.address, console, actors_need(config.used_compute())):
         yield from protect_on_ray(shards, config, to, threads=config.compute.threads, signer=job.signer)
 
 
