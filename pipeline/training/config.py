@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipeline.disruption.recipes import REFERENCES, STARTS
-from pipeline.jobs.options import NOTHING, ConfigError, absolute_weights, own_default, within
+from pipeline.jobs.options import FILE_OR_SHIPPED, NOTHING, ConfigError, PathOption, own_default, within
 from pipeline.jobs.options import one_of as _one_of
 from pipeline.signals.bundle import JOURNEYS
 
@@ -41,7 +41,7 @@ class TrainConfig:
     on after a stop. Exit code: 0 when done, 1 when the training broke off, 2 for a wrong call, 130 after Ctrl-C.
     """
 
-    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    data: Annotated[str, PathOption((SAMPLES,)), tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """Folder with the pictures, or the word samples."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder for what is written; new, empty, or of the same training to be continued. On a cluster: seen by all its machines."""
@@ -97,7 +97,7 @@ class TrainConfig:
     """Signals: largest change of a pixel by a signal, in 8-bit levels, 0.5 to 16; 3 keeps PSNR above 38 dB whatever is learned."""
     generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces", "ganimation-faces")
     """Signals: networks whose manipulations the detector learns to see; each batch draws one."""
-    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
+    weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
     """Signals: weights for these networks, one each in their order; the word shipped for those that come with the package."""
     generator_gradients: bool = False
     """Signals: learn through the networks' gradients; without it they only give examples (black box)."""
@@ -198,11 +198,10 @@ class TrainConfig:
         facts = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
         if self.adversarial == "none":
             facts = {name: value for name, value in facts.items() if not name.startswith("attack_")}
-        places: dict[str, Any] = {name: str(value.absolute()) for name, value in facts.items() if isinstance(value, Path)}
+        places: dict[str, Any] = {name: str(value) for name, value in facts.items() if isinstance(value, Path)}
         if "weights" in facts:
-            places["weights"] = [str(path) for path in absolute_weights(self.weights)]
-        data = self.data if self.data == SAMPLES else str(Path(self.data).absolute())
-        return facts | places | {"data": data, "loss": dict(sorted(self.loss_weights().items()))}
+            places["weights"] = [str(path) for path in self.weights]
+        return facts | places | {"loss": dict(sorted(self.loss_weights().items()))}
 
 
 LIMITS: dict[str, tuple[float, float, str]] = {

@@ -9,7 +9,6 @@ The workers run the loop of ``session.train``; what is theirs alone is how gradi
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import pickle
 import tempfile
@@ -98,7 +97,12 @@ def _trainer(job: Job, source: Source, mailbox: Any) -> TorchTrainer:
     resources = _worker(job)
     return TorchTrainer(
         _work,
-        train_loop_config={"job": _placed(job), "source": [ray.put(source)], "mailbox": mailbox, "tasks": tasks},
+        train_loop_config={
+            "job": dataclasses.replace(job, config=dataclasses.replace(job.config, threads=threads(job.config))),
+            "source": [ray.put(source)],
+            "mailbox": mailbox,
+            "tasks": tasks,
+        },
         scaling_config=ScalingConfig(num_workers=job.config.workers, use_gpu="GPU" in resources, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"train-{job.signature}",
@@ -108,17 +112,6 @@ def _trainer(job: Job, source: Source, mailbox: Any) -> TorchTrainer:
         ),
         torch_config=TorchConfig(backend="nccl" if "GPU" in resources else "gloo"),
     )
-
-
-def _placed(job: Job) -> Job:
-    """The job with places by names that hold in any process."""
-    config = dataclasses.replace(
-        job.config,
-        output=job.out,
-        init_from=job.config.init_from and job.config.init_from.absolute(),
-        threads=threads(job.config),
-    )
-    return dataclasses.replace(job, config=config)
 
 
 def _fit(trainer: TorchTrainer, found: list[BaseException]) -> None:

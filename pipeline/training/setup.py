@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
+from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, one_of
 from pipeline.signals.manipulation import load_source, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
 from pipeline.training.batches import FacesSource, Source
@@ -53,8 +53,8 @@ class Job:
 
     @property
     def out(self) -> Path:
-        """The folder of the training, by a name that holds in any process."""
-        return self.config.output.absolute()
+        """The folder of the training."""
+        return self.config.output
 
     @property
     def state_file(self) -> Path:
@@ -202,14 +202,14 @@ def _weighted(system: System, config: TrainConfig) -> System:
         one_of("--loss", name, known)
         given[name] = int(weight) if isinstance(known[name], int) else weight
     if config.vgg is not None:
-        given["vgg"] = config.vgg.absolute()
+        given["vgg"] = config.vgg
     changed: System = dataclasses.replace(system, **given)  # type: ignore[type-var]
     return changed
 
 
 def _with_signals(system: SignalSystem, config: TrainConfig) -> SignalSystem:
     """The system with the options that are its own; raises the zoo's errors, which name a generator that does not load."""
-    sources = source_names(config.generator, absolute_weights(config.weights), shipped=SHIPPED)
+    sources = source_names(config.generator, config.weights, shipped=SHIPPED)
     for source in sources:
         load_source(source, "cpu", torch.float32)
     return dataclasses.replace(
