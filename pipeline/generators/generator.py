@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from pipeline import unknown_name
 
 Translate = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(net, images (B, C, H, W), conditions (B, K)) -> images (B, 3, H, W)."""
@@ -36,11 +37,11 @@ def fingerprint_of(net: nn.Module) -> str:
 
 
 class UnknownClassError(ValueError):
-    """A class the generator does not have; the message suggests the nearest."""
+    """A class the generator does not have; the message lists those that it has."""
 
 
 class UnknownLayerError(ValueError):
-    """A layer the generator's net does not have; the message suggests near ones."""
+    """A layer the generator's net does not have; the message lists those that it has."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ class Generator:
         """
         modules = dict(self.net.named_modules())
         if layer not in modules:
-            near = difflib.get_close_matches(layer, modules, n=3)
-            raise UnknownLayerError(f"{self.name} has no layer {layer!r}; near: {', '.join(near) or ', '.join(list(modules)[1:6])}")
+            raise UnknownLayerError(unknown_name(f"{self.name}: layer", layer, filter(None, modules)))
 
         def activation(x_BCHW: Tensor) -> Tensor:
             activations: list[Tensor] = []
@@ -97,9 +97,7 @@ class Generator:
         """These class names, or all of them for none; raises UnknownClassError with the nearest name."""
         for name in names:
             if name not in self.classes:
-                near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0.3)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise UnknownClassError(f"{self.name} has no class {name!r}; {hint}its classes: {', '.join(self.classes)}")
+                raise UnknownClassError(unknown_name(f"{self.name}: class", name, self.classes))
         return tuple(names) or tuple(self.classes)
 
     def to(self, device: torch.device) -> Generator:

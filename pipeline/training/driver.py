@@ -9,6 +9,7 @@ The workers run the loop of ``session.train``; what is theirs alone is how gradi
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pickle
 import tempfile
@@ -95,10 +96,11 @@ def _worker(job: Job) -> dict[str, float]:
 def _trainer(job: Job, source: Source, mailbox: Any) -> TorchTrainer:
     tasks = max(1, min(MOST_TASKS, int(ray.cluster_resources()["CPU"] / job.config.workers / 2)))
     resources = _worker(job)
+    counted = dataclasses.replace(job, config=dataclasses.replace(job.config, threads=threads(job.config)))
     return TorchTrainer(
         _work,
         train_loop_config={
-            "job": dataclasses.replace(job, config=dataclasses.replace(job.config, threads=threads(job.config))),
+            "job": counted,
             "source": [ray.put(source)],
             "mailbox": mailbox,
             "tasks": tasks,

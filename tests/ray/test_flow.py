@@ -88,7 +88,7 @@ def test_gpus_that_the_cluster_does_not_have_are_refused(photos: Path, tmp_path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--classes", "Smiel"], "did you mean 'Smile'?"),
+        (["--classes", "Smiel"], "did you mean Smile?"),
         (["--epsilon", "300"], "--epsilon must be from 1 to 64"),
         (["--generator", "no_such_module:build"], "cannot import 'no_such_module'"),
         (["--generator", "stargan"], "needs its weights"),

@@ -190,7 +190,7 @@ WRONG = [
     ("robust_to", ("jpeg", "resise"), "did you mean resize?"),
     ("robust_to", ("none,jpeg",), "stands alone, not beside jpeg"),
     ("start", "unifrom", "did you mean uniform?"),
-    ("ball", "l1", "--ball is one of linf, l2"),
+    ("ball", "l1", "known: linf, l2"),
     ("reference", "nofile.png", "or an image file, not 'nofile.png'"),
     ("jpeg_quality", 80, "lower qualities would undo the protection"),
     ("actors", 0, "--actors must be from 1"),
