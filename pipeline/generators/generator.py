@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import unknown_name
+from pipeline.images.blur import input_blurs
 
 Translate = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(net, images (B, C, H, W), conditions (B, K)) -> images (B, 3, H, W)."""
@@ -28,11 +30,11 @@ def unconditional(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
 
 
 def fingerprint_of(net: nn.Module) -> str:
-    """SHA-256 over names and values of the weights, as 16 hex digits: a run resumes only with the weights it began with."""
-    digest = hashlib.sha256()
+    """SHA-256 over the weights (names, types, shapes, values) and the blur before the net, as 16 hex digits."""
+    digest = hashlib.sha256(json.dumps(input_blurs(net)).encode())
     for key, tensor in sorted(net.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -49,7 +51,8 @@ class Generator:
     """A frozen image-translation network with its classes by name.
 
     ``classes`` maps each name to its condition vector (K numbers, none for an unconditional net). ``size`` is the native side
-    in pixels, ``fingerprint`` identifies the weights (see `fingerprint_of`), ``origin`` is for reports.
+    in pixels. ``fingerprint`` is given as what identifies the net (see `fingerprint_of`) and becomes what identifies the outputs:
+    classes, size and name of the translation count too. ``origin`` is for reports.
     """
 
     name: str
@@ -63,6 +66,10 @@ class Generator:
     def __post_init__(self) -> None:
         self.net.requires_grad_(False)
         self.net.eval()
+        translation = getattr(self.translate, "__qualname__", type(self.translate).__qualname__)
+        classes = [(name, [float(value) for value in condition]) for name, condition in self.classes.items()]
+        facts = [self.fingerprint, classes, self.size, translation]
+        object.__setattr__(self, "fingerprint", hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16])
 
     def __call__(self, x_BCHW: Tensor, class_name: str) -> Tensor:
         """The translation of images (B, 3, H, W) in [-1, 1] to a class, same shape and range."""
