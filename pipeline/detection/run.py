@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,19 +13,18 @@ from rich.console import Console
 from pipeline.containers.find import find_photos
 from pipeline.containers.listing import PhotoRef
 from pipeline.detection.decide import Expectation, thresholds
-from pipeline.detection.local import detect_locally
-from pipeline.detection.look import Sight
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.report import terminal_table, write_page
-from pipeline.detection.row import DetectionRow, as_table, joined
+from pipeline.detection.row import as_table, joined
+from pipeline.detection.stages import Sight, detect_stages, fail
 from pipeline.detection.summary import Summary, summarise
-from pipeline.evaluation.pairs import read_manifest
-from pipeline.evaluation.row import Outcome
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import ConfigError, flat
-from pipeline.jobs.progress import Progress
+from pipeline.jobs.progress import Outcome, Progress
+from pipeline.jobs.stages import run_stages
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
+from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import base_folder, check_places
 from pipeline.ledger.results import write_result
 from pipeline.signals.bundle import Bundle, read_bundle
@@ -73,9 +71,10 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
     with _tracking(job, command) as tracking:
         progress = Progress(console, total=len(job.refs), tracking=tracking)
         tables = []
-        for rows in engine(job, console):
+        stages = detect_stages(job.config, job.sight)
+        for rows in run_stages(shards(job), stages, fail, compute=job.config.compute, console=console):
             tables.append(as_table(job.expect(rows) if job.expect else rows))
-            progress.add([Outcome(row.status, None) for row in rows])
+            progress.add([Outcome(row.status) for row in rows])
         progress.close()
         table = joined(tables)
         summary = summarise(table, thresholds(job.bundle, job.config.false_positive_rate))
@@ -84,20 +83,6 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
     for name in (ROWS_FILE, REPORT_FILE):
         console.print(f"{name:20} {join(open_storage(job.config.out)[1], name)}", soft_wrap=True, highlight=False)
     return 1 if summary.counts["failed"] else 0
-
-
-def engine(job: Job, console: Console) -> Iterator[list[DetectionRow]]:
-    """The rows of the shards, from the loop here or from Ray."""
-    config, parts = job.config, shards(job)
-    if not config.compute.on_ray(len(job.refs)):
-        yield from detect_locally(parts, config, job.sight)
-        return
-    from pipeline.detection.flow import detect_on_ray
-    from pipeline.jobs.ray import connected
-    from pipeline.jobs.ray_data import actors_need
-
-    with connected(config.compute.address, console, actors_need(config.compute)):
-        yield from detect_on_ray(parts, config, job.sight)
 
 
 def shards(job: Job) -> list[list[PhotoRef]]:

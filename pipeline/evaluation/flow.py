@@ -1,13 +1,13 @@
-"""The evaluation on Ray Data, top to bottom.
+"""What happens to pairs of files, top to bottom. `pipeline.jobs.stages` folds this list in a loop or on Ray.
 
-pairs                     one row a shard: references only
-  -> look    (CPU tasks)  both files decoded, compared, through the channels, as small as the generators see them
-  -> measure (actors, each with the generators, GPU or CPU)   rows, streamed to the driver
+shard of pairs                references only
+  -> look                     both files decoded, compared, through the channels, as small as the generators see them
+  -> measure (holds the generators)   rows
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from pipeline.evaluation.look import look
@@ -15,19 +15,16 @@ from pipeline.evaluation.measures import Measure
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.row import EvaluationRow
-from pipeline.jobs.ray_data import TaskStage, actor_stage, run_stages
+from pipeline.jobs.stages import ActorStage, TaskStage
 
 
-def evaluate_on_ray(shards: Sequence[list[Pair]], config: EvaluateConfig, sizes: Sequence[int]) -> Iterator[list[EvaluationRow]]:
-    """Measure the shards on the connected Ray cluster; yields the rows of each, in any order.
-
-    Raises FlowError when processes die over all photos.
-    """
-    looking = TaskStage("look", partial(look, config=config, sizes=tuple(sizes)))
-    measuring = actor_stage("measure", partial(Measure, config, threads=config.compute.threads), config.compute)
-    yield from run_stages(shards, [looking, measuring], _fail)
+def evaluate_stages(config: EvaluateConfig, sizes: Sequence[int]) -> list[TaskStage | ActorStage]:
+    """The stages of an evaluation; ``sizes`` are the native sides of the generators."""
+    measure = partial(Measure, config, threads=config.compute.threads)
+    return [TaskStage("look", partial(look, config=config, sizes=tuple(sizes))), ActorStage("measure", measure)]
 
 
-def _fail(pair: Pair, stage: str, reason: str) -> list[EvaluationRow]:
+def fail(pair: Pair, stage: str, reason: str) -> list[EvaluationRow]:
+    """The row of a pair that killed its process."""
     protected = pair.protected.key if pair.protected else None
     return [EvaluationRow(key=pair.key, protected=protected, status="failed", stage=stage, reason=reason)]

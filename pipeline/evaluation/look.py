@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.channels.channels import Channel, ChannelError, find_channels
 from pipeline.containers.listing import PhotoRef
+from pipeline.containers.read import UnusablePhotoError, read_photo
 from pipeline.disruption.view import Box, View, region_box
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
@@ -21,9 +22,7 @@ from pipeline.images.orientation import to_upright
 from pipeline.images.quality import psnr, ssim
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.photos.ball import linf_levels
-from pipeline.photos.decode import decode_photo
-from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
-from pipeline.storage import open_storage, read_bytes
+from pipeline.photos.photo import U8, Photo
 
 Seen = NDArray[np.float32]
 """What a generator sees of the original, the protected file and the original with noise: (3, 3, size, size) in [-1, 1]."""
@@ -94,12 +93,9 @@ def _read(what: str, ref: PhotoRef | None, config: EvaluateConfig) -> File:
     if ref is None:
         raise UnfitError(f"{what}: there is none")
     try:
-        data = read_bytes(*open_storage(ref.uri))
-        return File(data, decode_photo(data, max_pixels=config.photos.max_pixels))
-    except OSError as error:
-        raise UnfitError(f"{what}: cannot be read: {error}") from error
-    except (PhotoRefusedError, PhotoBrokenError) as error:
-        raise UnfitError(f"{what}: {error}") from error
+        return File(*read_photo(ref, max_pixels=config.photos.max_pixels))
+    except UnusablePhotoError as error:
+        raise UnfitError(f"{what}: {error.reason}") from error
 
 
 def _compared(row: EvaluationRow, pair: Pair, original: File, protected: File, config: EvaluateConfig) -> EvaluationRow:

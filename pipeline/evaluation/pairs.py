@@ -9,17 +9,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.containers.listing import PhotoRef
 from pipeline.evaluation.row import EvaluationRow, Status
-from pipeline.ledger.errors import LedgerError
-from pipeline.ledger.layout import MANIFEST_FILE
-from pipeline.storage import exists, is_folder, join, open_storage, read_bytes
+from pipeline.storage import open_storage, read_bytes
 
 ORIGINAL_RENAMED, PROTECTED_RENAMED = "original renamed since", "protected file renamed since"
-_COLUMNS = ["key", "output", "status", "reason", "sha256_in", "sha256_out", "epsilon"]
 
 
 @dataclass(frozen=True)
@@ -37,19 +31,6 @@ class Pair:
     epsilon: int | None = None
     flags: tuple[str, ...] = ()
     ended: EvaluationRow | None = None
-
-
-def read_manifest(protected: str) -> list[dict[str, Any]] | None:
-    """The manifest rows of the run whose output a place is, with the columns that matter here; None when there is no manifest."""
-    fs, path = open_storage(protected)
-    file = join(path, MANIFEST_FILE)
-    if not is_folder(fs, path) or not exists(fs, file):
-        return None
-    try:
-        found: list[dict[str, Any]] = pq.read_table(pa.BufferReader(read_bytes(fs, file)), columns=_COLUMNS).to_pylist()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise LedgerError(f"{file} cannot be read: {error}. Run the same disrupt protect again to have it made anew.") from error
-    return found
 
 
 def match(

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
+from pipeline.jobs.progress import Outcome
 from pipeline.ledger.rows import column, schema_of, table_of
 
 Status = Literal["measured", "failed", "missing", "skipped"]
@@ -66,14 +67,6 @@ def ordered(table: pa.Table) -> pa.Table:
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
     """All tables as one, in the fixed order; the empty table when there are none."""
     return ordered(pa.concat_tables([EVALUATION.empty_table(), *tables]).combine_chunks())
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A photo that is done, for the line of progress: its worst status, and its mean L2 over the rows that have one."""
-
-    status: str
-    l2: float | None
 
 
 def outcomes(rows: Sequence[EvaluationRow]) -> list[Outcome]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,18 +12,20 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipeline.containers.find import find_photos
-from pipeline.evaluation.local import evaluate_locally
+from pipeline.evaluation.flow import evaluate_stages, fail
 from pipeline.evaluation.measures import Tested, check_classes, load_tested
 from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, read_run, resolved
-from pipeline.evaluation.pairs import Pair, match, read_manifest
+from pipeline.evaluation.pairs import Pair, match
 from pipeline.evaluation.report import terminal_table, write_page
-from pipeline.evaluation.row import UNFINISHED, EvaluationRow, as_table, joined, outcomes
+from pipeline.evaluation.row import UNFINISHED, as_table, joined, outcomes
 from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Progress
+from pipeline.jobs.stages import run_stages
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
+from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import check_places
 from pipeline.ledger.results import write_result
 from pipeline.storage import exists, join, open_storage
@@ -86,7 +87,8 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     with _tracking(job, command) as tracking:
         progress = Progress(console, total=len(job.pairs), tracking=tracking)
         tables = []
-        for rows in engine(job, console):
+        stages = evaluate_stages(config, job.sizes)
+        for rows in run_stages(shards(job), stages, fail, compute=config.compute, console=console):
             tables.append(as_table(rows))
             progress.add(outcomes(rows))
         progress.close()
@@ -97,20 +99,6 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     for name in (ROWS_FILE, SUMMARY_FILE, REPORT_FILE):
         console.print(f"{name:20} {join(open_storage(config.out)[1], name)}", soft_wrap=True, highlight=False)
     return 1 if any(summary.counts[status] for status in UNFINISHED) else 0
-
-
-def engine(job: Job, console: Console) -> Iterator[list[EvaluationRow]]:
-    """The rows of the shards, from the loop here or from Ray."""
-    config, parts = job.config, shards(job)
-    if not config.compute.on_ray(len(job.pairs)):
-        yield from evaluate_locally(parts, config, job.sizes)
-        return
-    from pipeline.evaluation.flow import evaluate_on_ray
-    from pipeline.jobs.ray import connected
-    from pipeline.jobs.ray_data import actors_need
-
-    with connected(config.compute.address, console, actors_need(config.compute)):
-        yield from evaluate_on_ray(parts, config, job.sizes)
 
 
 def shards(job: Job) -> list[list[Pair]]:

@@ -5,25 +5,20 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 from rich.console import Console
 
 from pipeline.jobs.tracking import Tracking
+from pipeline.ledger.schema import ManifestRow
 
 
-class Counted(Protocol):
-    """What progress needs to know of a photo that is done."""
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a photo ("failed" is counted apart), and its mean L2 where measured."""
 
-    @property
-    def status(self) -> str:
-        """What became of it; "failed" is counted apart."""
-        ...
-
-    @property
-    def l2(self) -> float | None:
-        """Its mean L2, where measured."""
-        ...
+    status: str
+    l2: float | None = None
 
 
 class Progress:
@@ -39,7 +34,7 @@ class Progress:
         self._pause = 1.0 if console.is_terminal else 15.0
         self._recorded = 0.0
 
-    def add(self, rows: Sequence[Counted]) -> None:
+    def add(self, rows: Sequence[Outcome | ManifestRow]) -> None:
         """Count the rows of one shard."""
         self._counts.update(row.status for row in rows)
         self._l2 += [row.l2 for row in rows if row.l2 is not None]

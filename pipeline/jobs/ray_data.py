@@ -35,6 +35,7 @@ from ray.util.annotations import RayDeprecationWarning
 from pipeline.jobs.interrupt import heeded
 from pipeline.jobs.options import Compute
 from pipeline.jobs.room import Need
+from pipeline.jobs.stages import ActorStage, Fail, Function, Stages, TaskStage
 
 ACTORS_SECONDS = 600
 """How long a job waits for its first actors before it fails."""
@@ -50,32 +51,8 @@ TASK_SIZE: dict[str, Any] = {"num_cpus": 0.5}
 """Light stages share a core."""
 # Ray tries a task that it ended for want of memory for ever, whatever max_retries says. It reads this when it connects.
 os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))
-Function = Callable[[Any], Any]
 Batch = Any
 """A dict of columns; Ray's own annotations of batches do not fit plain dicts."""
-
-
-@dataclass(frozen=True)
-class TaskStage:
-    """A light stage: ``function`` takes a list of photos and returns what becomes of them."""
-
-    name: str
-    function: Function
-
-
-@dataclass(frozen=True)
-class ActorStage:
-    """A stage in ``actors`` processes of ``size`` (cores, GPUs) that hold networks: ``make`` returns the function, once in each."""
-
-    name: str
-    make: Callable[[], Function]
-    actors: int
-    size: Mapping[str, Any]
-
-
-def actor_stage(name: str, make: Callable[[], Function], compute: Compute) -> ActorStage:
-    """A stage in as many actors as ``compute`` asks for, each with its GPUs or cores."""
-    return ActorStage(name, make, compute.actors, {f"num_{unit.lower()}s": amount for unit, amount in _actor_size(compute).items()})
 
 
 def actors_need(compute: Compute) -> Need:
@@ -90,13 +67,16 @@ def _actor_size(compute: Compute) -> dict[str, float]:
     return {"GPU": compute.gpus_per_actor} if compute.on_gpu else {"CPU": compute.threads - TASK_SIZE["num_cpus"]}
 
 
+def _options(size: Mapping[str, float]) -> dict[str, Any]:
+    """Cores and GPUs as Ray's options name them."""
+    return {f"num_{unit.lower()}s": amount for unit, amount in size.items()}
+
+
 class FlowError(ValueError):
     """The cluster cannot finish the run; the message says what happened."""
 
 
-def run_stages(
-    shards: Sequence[Sequence[Any]], stages: Sequence[TaskStage | ActorStage], fail: Callable[..., list[Any]]
-) -> Iterator[list[Any]]:
+def run_on_ray(shards: Sequence[Sequence[Any]], stages: Stages, fail: Fail, compute: Compute) -> Iterator[list[Any]]:
     """The rows that the last stage makes of each shard (a list of photos), in any order.
 
     A photo that kills its process has the rows of ``fail``, which takes the photo, the name of the stage and the reason. Raises
@@ -107,7 +87,7 @@ def run_stages(
     while waiting:
         count, nodes = len(waiting), _nodes()
         try:
-            for name, rows in _round(waiting, stages, patience):
+            for name, rows in _round(waiting, stages, compute, patience):
                 del waiting[name]
                 patience = -1
                 yield rows
@@ -117,7 +97,7 @@ def run_stages(
             continue
         for photos in waiting.values():
             if len(photos) == 1:
-                yield _alone(photos[0], stages, fail)
+                yield _alone(photos[0], stages, fail, compute)
         waiting = {
             f"{name}.{number}": half
             for name, photos in waiting.items()
@@ -166,9 +146,7 @@ def set_up_ray_data(*, ordered: bool, losses: int = 0) -> None:
             handler.setLevel(logging.CRITICAL)
 
 
-def _round(
-    shards: Mapping[str, Sequence[Any]], stages: Sequence[TaskStage | ActorStage], patience: int
-) -> Iterator[tuple[str, list[Any]]]:
+def _round(shards: Mapping[str, Sequence[Any]], stages: Stages, compute: Compute, patience: int) -> Iterator[tuple[str, list[Any]]]:
     """Name and rows of each shard that gets through the stages; those that lost their processes are missing.
 
     Raises one of DEATHS when more than ``patience`` are; -1 is no limit.
@@ -177,14 +155,14 @@ def _round(
     blocks = [{"name": name, "value": pickle.dumps(list(photos))} for name, photos in shards.items()]
     dataset: Dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
     for stage in stages:
-        dataset = _through(dataset, stage)
+        dataset = _through(dataset, stage, compute)
     with heeded() as heed_ctrl_c:
         for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
             heed_ctrl_c()
             yield str(batch["name"][0]), _result(pickle.loads(batch["value"][0]))
 
 
-def _through(dataset: Dataset, stage: TaskStage | ActorStage) -> Dataset:
+def _through(dataset: Dataset, stage: TaskStage | ActorStage, compute: Compute) -> Dataset:
     """The dataset through a stage, one shard at a time."""
     with warnings.catch_warnings():
         # Retries are unbounded by default, and Ray 2.60 has no other way to bound them. Restarts stay unbounded: Ray Data waits
@@ -196,10 +174,10 @@ def _through(dataset: Dataset, stage: TaskStage | ActorStage) -> Dataset:
             _Actor,
             batch_size=1,
             fn_constructor_kwargs={"make": stage.make},
-            compute=ActorPoolStrategy(min_size=1, max_size=stage.actors),
+            compute=ActorPoolStrategy(min_size=1, max_size=compute.actors),
             max_restarts=-1,
             max_task_retries=RETRIES,
-            **stage.size,
+            **_options(_actor_size(compute)),
         )
 
 
@@ -251,19 +229,19 @@ def _result(value: Any) -> Any:
     return value
 
 
-def _alone(photo: Any, stages: Sequence[TaskStage | ActorStage], fail: Callable[..., list[Any]]) -> list[Any]:
+def _alone(photo: Any, stages: Stages, fail: Fail, compute: Compute) -> list[Any]:
     """The rows of a photo that goes through the stages without Ray Data, which does not say of what a process died."""
     value: Any = [photo]
     for stage in stages:
         try:
-            value = _result(_in_own_process(stage, value))
+            value = _result(_in_own_process(stage, value, compute))
         except DEATHS as error:
             return fail(photo, stage.name, f"its process died {RETRIES + 1} times: {why_died(error)}")
     rows: list[Any] = value
     return rows
 
 
-def _in_own_process(stage: TaskStage | ActorStage, value: Any) -> Any:
+def _in_own_process(stage: TaskStage | ActorStage, value: Any, compute: Compute) -> Any:
     """What a stage makes of a value in a new process; one of DEATHS when that dies again and again. Lost nodes do not count."""
     deaths = 0
     while True:
@@ -273,7 +251,7 @@ def _in_own_process(stage: TaskStage | ActorStage, value: Any) -> Any:
                 task = ray.remote(_attempt).options(max_retries=0, **TASK_SIZE)
                 return ray.get(task.remote(stage.function, value))
             actor: Any = ray.remote(_Actor)
-            return ray.get(actor.options(**stage.size).remote(make=stage.make).attempt.remote(value))
+            return ray.get(actor.options(**_options(_actor_size(compute))).remote(make=stage.make).attempt.remote(value))
         except DEATHS as error:
             deaths += not _lost_node(error, nodes)
             if deaths > RETRIES:

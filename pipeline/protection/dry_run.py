@@ -8,10 +8,10 @@ from rich.console import Console
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.photos.encode import encode_photo
+from pipeline.protection.flow import pixel_stage
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.run import prepare
-from pipeline.protection.stages.choose import chosen_stage
 from pipeline.protection.stages.read import read_photos
 
 TRIED = 5
@@ -23,7 +23,7 @@ def estimate(config: ProtectConfig, *, console: Console) -> int:
     refs = [ref for ref in job.refs if not ref.refused]
     tried = _spread(refs)
     on_ray = config.compute.on_ray(len(job.refs))
-    protect = chosen_stage(config, job.signer, threads=config.compute.threads)
+    protect = pixel_stage(config, job.signer)
     seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
     for i, ref in enumerate(tried):
         began = time.monotonic()

@@ -1,53 +1,53 @@
-"""The protect flow on Ray Data, top to bottom.
+"""What happens to photos, top to bottom. `pipeline.jobs.stages` folds this list in a loop or on Ray, the dry run in memory.
 
-    shards {works}                           one row a micro-shard: references only
-      -> read    (CPU tasks)                 file bytes and decoded pixels
-      -> protect (actors, each with the generators, GPU or CPU)   protected pixels, effect; or a signal alone, without generators
-      -> write   (CPU tasks)                 files written and verified, part committed
-      -> rows                                what became of each input, streamed to the driver
+    shard of works                references only
+      -> read                     file bytes and decoded pixels
+      -> protect (holds the generators)   protected pixels, effect; or a signal alone, without generators
+      -> write                    files written and verified, part committed
+      -> rows                     what became of each input
 
-A shard crosses the object store twice: decoded on its way to an actor, protected (with the file bytes, not the old pixels) on its
-way to be written. What happens when a process dies: `pipeline.jobs.ray_data`.
+On Ray a shard crosses the object store twice: decoded on its way to an actor, and protected, with the file bytes but not the old
+pixels, on its way to be written.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from pipeline.jobs.ray_data import TaskStage, actor_stage, run_stages
-from pipeline.ledger.plan import attempt_of, shard_id
+from pipeline.jobs.stages import ActorStage, TaskStage
+from pipeline.ledger.plan import shard_id
 from pipeline.ledger.schema import ManifestRow, Stage
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
-from pipeline.protection.stages.choose import chosen_stage
-from pipeline.protection.stages.read import ended, read_photos
-from pipeline.protection.stages.sign import Signer
+from pipeline.protection.stages.read import end, read_photos
+from pipeline.protection.stages.sign import Sign, Signer
 from pipeline.protection.stages.write import Destination, write_shard
 from pipeline.storage import open_storage
 
 
-def protect_on_ray(
-    shards: Sequence[tuple[str, list[Work]]], config: ProtectConfig, to: Destination, *, threads: int, signer: Signer | None = None
-) -> Iterator[list[ManifestRow]]:
-    """Protect the shards on the connected Ray cluster; yields the rows of each as soon as they are committed, in any order.
-
-    Raises FlowError when processes die over all photos, and the errors of a stage as they are.
-    """
-    place = Place(to.path if to.fs.type_name == "local" else config.output, to.signature, to.generator, to.signals)
-    write = partial(_write, config=config, place=place, attempt=attempt_of(shards[0][0]))
-
-    def fail(work: Work, stage: Stage, reason: str) -> list[ManifestRow]:
-        row = ManifestRow(key=work.ref.key, status="failed", stage=stage, reason=reason, bytes_in=work.ref.size_bytes)
-        return write([ended(work, row)])
-
-    read = TaskStage("read", partial(read_photos, max_pixels=config.photos.max_pixels))
-    protect = actor_stage("protect", partial(chosen_stage, config, signer, threads=threads), config.used_compute())
-    yield from run_stages([works for _, works in shards], [read, protect, TaskStage("write", write)], fail)
+def protect_stages(
+    config: ProtectConfig, signer: Signer | None, write: Callable[[Sequence[Work]], list[ManifestRow]]
+) -> list[TaskStage | ActorStage]:
+    """The stages of a run; ``write`` makes rows of protected photos."""
+    return [
+        TaskStage("read", partial(read_photos, max_pixels=config.photos.max_pixels)),
+        ActorStage("protect", partial(pixel_stage, config, signer)),
+        TaskStage("write", write, whole=True),
+    ]
 
 
-@dataclasses.dataclass(frozen=True)
+def pixel_stage(config: ProtectConfig, signer: Signer | None) -> Callable[[Sequence[Work]], list[Work]]:
+    """The stage that changes pixels: the signal alone with --recipe none, else the disruption, the signal included."""
+    if signer is not None and not config.disrupts():
+        return Sign(signer)
+    from pipeline.protection.stages.disrupt import Protect  # with torch
+
+    return Protect(config, threads=config.compute.threads, signer=signer)
+
+
+@dataclass(frozen=True)
 class Place:
     """The destination as plain text, which travels to every node."""
 
@@ -62,7 +62,13 @@ class Place:
         return Destination(fs, path, self.signature, self.generator, self.signals)
 
 
-def _write(works: Sequence[Work], *, config: ProtectConfig, place: Place, attempt: int) -> list[ManifestRow]:
+def write_works(works: Sequence[Work], *, config: ProtectConfig, place: Place, attempt: int) -> list[ManifestRow]:
     """The rows of a shard, or of a part of one, committed under the name that the plan gives to these photos."""
     name = shard_id(place.signature, (work.ref.key for work in works), attempt=attempt)
     return write_shard(name, works, config, place.open())
+
+
+def fail(work: Work, stage: Stage, reason: str, *, write: Callable[[Sequence[Work]], list[ManifestRow]]) -> list[ManifestRow]:
+    """The row of a photo that killed its process, committed like all others."""
+    row = ManifestRow(key=work.ref.key, status="failed", stage=stage, reason=reason, bytes_in=work.ref.size_bytes)
+    return write([end(work, row)])

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,23 +20,24 @@ from pipeline.containers.naming import LEAVES_FOLDER, output_names, unsafe_reaso
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import flat
 from pipeline.jobs.progress import Progress
+from pipeline.jobs.stages import run_stages
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import REPORT_FILE, is_reserved
 from pipeline.ledger.parts import latest_rows, read_columns
 from pipeline.ledger.places import check_places
+from pipeline.ledger.plan import attempt_of
 from pipeline.ledger.results import write_result
 from pipeline.ledger.run import RunFolder, open_run
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.encode import FORMATS
 from pipeline.protection.examples import examples_of
-from pipeline.protection.local import protect_locally
+from pipeline.protection.flow import Place, fail, protect_stages, write_works
 from pipeline.protection.options import ProtectConfig, signature
 from pipeline.protection.report import terminal_table, write_report
 from pipeline.protection.row import Work
 from pipeline.protection.stages.sign import Signer, signer_of
-from pipeline.protection.stages.write import Destination
 from pipeline.protection.summary import Summary, summarise
 from pipeline.storage import exists, join
 
@@ -113,7 +115,7 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
             console.print(f"{len(job.refs) - count} are done already; {count} to go", highlight=False)
         with _tracking(job, command) as tracking:
             progress = Progress(console, total=count, tracking=tracking)
-            for rows in engine(job, run, shards, console):
+            for rows in protect_shards(job, run, shards, console):
                 progress.add(rows)
                 run.beat()
             progress.close()
@@ -159,22 +161,18 @@ def _work(ref: PhotoRef, names: dict[str, str]) -> Work:
     return Work(ref=ref, output=names.get(ref.key, ""))
 
 
-def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterator[list[ManifestRow]]:
-    """The rows of each shard as they are committed, from the loop here or from Ray."""
-    config = job.config
-    generator = ", ".join(config.generator) if config.disrupts() else None
-    to = Destination(run.fs, run.path, job.signature, generator, job.signer.bundle.id if job.signer else None)
+def protect_shards(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterator[list[ManifestRow]]:
+    """The rows of each shard as they are committed."""
     if not shards:
         return
-    if not config.compute.on_ray(sum(len(works) for _, works in shards)):
-        yield from protect_locally(shards, config, to, threads=config.compute.threads, signer=job.signer)
-        return
-    from pipeline.jobs.ray import connected
-    from pipeline.jobs.ray_data import actors_need
-    from pipeline.protection.flow import protect_on_ray
-
-    with connected(config.compute.address, console, actors_need(config.used_compute())):
-        yield from protect_on_ray(shards, config, to, threads=config.compute.threads, signer=job.signer)
+    config = job.config
+    generator = ", ".join(config.generator) if config.disrupts() else None
+    uri = run.path if run.fs.type_name == "local" else config.output
+    place = Place(uri, job.signature, generator, job.signer.bundle.id if job.signer else None)
+    write = partial(write_works, config=config, place=place, attempt=attempt_of(shards[0][0]))
+    stages = protect_stages(config, job.signer, write)
+    works = [works for _, works in shards]
+    yield from run_stages(works, stages, partial(fail, write=write), compute=config.used_compute(), console=console)
 
 
 def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall_seconds: float | None) -> Summary:

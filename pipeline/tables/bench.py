@@ -19,7 +19,7 @@ from pipeline.jobs.options import SHIPPED, Compute, Record
 from pipeline.jobs.options import Photos as Limits
 from pipeline.ledger.run import open_run
 from pipeline.protection.options import ProtectConfig, signature
-from pipeline.protection.run import engine, plan, prepare
+from pipeline.protection.run import plan, prepare, protect_shards
 from pipeline.storage import open_storage, write_atomic
 from pipeline.tables import planes
 from pipeline.tables.cells import Attack, Cell, Net, Photos, Run
@@ -139,7 +139,7 @@ def _protected(item: tuple[Bench, Attack]) -> None:
         return
     job = prepare(config)
     with open_run(config.output, signature=job.signature, config=config.what_changes_results()) as folder:
-        for _ in engine(job, folder, plan(job, folder), Console(quiet=True)):
+        for _ in protect_shards(job, folder, plan(job, folder), Console(quiet=True)):
             folder.beat()
         folder.write_manifest()
 

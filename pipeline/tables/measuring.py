@@ -12,9 +12,10 @@ from torch import Tensor
 from pipeline.containers.find import find_photos
 from pipeline.evaluation.look import look
 from pipeline.evaluation.options import EvaluateConfig
-from pipeline.evaluation.pairs import match, read_manifest
+from pipeline.evaluation.pairs import match
 from pipeline.generators.generator import Generator
 from pipeline.images.effect import l1, l2
+from pipeline.ledger.manifest import read_manifest
 from pipeline.tables.cells import CLEAN, Photos, Run
 from pipeline.tables.nets import load
 from pipeline.tables.numbers import Sample

@@ -14,8 +14,9 @@ from pipeline.containers.find import find_photos
 from pipeline.evaluation.adapters import Views, fine_tuned
 from pipeline.evaluation.look import look
 from pipeline.evaluation.options import EvaluateConfig
-from pipeline.evaluation.pairs import match, read_manifest
+from pipeline.evaluation.pairs import match
 from pipeline.generators.checkpoint import save_weights
+from pipeline.ledger.manifest import read_manifest
 from pipeline.tables.bench import Bench
 from pipeline.tables.cells import CLEAN, Attack, Cell, Net, Run, cell, in_turn
 from pipeline.tables.nets import Shelf, load

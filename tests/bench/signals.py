@@ -15,6 +15,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -25,13 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.containers.find import find_photos
+from pipeline.jobs.stages import run_here
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import PNG_LEVEL, WEBP_EFFORT, encode_photo, read_back
-from pipeline.protection.local import protect_locally
+from pipeline.protection.flow import Place, protect_stages, write_works
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.sign import Signer
-from pipeline.protection.stages.write import Destination
 from pipeline.signals.bundle import read_bundle, write_bundle
 from pipeline.storage import write_atomic
 
@@ -67,9 +68,9 @@ def make_signer(folder: Path) -> Signer:
 def lane(works: list[Work], signer: Signer, out: Path, form: str) -> None:
     """The photos through the lane as a run in one process takes them."""
     config = ProtectConfig("in", str(out), recipe="none", signals=signer.bundle.path, format=form)  # type: ignore[arg-type]
-    to = Destination(pafs.LocalFileSystem(), str(out), signature="0" * 16, generator=None, signals=signer.bundle.id)
-    shards = [(f"{i:016x}", works[i : i + 16]) for i in range(0, len(works), 16)]
-    rows = [row for rows in protect_locally(shards, config, to, threads=1, signer=signer) for row in rows]
+    place = Place(str(out), signature="0" * 16, generator=None, signals=signer.bundle.id)
+    stages = protect_stages(config, signer, partial(write_works, config=config, place=place, attempt=0))
+    rows = [row for rows in run_here([works[i : i + 16] for i in range(0, len(works), 16)], stages) for row in rows]
     if {row.status for row in rows} != {"protected"}:
         raise SystemExit(f"not all photos were protected: {[row.reason for row in rows if row.reason][:3]}")
 

@@ -52,7 +52,6 @@ ON_RAY = {"pipeline.training.driver", "pipeline.training.feed", "pipeline.traini
 """The modules of Ray-free packages that lead to Ray; run imports the driver when workers are asked for."""
 ONLY = {
     "ray": {
-        "pipeline.protection.flow",
         "pipeline.jobs.ray_data",
         "pipeline.jobs.ray",
         "pipeline.jobs.room",

@@ -33,7 +33,7 @@ from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Effect, Work
-from pipeline.protection.stages.read import ended
+from pipeline.protection.stages.read import end
 from pipeline.protection.stages.sign import Signer
 
 
@@ -208,9 +208,9 @@ def _reference(name: str) -> Reference:
 
 def _failed(work: Work, reason: str) -> Work:
     row = ManifestRow.failed(work.ref.key, stage="protect", reason=reason, bytes_in=len(work.data or b""))
-    return ended(work, row, data=work.data)
+    return end(work, row, data=work.data)
 
 
 def _skipped(work: Work, reason: str) -> Work:
     row = ManifestRow.skipped(work.ref.key, stage="protect", reason=reason, bytes_in=len(work.data or b""))
-    return ended(work, row, data=work.data)
+    return end(work, row, data=work.data)

@@ -13,7 +13,7 @@ from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Effect, Work
-from pipeline.protection.stages.read import ended
+from pipeline.protection.stages.read import end
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.key import fingerprint, read_secret, signal_of
@@ -83,10 +83,10 @@ class Sign:
             pixels_HWC = self._signer(photo, work.ref.key)
         except PhotoRefusedError as refusal:
             row = ManifestRow.skipped(work.ref.key, stage="protect", reason=str(refusal), bytes_in=len(work.data or b""))
-            return ended(work, row, data=work.data)
+            return end(work, row, data=work.data)
         except MemoryError:
             reason = "not enough memory to add a signal to a photo of this size"
             row = ManifestRow.failed(work.ref.key, stage="protect", reason=reason, bytes_in=len(work.data or b""))
-            return ended(work, row, data=work.data)
+            return end(work, row, data=work.data)
         effect = Effect((), (), (), moved=bool((pixels_HWC != photo.pixels_HWC).any()))
         return dataclasses.replace(work, pixels_HWC=pixels_HWC, effect=effect, seconds=time.perf_counter() - began)

@@ -16,9 +16,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from pipeline.containers.find import find_photos
-from pipeline.detection.detect import Detect
-from pipeline.detection.look import Sight, look
 from pipeline.detection.options import DetectConfig
+from pipeline.detection.stages import Detect, Sight, look
 from pipeline.ledger.schema import ManifestRow, rows_to_table
 from pipeline.signals.bundle import read_bundle, write_bundle
 from pipeline.signals.judge import Judge

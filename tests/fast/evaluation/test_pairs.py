@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.containers.naming import output_names
-from pipeline.evaluation.pairs import ORIGINAL_RENAMED, PROTECTED_RENAMED, Pair, match, read_manifest
+from pipeline.evaluation.pairs import ORIGINAL_RENAMED, PROTECTED_RENAMED, Pair, match
 from pipeline.ledger.errors import LedgerError
+from pipeline.ledger.manifest import read_manifest
 
 NAMES = st.lists(st.from_regex(r"[ab](/[ab])?\.(jpg|png|webp)", fullmatch=True), unique=True, max_size=12)
 

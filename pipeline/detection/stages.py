@@ -1,0 +1,116 @@
+"""What happens to pictures, top to bottom. `pipeline.jobs.stages` folds this list in a loop or on Ray.
+
+shard of references           names and places only
+  -> look                     pictures decoded, upright, as small as the detector sees them
+  -> detect (holds the detector)      rows
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.containers.listing import PhotoRef
+from pipeline.containers.read import UnusablePhotoError, read_photo
+from pipeline.detection.decide import decided, thresholds
+from pipeline.detection.options import DetectConfig
+from pipeline.detection.row import DetectionRow
+from pipeline.images.orientation import to_upright, upright_size
+from pipeline.images.resize import pixels_to_tensor
+from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.stages import ActorStage, TaskStage
+from pipeline.photos.photo import Photo
+from pipeline.signals.bundle import bundle_path, read_bundle
+from pipeline.signals.detector import detector_input
+from pipeline.signals.judge import Judge
+
+
+def detect_stages(config: DetectConfig, sight: Sight) -> list[TaskStage | ActorStage]:
+    """The stages of a detection; the secret stays in the process that was started by hand."""
+    config = dataclasses.replace(config, signals=bundle_path(config.signals), key_file=None)
+    return [TaskStage("look", partial(look, sight=sight)), ActorStage("detect", partial(Detect, config))]
+
+
+def fail(ref: PhotoRef, stage: str, reason: str) -> list[DetectionRow]:
+    """The row of a picture that killed its process."""
+    return [DetectionRow(key=ref.key, status="failed", stage=stage, reason=reason)]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How the detector looks: its side S, and the shorter side that a picture must have, in pixels; and the most pixels."""
+
+    size: int
+    smallest: int
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A picture as the detector is to see it, (1, 3, S, S) in [-1, 1], None for one that has ended; and its row so far."""
+
+    row: DetectionRow
+    seen_13SS: NDArray[np.float32] | None = None
+
+
+def look(refs: Sequence[PhotoRef], sight: Sight) -> list[Looked]:
+    """What the detector is to see of each picture, in the same order; one that cannot be used has ended with its reason."""
+    return [_look(ref, sight) for ref in refs]
+
+
+def _look(ref: PhotoRef, sight: Sight) -> Looked:
+    try:
+        _, photo = read_photo(ref, max_pixels=sight.max_pixels)
+    except UnusablePhotoError as error:
+        return Looked(DetectionRow(key=ref.key, status=error.status, stage=error.stage, reason=error.reason))
+    width, height = upright_size(photo.width, photo.height, photo.orientation)
+    row = DetectionRow(key=ref.key, status="judged", width=width, height=height)
+    if min(width, height) < sight.smallest:
+        reason = f"too small: {width} x {height} pixels; signals of this bundle need {sight.smallest} a side"
+        return Looked(dataclasses.replace(row, status="skipped", stage="look", reason=reason))
+    try:
+        return Looked(row, _seen(photo, sight.size))
+    except MemoryError:
+        reason = "not enough memory for a picture of this size"
+        return Looked(DetectionRow(key=ref.key, status="failed", stage="look", reason=reason))
+
+
+def _seen(photo: Photo, size: int) -> NDArray[np.float32]:
+    upright_HWC = to_upright(photo.pixels_HWC, photo.orientation)
+    seen_13SS: NDArray[np.float32] = detector_input(pixels_to_tensor(upright_HWC), size).contiguous().numpy()
+    return seen_13SS
+
+
+class Detect:
+    """A callable stage: pictures as seen -> rows. One is made per process. Raises the bundle's errors when it is made."""
+
+    def __init__(self, config: DetectConfig) -> None:
+        torch.set_num_threads(config.compute.threads)
+        check_gpu(config.compute)
+        bundle = read_bundle(config.signals)
+        self._judge = Judge.from_bundle(bundle, device=config.compute.device)
+        self._limits = thresholds(bundle, config.false_positive_rate)
+        self._together = config.compute.on_gpu
+
+    def __call__(self, looked: Sequence[Looked]) -> list[DetectionRow]:
+        """A row for each picture; on the CPU they are judged one by one, so that no batch changes a digit."""
+        rows = [one.row for one in looked if one.seen_13SS is None]
+        ready = [(one.row, torch.from_numpy(one.seen_13SS)) for one in looked if one.seen_13SS is not None]
+        groups = [ready] if self._together and ready else [[one] for one in ready]
+        for group in groups:
+            found = self._judge.judge_tensors(torch.cat([seen_13SS for _, seen_13SS in group]))
+            said = zip(found.manipulated_B.tolist(), found.which(), found.best().tolist(), strict=True)
+            rows += [self._row(row, *each) for (row, _), each in zip(group, said, strict=True)]
+        return rows
+
+    def _row(self, row: DetectionRow, manipulated: float, signal: int, likeness: float) -> DetectionRow:
+        if not (math.isfinite(manipulated) and math.isfinite(likeness)):
+            return dataclasses.replace(row, status="failed", stage="detect", reason="the detector's answer is not a number")
+        return decided(row, manipulated=manipulated, signal=signal, likeness=likeness, limits=self._limits)
