@@ -87,7 +87,7 @@ def train(arguments: Sequence[str], *, prog: str = "disrupt train", **defaults: 
     """Run ``disrupt train`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
 
     def run() -> int:
-        from pipeline.training.config import TrainConfig
+        from pipeline.training.options import TrainConfig
 
         config = parse(TrainConfig, ("data", "output"), arguments, prog=prog, defaults=defaults)
         from pipeline.training.run import run_train

@@ -14,7 +14,7 @@ import tyro
 
 from pipeline.jobs.options import own_default
 from pipeline.protection.options import JOURNEYS, ConfigError, absolute_weights, within
-from pipeline.training.config import SAMPLES, TrainConfig
+from pipeline.training.options import SAMPLES, TrainConfig
 from tune.space import BUDGET, SIGNALS, Range, space_of
 
 RESULT_FORMAT = 1

@@ -22,13 +22,13 @@ from pipeline.signals.detector import Detector
 from pipeline.signals.judge import Judge
 from pipeline.signals.measures import average_precision, roc_auc
 from pipeline.signals.sources import SourceName, manipulated, opened
-from pipeline.training.batches import Source
+from pipeline.training.data.batches import Source
 from pipeline.training.errors import TrainError
+from pipeline.training.job import Job, open_state
+from pipeline.training.report import NOT_LOSSES
 from pipeline.training.session import Event, train
-from pipeline.training.setup import Job, open_state
-from pipeline.training.signals import SignalSystem
 from pipeline.training.state import TrainState
-from pipeline.training.watch import NOT_LOSSES
+from pipeline.training.systems.signals import SignalSystem
 
 CHANNEL = "jpeg-85"
 """What the photos go through before the detector sees them."""

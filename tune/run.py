@@ -17,9 +17,9 @@ from pipeline.jobs.versions import versions
 from pipeline.protection.options import SHIPPED, ConfigError, absolute_weights
 from pipeline.signals.sources import SourceName, opened, source_names
 from pipeline.training.bundle import BUNDLE_FILE
-from pipeline.training.config import TrainConfig
+from pipeline.training.job import Job, held_out_squares, open_source, plan
+from pipeline.training.options import TrainConfig
 from pipeline.training.run import run_train
-from pipeline.training.setup import Job, held_out_squares, open_source, plan
 from tune.config import SearchConfig, signature, training_options, trial_options
 from tune.folder import BEST_FILE, BEST_FOLDER, CSV_FILE, RAY_FOLDER, REPORT_FILE, TABLE_FILE, TRIALS_FOLDER, claimed, write_bytes
 from tune.objective import HeldOut

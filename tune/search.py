@@ -27,8 +27,8 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from pipeline.protection.options import ConfigError
-from pipeline.training.batches import Source
-from pipeline.training.setup import plan
+from pipeline.training.data.batches import Source
+from pipeline.training.job import plan
 from tune.config import SearchConfig, trial_options
 from tune.folder import RAY_FOLDER, trial_folder
 from tune.objective import HeldOut, Report, read_reports, run_trial

@@ -88,7 +88,7 @@ def space_of(words: Sequence[str]) -> dict[str, Range]:
 
 def start_of(space: Space) -> dict[str, float]:
     """The values that a training starts with by itself, or the nearest in the space: the first trial."""
-    from pipeline.training.signals import SignalSystem  # with torch, which the options do without
+    from pipeline.training.systems.signals import SignalSystem  # with torch, which the options do without
 
     system = SignalSystem()
     usual = {name: float(system.count if name == SIGNALS else getattr(system, name)) for name in space}

@@ -24,7 +24,7 @@ from pipeline.disruption.streams import Stream
 from pipeline.images.blur import blur_input
 from pipeline.images.levels import level_to_unit
 from pipeline.training.errors import TrainError
-from pipeline.training.system import Batch, Images, System
+from pipeline.training.systems.system import Batch, Images, System
 
 Mode = Literal["none", "generator", "both"]
 

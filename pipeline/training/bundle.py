@@ -14,9 +14,9 @@ from pipeline.signals.bundle import Bundle, read_bundle, write_bundle
 from pipeline.signals.calibrate import scores_of
 from pipeline.signals.detector import Detector
 from pipeline.signals.judge import Judge
-from pipeline.training.faces import Faces
-from pipeline.training.signals import SignalSystem
+from pipeline.training.data.faces import Faces
 from pipeline.training.state import TrainState
+from pipeline.training.systems.signals import SignalSystem
 
 BUNDLE_FILE = "bundle.safetensors"
 

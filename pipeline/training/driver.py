@@ -29,13 +29,13 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch import Tensor
 
 from pipeline.protection.options import ConfigError
-from pipeline.training.batches import Source
+from pipeline.training.data.batches import Source
 from pipeline.training.errors import TrainError
 from pipeline.training.feed import TASK_CPUS, Feed
 from pipeline.training.folder import RAY_FOLDER, furthest_state
+from pipeline.training.job import STATE_FILE, Job, open_state, threads
 from pipeline.training.mailbox import Mailbox
 from pipeline.training.session import End, Event, train
-from pipeline.training.setup import STATE_FILE, Job, open_state, threads
 from pipeline.training.state import TrainState
 from pipeline.training.step import Share
 

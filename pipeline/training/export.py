@@ -14,8 +14,8 @@ from torch import nn
 from pipeline.generators.checkpoint import load_weights, read_state_dict, save_weights
 from pipeline.training.errors import TrainError
 from pipeline.training.state import FORMAT, read_checkpoint
-from pipeline.training.system import Nets, Sizes
-from pipeline.training.systems import SYSTEMS
+from pipeline.training.systems.system import Nets, Sizes
+from pipeline.training.systems.table import SYSTEMS
 
 
 def export(system: str, G: nn.ModuleDict, out: Path, *, size: int, blur: float = 0.0) -> list[Path]:

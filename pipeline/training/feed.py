@@ -14,8 +14,8 @@ import torch
 from ray.data import Dataset, TaskPoolStrategy
 
 from pipeline.jobs.ray_data import set_up_ray_data
-from pipeline.training.batches import Source
-from pipeline.training.system import Batch
+from pipeline.training.data.batches import Source
+from pipeline.training.systems.system import Batch
 
 TASK_CPUS = 0.25
 """Less than a core, so that workers which take the others never wait for batches that wait for a core."""

@@ -17,7 +17,7 @@ from pipeline.ledger.layout import OWN
 from pipeline.ledger.lock import take_lock
 from pipeline.protection.options import ConfigError
 from pipeline.storage import open_storage, write_atomic
-from pipeline.training.setup import RUN_FILE, STATE_FILE, Job
+from pipeline.training.job import RUN_FILE, STATE_FILE, Job
 from pipeline.training.state import read_checkpoint
 
 RAY_FOLDER = ".disrupt/ray"

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.training.batches import Source
+from pipeline.training.data.batches import Source
 from pipeline.training.errors import TrainError
 from pipeline.training.state import TrainState
 from pipeline.training.step import ALONE, Share, StepSettings, learning_rate, train_step
-from pipeline.training.system import System
+from pipeline.training.systems.system import System
 
 
 def _nothing(*_: object) -> None:

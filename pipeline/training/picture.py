@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.images.levels import unit_to_pixels
-from pipeline.training.system import Batch, System
+from pipeline.training.systems.system import Batch, System
 
 
 def each_translation(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:

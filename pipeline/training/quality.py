@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.training.adversarial import blur_before
-from pipeline.training.attributes import source_condition
-from pipeline.training.augment import resized
+from pipeline.training.data.augment import resized
+from pipeline.training.data.faces import load_faces
+from pipeline.training.data.labels import source_condition
 from pipeline.training.errors import TrainError
 from pipeline.training.export import load_nets
-from pipeline.training.faces import load_faces
-from pipeline.training.ganimation import GANimationSystem
-from pipeline.training.stargan import StarGANSystem
-from pipeline.training.system import Nets
-from pipeline.training.systems import SYSTEMS
+from pipeline.training.systems.ganimation import GANimationSystem
+from pipeline.training.systems.stargan import StarGANSystem
+from pipeline.training.systems.system import Nets
+from pipeline.training.systems.table import SYSTEMS
 
 
 @dataclass(frozen=True)

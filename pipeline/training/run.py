@@ -12,17 +12,17 @@ from rich.console import Console
 
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.protection.options import ConfigError
-from pipeline.training.batches import Source
 from pipeline.training.bundle import export_bundle
-from pipeline.training.config import TrainConfig
+from pipeline.training.data.batches import Source
 from pipeline.training.errors import TrainError
 from pipeline.training.export import export
 from pipeline.training.folder import claimed, forget_ray, newest_state
+from pipeline.training.job import LOG_FILE, Job, held_out_squares, open_source, open_state, plan, threads
+from pipeline.training.options import TrainConfig
+from pipeline.training.report import Watch
 from pipeline.training.session import End, interrupt_noted, train
-from pipeline.training.setup import LOG_FILE, Job, held_out_squares, open_source, open_state, plan, threads
-from pipeline.training.signals import SignalSystem
 from pipeline.training.state import TrainState
-from pipeline.training.watch import Watch
+from pipeline.training.systems.signals import SignalSystem
 
 DONE, BROKEN_OFF = 0, 1
 

@@ -15,10 +15,10 @@ from typing import Literal
 
 import torch
 
-from pipeline.training.batches import Source
+from pipeline.training.data.batches import Source
+from pipeline.training.job import Job
 from pipeline.training.loop import Hooks, Rhythm, run
 from pipeline.training.picture import grid
-from pipeline.training.setup import Job
 from pipeline.training.state import TrainState
 from pipeline.training.step import ALONE, Share
 

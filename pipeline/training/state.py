@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.generators.checkpoint import CheckpointError, load_weights, read_state_dict, read_torch
 from pipeline.training.errors import TrainError
-from pipeline.training.system import Nets, Sizes, System
+from pipeline.training.systems.system import Nets, Sizes, System
 
 FORMAT = 2
 """Raised when older checkpoints cannot be continued; their nets can still be started from."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.training.adversarial import Adversarial, frozen, perturbed_fakes, perturbed_inputs, perturbed_reals
 from pipeline.training.errors import TrainError
 from pipeline.training.state import TrainState, move_average
-from pipeline.training.system import Batch, Images, Parts, System
+from pipeline.training.systems.system import Batch, Images, Parts, System
 
 Average = Callable[[Sequence[Tensor]], None]
 """Replaces each tensor, in place, by its mean over all workers; called by all of them in the same order."""

@@ -17,7 +17,7 @@ from pipeline.detection.options import DetectConfig
 from pipeline.disruption.recipes import RECIPES
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.protection.options import ProtectConfig
-from pipeline.training.config import TrainConfig
+from pipeline.training.options import TrainConfig
 from tune.config import SearchConfig
 
 ROOT = Path(__file__).resolve().parents[2]

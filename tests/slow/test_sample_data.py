@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipeline.photos.photo import U8
-from pipeline.training.faces import load_faces
-from pipeline.training.sample_data import SHEET, SIDE, VALUES, SampleDataError, sheet_faces, write_sample_data
+from pipeline.training.data.faces import load_faces
+from pipeline.training.data.sample_data import SHEET, SIDE, VALUES, SampleDataError, sheet_faces, write_sample_data
 
 LEVELS = [int(level) for level in np.linspace(20, 180, 16)]
 

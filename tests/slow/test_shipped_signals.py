@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.cli import detect, protect
 from pipeline.tables.signals.pictures import translator
-from pipeline.training.sample_data import sample_faces
+from pipeline.training.data.sample_data import sample_faces
 
 KEY = "the secret of a test, not of a photographer"
 

@@ -17,8 +17,8 @@ from pipeline.training.adversarial import (
     perturbed_reals,
 )
 from pipeline.training.errors import TrainError
-from pipeline.training.stargan import StarGANSystem
-from pipeline.training.system import Batch
+from pipeline.training.systems.stargan import StarGANSystem
+from pipeline.training.systems.system import Batch
 from tests.fast.training.small import batch_of, fresh
 
 EPSILON = 6 / 127.5

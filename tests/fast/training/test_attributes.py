@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.training.attributes import ATTRIBUTES, HAIR_COUNT, class_conditions, draw_target
-from pipeline.training.faces import balanced_weights
+from pipeline.training.data.faces import balanced_weights
+from pipeline.training.data.labels import ATTRIBUTES, HAIR_COUNT, class_conditions, draw_target
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.protection.options import ConfigError
-from pipeline.training.config import HOW_IT_RUNS, LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
-from pipeline.training.setup import plan
+from pipeline.training.job import plan
+from pipeline.training.options import HOW_IT_RUNS, LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
 
 BASE = TrainConfig(data=SAMPLES, output=Path("out"), adversarial="both")
 OTHER_RESULTS: dict[str, Any] = {

@@ -13,14 +13,21 @@ from torch import Tensor
 from pipeline.generators.checkpoint import save_weights
 from pipeline.generators.zoo import load_generator
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.augment import for_discriminator
+from pipeline.training.data.augment import for_discriminator
 from pipeline.training.errors import TrainError
-from pipeline.training.ganimation import EXPRESSIONS, REGIMES, GANimationSystem, Painted, each_expression, expression_classes
-from pipeline.training.masks import roughness, saturation
-from pipeline.training.stargan import REGIMES as STARGAN
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
-from pipeline.training.system import Batch, Nets, Sizes
+from pipeline.training.systems.ganimation import (
+    EXPRESSIONS,
+    REGIMES,
+    GANimationSystem,
+    Painted,
+    each_expression,
+    expression_classes,
+)
+from pipeline.training.systems.masks import roughness, saturation
+from pipeline.training.systems.stargan import REGIMES as STARGAN
+from pipeline.training.systems.system import Batch, Nets, Sizes
 
 SIZES = Sizes(64, 2, 2)
 PUBLISHED, FEW = REGIMES["published"], REGIMES["few-images"]

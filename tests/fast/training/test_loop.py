@@ -10,17 +10,17 @@ import torch
 
 from pipeline.generators.zoo import load_generator
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.batches import FacesSource
+from pipeline.training.data.batches import FacesSource
 from pipeline.training.errors import TrainError
 from pipeline.training.export import export, load_nets
 from pipeline.training.loop import Hooks, Rhythm, run
 from pipeline.training.picture import grid
 from pipeline.training.quality import READINGS, agreement, per_class, reconstruction
-from pipeline.training.stargan import StarGANSystem
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings
-from pipeline.training.system import Nets
-from pipeline.training.systems import SYSTEMS
+from pipeline.training.systems.stargan import StarGANSystem
+from pipeline.training.systems.system import Nets
+from pipeline.training.systems.table import SYSTEMS
 from tests.fast.training.small import differing, faces, fresh
 
 SYSTEM = StarGANSystem(r1_every=2)

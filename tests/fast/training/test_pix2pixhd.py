@@ -15,11 +15,11 @@ from pipeline.generators.label_maps import label_planes
 from pipeline.generators.pix2pixhd import pix2pixhd_from_state
 from pipeline.training.adversarial import Adversarial
 from pipeline.training.errors import TrainError
-from pipeline.training.perceptual import VGGFeatures, vgg_from_state
-from pipeline.training.pix2pixhd import Pix2PixHDSystem, coloured, each_scene
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
-from pipeline.training.system import Batch, Nets, Sizes
+from pipeline.training.systems.perceptual import VGGFeatures, vgg_from_state
+from pipeline.training.systems.pix2pixhd import Pix2PixHDSystem, coloured, each_scene
+from pipeline.training.systems.system import Batch, Nets, Sizes
 
 SIZES = Sizes(32, 1, 2)
 SYSTEM = Pix2PixHDSystem()

@@ -23,14 +23,14 @@ from pipeline.signals.detector import Detector
 from pipeline.signals.journey import travelled
 from pipeline.signals.signal_set import SignalSet, carried
 from pipeline.signals.sources import SourceName, manipulated, opened
-from pipeline.training.config import OF_SIGNALS, TrainConfig, signature
 from pipeline.training.errors import TrainError
+from pipeline.training.job import plan
 from pipeline.training.loop import Hooks, Rhythm, run
-from pipeline.training.setup import plan
-from pipeline.training.signals import SignalSystem
+from pipeline.training.options import OF_SIGNALS, TrainConfig, signature
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
-from pipeline.training.system import Batch, Sizes
+from pipeline.training.systems.signals import SignalSystem
+from pipeline.training.systems.system import Batch, Sizes
 from tests.fast.tiny import BUILD, photo_bytes
 from tests.fast.training.small import differing
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.stargan import REGIMES, StarGANSystem
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, train_step
-from pipeline.training.system import Batch
+from pipeline.training.systems.stargan import REGIMES, StarGANSystem
+from pipeline.training.systems.system import Batch
 from tests.fast.training import by_hand
 from tests.fast.training.small import batch_of, fresh
 

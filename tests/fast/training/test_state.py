@@ -13,10 +13,10 @@ import torch
 
 from pipeline.generators.checkpoint import CheckpointError, save_weights
 from pipeline.training.errors import TrainError
-from pipeline.training.stargan import StarGANSystem
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, train_step
-from pipeline.training.system import Sizes
+from pipeline.training.systems.stargan import StarGANSystem
+from pipeline.training.systems.system import Sizes
 from tests.fast.training.small import SIZES, batch_of, differing, fresh
 
 

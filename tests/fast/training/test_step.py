@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pipeline.training.adversarial import Adversarial
 from pipeline.training.errors import TrainError
-from pipeline.training.stargan import REGIMES, StarGANSystem
 from pipeline.training.state import TrainState
 from pipeline.training.step import Share, StepSettings, learning_rate, split, train_step
+from pipeline.training.systems.stargan import REGIMES, StarGANSystem
 from tests.fast.training.small import batch_of, fresh
 
 BOTH = Adversarial("both", steps=2)

@@ -16,9 +16,9 @@ from PIL import Image
 from pipeline import train_generator
 from pipeline.cli import train
 from pipeline.generators.zoo import load_generator
-from pipeline.training.config import TrainConfig
+from pipeline.training.options import TrainConfig
+from pipeline.training.report import Watch
 from pipeline.training.session import Event
-from pipeline.training.watch import Watch
 from tests.fast.training.few_faces import NARROW, write_faces
 
 Said = pytest.CaptureFixture[str]

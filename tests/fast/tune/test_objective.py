@@ -13,9 +13,9 @@ import torch
 from pipeline.images.quality import psnr
 from pipeline.protection.options import SHIPPED
 from pipeline.signals.sources import source_names
-from pipeline.training.batches import Source
-from pipeline.training.setup import Job, held_out_squares, open_source, open_state, plan
-from pipeline.training.system import Batch
+from pipeline.training.data.batches import Source
+from pipeline.training.job import Job, held_out_squares, open_source, open_state, plan
+from pipeline.training.systems.system import Batch
 from tests.fast.tiny import BUILD
 from tests.fast.tune.small import write_photos
 from tune.config import SearchConfig, trial_options

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.protection.options import ConfigError
-from pipeline.training.config import TrainConfig
-from pipeline.training.signals import SignalSystem
+from pipeline.training.options import TrainConfig
+from pipeline.training.systems.signals import SignalSystem
 from tune.config import OF_TRAINING, SearchConfig, signature, training_options
 from tune.space import SEARCHED, Range, space_of, start_of
 from tune.study import distributions

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.jobs.settings import read_settings
-from pipeline.training.config import TrainConfig
-from pipeline.training.setup import plan
-from pipeline.training.signals import SignalSystem
+from pipeline.training.job import plan
+from pipeline.training.options import TrainConfig
+from pipeline.training.systems.signals import SignalSystem
 from tests.fast.tiny import BUILD
 from tune.config import SearchConfig
 from tune.objective import Report

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from pipeline.images.levels import pixels_to_unit
-from pipeline.training.batches import stream_of
+from pipeline.training.data.batches import stream_of
+from pipeline.training.data.order import shuffled
+from pipeline.training.data.reading import picture_files, read_pictures
 from pipeline.training.errors import TrainError
-from pipeline.training.order import shuffled
-from pipeline.training.reading import picture_files, read_pictures
-from pipeline.training.system import Batch
+from pipeline.training.systems.system import Batch
 
 KINDS = ("A", "B")
 MARGIN = 286 / 256

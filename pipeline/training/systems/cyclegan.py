@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from pipeline.generators.cyclegan import CycleGANGenerator, PatchDiscriminator
 from pipeline.training.errors import TrainError
 from pipeline.training.initial import small_normal
-from pipeline.training.losses import least_squares_d, least_squares_g
-from pipeline.training.pool import ImagePool, draw_slots
 from pipeline.training.sizes import checked_side
-from pipeline.training.system import Batch, Images, Nets, Parts, Sizes
+from pipeline.training.systems.losses import least_squares_d, least_squares_g
+from pipeline.training.systems.pool import ImagePool, draw_slots
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes
 
 WAYS = {"A2B": ("A", "B"), "B2A": ("B", "A")}
 """Each translation with the kinds of picture that it goes from and to."""

@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pipeline.training.augment import crop_flip_resize, resized
+from pipeline.training.data.augment import crop_flip_resize, resized
+from pipeline.training.data.faces import Faces, balanced_weights
 from pipeline.training.errors import TrainError
-from pipeline.training.faces import Faces, balanced_weights
-from pipeline.training.system import Batch
+from pipeline.training.systems.system import Batch
 
 
 class Source(Protocol):

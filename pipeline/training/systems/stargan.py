@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.stargan import StarGANGenerator
-from pipeline.training.attributes import ATTRIBUTES, draw_target, hair_count
-from pipeline.training.faces_game import FacesGame
-from pipeline.training.losses import classification
-from pipeline.training.system import Batch, Images, Nets, Parts
+from pipeline.training.data.labels import ATTRIBUTES, draw_target, hair_count
+from pipeline.training.systems.faces_game import FacesGame
+from pipeline.training.systems.losses import classification
+from pipeline.training.systems.system import Batch, Images, Nets, Parts
 
 
 @dataclass(frozen=True)

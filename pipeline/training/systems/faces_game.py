@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.stargan import StarGANDiscriminator
-from pipeline.training.augment import draw_views, for_discriminator
-from pipeline.training.losses import gradient_penalty, hinge_d, hinge_g, r1_penalty, wasserstein_d, wasserstein_g
+from pipeline.training.data.augment import draw_views, for_discriminator
 from pipeline.training.sizes import checked_side
-from pipeline.training.system import Batch, Images, Nets, Parts, Sizes
+from pipeline.training.systems.losses import gradient_penalty, hinge_d, hinge_g, r1_penalty, wasserstein_d, wasserstein_g
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes
 
 D_LAYERS = 6
 """D halves the image this often."""

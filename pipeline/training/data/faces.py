@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
-from pipeline.training.attributes import HAIR
+from pipeline.training.data.labels import HAIR
 from pipeline.training.errors import TrainError
 
 

@@ -8,15 +8,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from pipeline.training.attributes import ATTRIBUTES, class_conditions
-from pipeline.training.cyclegan import CycleGANSystem
-from pipeline.training.ganimation import EXPRESSIONS, each_expression, expression_classes
-from pipeline.training.ganimation import REGIMES as GANIMATION
+from pipeline.training.data.labels import ATTRIBUTES, class_conditions
 from pipeline.training.picture import each_class, each_translation
-from pipeline.training.pix2pixhd import Pix2PixHDSystem, each_scene
-from pipeline.training.signals import SignalSystem, each_signal
-from pipeline.training.stargan import REGIMES as STARGAN
-from pipeline.training.system import Batch, System
+from pipeline.training.systems.cyclegan import CycleGANSystem
+from pipeline.training.systems.ganimation import EXPRESSIONS, each_expression, expression_classes
+from pipeline.training.systems.ganimation import REGIMES as GANIMATION
+from pipeline.training.systems.pix2pixhd import Pix2PixHDSystem, each_scene
+from pipeline.training.systems.signals import SignalSystem, each_signal
+from pipeline.training.systems.stargan import REGIMES as STARGAN
+from pipeline.training.systems.system import Batch, System
 
 Data = Literal["faces", "unpaired", "label_maps", "photos"]
 Show = Callable[[System, nn.ModuleDict, Batch], list[Tensor]]

@@ -7,7 +7,7 @@ import zlib
 import torch
 from torch import Tensor
 
-from pipeline.training.batches import stream_of
+from pipeline.training.data.batches import stream_of
 
 
 def shuffled(seed: int, step: int, *, batch: int, count: int, about: str) -> Tensor:

@@ -13,8 +13,8 @@ from rich.console import Console
 from pipeline.jobs.progress import clock
 from pipeline.jobs.tracking import Tracking
 from pipeline.storage import open_storage, write_atomic
+from pipeline.training.job import LOG_FILE
 from pipeline.training.session import Event
-from pipeline.training.setup import LOG_FILE
 
 RECORD_SECONDS = 5.0
 NOT_LOSSES = {"lr", "s_per_step", "pictures_per_s"}

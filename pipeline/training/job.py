@@ -14,19 +14,19 @@ import torch
 from pipeline.protection.options import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
 from pipeline.signals.sources import opened, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
-from pipeline.training.batches import FacesSource, Source
-from pipeline.training.config import SAMPLES, TrainConfig, signature
-from pipeline.training.faces import Faces, load_faces
-from pipeline.training.label_pairs import load_label_pairs
+from pipeline.training.data.batches import FacesSource, Source
+from pipeline.training.data.faces import Faces, load_faces
+from pipeline.training.data.label_pairs import load_label_pairs
+from pipeline.training.data.pictures import load_unpaired
+from pipeline.training.data.sample_data import write_sample_data
+from pipeline.training.data.squares import load_squares
 from pipeline.training.loop import compile_nets
-from pipeline.training.sample_data import write_sample_data
-from pipeline.training.signals import SignalSystem
-from pipeline.training.squares import load_squares
+from pipeline.training.options import SAMPLES, TrainConfig, signature
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings
-from pipeline.training.system import Batch, Sizes, System
-from pipeline.training.systems import SYSTEMS, SystemRow
-from pipeline.training.unpaired import load_unpaired
+from pipeline.training.systems.signals import SignalSystem
+from pipeline.training.systems.system import Batch, Sizes, System
+from pipeline.training.systems.table import SYSTEMS, SystemRow
 
 T = TypeVar("T")
 STATE_FILE, LOG_FILE, RUN_FILE = "state.pt", "log.jsonl", ".disrupt/train.json"

@@ -14,8 +14,8 @@ from pipeline.containers.find import find_photos
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, PhotoBrokenError, PhotoRefusedError
 from pipeline.storage import open_storage, read_bytes
+from pipeline.training.data.faces import Faces, load_faces
 from pipeline.training.errors import TrainError
-from pipeline.training.faces import Faces, load_faces
 
 TABLE = "labels.csv"
 HELD_OUT = 10

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.ganimation import GANimationGenerator, paint
-from pipeline.training.faces_game import FacesGame
-from pipeline.training.masks import roughness, saturation
-from pipeline.training.system import Batch, Images, Nets, Parts, System
+from pipeline.training.systems.faces_game import FacesGame
+from pipeline.training.systems.masks import roughness, saturation
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, System
 
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 """The columns of labels.csv that stand in for action units, each in 0..1."""

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from pipeline.generators.label_maps import LABELS, label_planes
 from pipeline.images.levels import pixels_to_unit
-from pipeline.training.batches import stream_of
+from pipeline.training.data.batches import stream_of
+from pipeline.training.data.order import shuffled
+from pipeline.training.data.reading import picture_files, read_pictures
 from pipeline.training.errors import TrainError
-from pipeline.training.order import shuffled
-from pipeline.training.reading import picture_files, read_pictures
-from pipeline.training.system import Batch
+from pipeline.training.systems.system import Batch
 
 ENDINGS = {"label": "_gtFine_labelIds", "inst": "_gtFine_instanceIds", "img": "_leftImg8bit"}
 """What follows the name of a scene in its files, by folder; a file without the ending is named like its scene."""

@@ -19,7 +19,7 @@ from pipeline.signals.signal_set import SignalSet, as_grey, carried, turned_grey
 from pipeline.signals.sources import SourceName, manipulated, opened
 from pipeline.training.errors import TrainError
 from pipeline.training.sizes import checked_side
-from pipeline.training.system import Batch, Images, Nets, Parts, Sizes, System
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System
 
 AMPLIFIED = 20
 """How much stronger a signal is drawn in sample pictures."""

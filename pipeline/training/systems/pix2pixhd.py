@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from pipeline.generators.pix2pixhd import MultiscaleDiscriminator, Pix2PixHDGenerator
 from pipeline.training.initial import small_normal
-from pipeline.training.losses import least_squares_d, least_squares_g
-from pipeline.training.perceptual import perceptual, vgg_from_file
 from pipeline.training.sizes import checked_side
-from pipeline.training.system import Batch, Images, Nets, Parts, Sizes, System
+from pipeline.training.systems.losses import least_squares_d, least_squares_g
+from pipeline.training.systems.perceptual import perceptual, vgg_from_file
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System
 
 MULTIPLE = 16
 """The generator halves its planes four times."""
