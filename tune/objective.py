@@ -23,10 +23,10 @@ from pipeline.signals.judge import Judge
 from pipeline.signals.measures import average_precision, roc_auc
 from pipeline.signals.sources import SourceName, manipulated, opened
 from pipeline.training.data.batches import Source
-from pipeline.training.errors import TrainError
 from pipeline.training.job import Job, open_state
+from pipeline.training.loop import Losses, SaveDue, train
+from pipeline.training.options import TrainError
 from pipeline.training.report import NOT_LOSSES
-from pipeline.training.session import Event, train
 from pipeline.training.state import TrainState
 from pipeline.training.systems.signals import SignalSystem
 
@@ -80,17 +80,18 @@ def run_trial(job: Job, source: Source, held_out: HeldOut, tell: Callable[[Repor
             file.write(json.dumps(asdict(report)) + "\n")
         tell(report)
 
-    def save(state: TrainState) -> None:
-        state.save(job.state_file)
-        note(score(job.system, state, held_out, losses.taken()))
-
     state: TrainState | None = None
     try:
         device = "cuda" if job.config.gpus_per_worker else "cpu"
         state = open_state(job, device=device, checkpoint=job.state_file if job.state_file.exists() else None)
         if state.step > (told[-1].step if told else 0):
             note(score(job.system, state, held_out, {}))
-        train(job, state, source, tell=losses, save=save)
+        for event in train(state, job.system, source, job.settings, job.schedule):
+            if isinstance(event, Losses):
+                losses.add(event.values)
+            elif isinstance(event, SaveDue):
+                state.save(job.state_file)
+                note(score(job.system, state, held_out, losses.taken()))
     except TrainError as error:
         note(Report(step=state.step if state else 0, ap=0.0, reason=str(error), broken=True))
 
@@ -168,13 +169,13 @@ def _translated(source: SourceName, pictures: Sequence[U8], device: torch.device
 
 
 class _Losses:
-    """Takes the events of a training; gives the mean of each loss since the last time it was asked."""
+    """The mean of each loss since the last time it was asked for."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[float]] = {}
 
-    def __call__(self, event: Event) -> None:
-        for name, value in (event.values or {}).items():
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
             if name not in NOT_LOSSES:
                 self._values.setdefault(name, []).append(value)
 

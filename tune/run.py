@@ -16,7 +16,7 @@ from pipeline.jobs.tracking import Tracking
 from pipeline.jobs.versions import versions
 from pipeline.protection.options import SHIPPED, ConfigError, absolute_weights
 from pipeline.signals.sources import SourceName, opened, source_names
-from pipeline.training.bundle import BUNDLE_FILE
+from pipeline.training.export import BUNDLE_FILE
 from pipeline.training.job import Job, held_out_squares, open_source, plan
 from pipeline.training.options import TrainConfig
 from pipeline.training.run import run_train

@@ -1,10 +1,9 @@
-"""From the options of a training to its parts: system, sizes, settings, source and state."""
+"""From the options of a training to its parts: system, sizes, settings, schedule, source and state."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,35 +13,35 @@ import torch
 from pipeline.protection.options import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
 from pipeline.signals.sources import opened, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
-from pipeline.training.data.batches import FacesSource, Source
-from pipeline.training.data.faces import Faces, load_faces
+from pipeline.training.data.batches import Source
+from pipeline.training.data.faces import Faces, FacesSource, load_faces, load_squares
 from pipeline.training.data.label_pairs import load_label_pairs
 from pipeline.training.data.pictures import load_unpaired
 from pipeline.training.data.sample_data import write_sample_data
-from pipeline.training.data.squares import load_squares
-from pipeline.training.loop import compile_nets
+from pipeline.training.loop import Schedule
 from pipeline.training.options import SAMPLES, TrainConfig, signature
-from pipeline.training.state import TrainState
+from pipeline.training.state import STATE_FILE, TrainState
 from pipeline.training.step import StepSettings
 from pipeline.training.systems.signals import SignalSystem
 from pipeline.training.systems.system import Batch, Sizes, System
 from pipeline.training.systems.table import SYSTEMS, SystemRow
 
 T = TypeVar("T")
-STATE_FILE, LOG_FILE, RUN_FILE = "state.pt", "log.jsonl", ".disrupt/train.json"
-"""What a training keeps in its folder, beside sample pictures and weights."""
-NO_WEIGHTS = {"published_d_steps", "count", "budget", "grey"}
-"""Numbers of a system that are no weights of its loss."""
+MOST_LINES = 5000
+"""About as many points has each curve of a whole training."""
+NO_WEIGHTS = {"count", "budget", "grey"}
+"""Numbers of a system that have options of their own."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A checked training, as plain values that travel to any process."""
+    """A checked training, as plain values that any process can take."""
 
     config: TrainConfig
     system: System
     sizes: Sizes
     settings: StepSettings
+    schedule: Schedule
     batch: int
     signature: str
 
@@ -58,7 +57,7 @@ class Job:
 
     @property
     def state_file(self) -> Path:
-        """The checkpoint to go on from."""
+        """The checkpoint to resume from."""
         return self.out / STATE_FILE
 
 
@@ -67,43 +66,91 @@ def plan(config: TrainConfig) -> Job:
     config.check()
     one_of("--system", config.system, SYSTEMS)
     row = SYSTEMS[config.system]
-    regime = next(iter(row.regimes)) if config.regime is None else config.regime
-    one_of("--regime", regime, row.regimes)
-    system = _weighted(row.regimes[regime], config)
-    if isinstance(system, SignalSystem):
-        system = _with_signals(system, config)
-    sizes = Sizes(_or(config.size, row.size), _or(config.conv_dim, row.conv_dim), _or(config.d_conv_dim, row.d_conv_dim))
-    batch = _or(config.batch, row.batch)
+    regime = next(iter(row.recipes)) if config.regime is None else config.regime
+    one_of("--regime", regime, row.recipes)
+    recipe = row.recipes[regime]
+    batch, steps = _or(config.batch, recipe.batch), _or(config.steps, row.steps)
     shares = max(config.workers, 1) * config.accumulate
     if batch % shares:
-        nearest = max(round(batch / shares), 1) * shares
         raise ConfigError(
             f"--batch {batch} cannot be shared evenly by {max(config.workers, 1)} workers in {config.accumulate} parts each; "
-            f"take {nearest}"
+            f"take {max(round(batch / shares), 1) * shares}"
         )
+    attack = Adversarial(
+        mode=config.adversarial,
+        epsilon=config.epsilon,
+        steps=config.attack_steps,
+        step_size=config.attack_step_size,
+        reference=config.attack_reference,
+        start=config.attack_start,
+        consistency=config.consistency,
+    )
     settings = StepSettings(
-        lr=_or(config.lr, row.lr),
-        steps=_or(config.steps, row.steps),
-        d_steps=_or(config.d_steps, 1 if regime == "few-images" else system.published_d_steps),
+        lr=_or(config.lr, recipe.lr),
+        steps=steps,
+        d_steps=_or(config.d_steps, recipe.d_steps),
         precision="bf16" if config.precision == "bf16" else "fp32",
         accumulate=config.accumulate,
-        adversarial=Adversarial(
-            mode=config.adversarial,
-            epsilon=config.epsilon,
-            steps=config.attack_steps,
-            step_size=config.attack_step_size,
-            reference=config.attack_reference,
-            start=config.attack_start,
-            consistency=config.consistency,
-        ),
+        adversarial=attack,
     )
-    return Job(config, system, sizes, settings, batch, signature(config))
+    return Job(
+        config=config,
+        system=_system(recipe.system, config),
+        sizes=Sizes(_or(config.size, row.size), _or(config.conv_dim, row.conv_dim), _or(config.d_conv_dim, row.d_conv_dim)),
+        settings=settings,
+        schedule=Schedule(max(1, steps // MOST_LINES), config.every, config.grid_every, config.minutes),
+        batch=batch,
+        signature=signature(config),
+    )
+
+
+def _system(system: System, config: TrainConfig) -> System:
+    """The system with the options that are its own.
+
+    Raises ConfigError for a weight that it does not have, and the zoo's errors, which name a generator that does not load.
+    """
+    fields = {field.name: getattr(system, field.name) for field in dataclasses.fields(system)}  # type: ignore[arg-type]
+    known = {name: value for name, value in fields.items() if type(value) in (int, float) and name not in NO_WEIGHTS}
+    changes: dict[str, Any] = {} if config.vgg is None else {"vgg": config.vgg.absolute()}
+    for name, weight in config.loss_weights().items():
+        one_of("--loss", name, known)
+        changes[name] = int(weight) if isinstance(known[name], int) else weight
+    if isinstance(system, SignalSystem):
+        sources = source_names(config.generator, absolute_weights(config.weights), shipped=SHIPPED)
+        for source in sources:
+            opened(source, "cpu", torch.float32)
+        changes |= {
+            "count": config.signals,
+            "budget": config.budget,
+            "sources": sources,
+            "through_generators": config.generator_gradients,
+            "region": config.spectrum,
+            "journeys": () if NOTHING in config.survive else config.survive,
+            "grey": config.grey,
+        }
+    changed: System = dataclasses.replace(system, **changes)  # type: ignore[type-var]
+    return changed
 
 
 def open_source(job: Job) -> Source:
     """The pictures of the training. Raises the project's own errors for a folder or a label that is not as it has to be."""
-    source = SOURCES[job.row.data](_folder(job), job)
+    folder, size, count, seed = _folder(job), job.sizes.image, job.batch, job.config.seed
+    source: Source
+    if job.row.data == "unpaired":
+        source = load_unpaired(folder, size=size, count=count, seed=seed)
+    elif job.row.data == "label_maps":
+        source = load_label_pairs(folder, size=size, count=count, seed=seed)
+    else:
+        train, val = (_faces(folder, job, split) for split in ("train", "val"))
+        source = FacesSource(train, val, size=size, count=count, seed=seed)
     return _Double(source) if job.config.precision == "fp64" else source
+
+
+def _faces(folder: Path, job: Job, split: str) -> Faces:
+    licences = job.config.licence or None
+    if job.row.data == "photos":
+        return load_squares(folder, split=split, licences=licences, size=2 * job.sizes.image)
+    return load_faces(folder, attributes=job.row.columns, split=split, licences=licences)
 
 
 def _folder(job: Job) -> Path:
@@ -113,8 +160,13 @@ def _folder(job: Job) -> Path:
     return Path(job.config.data)
 
 
+def held_out_squares(job: Job) -> Faces:
+    """The photos of split val of a training of signals, at twice the side that it trains with."""
+    return _faces(_folder(job), job, "val")
+
+
 def open_state(job: Job, *, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> TrainState:
-    """The state to train on from: that of the checkpoint, else new nets or those of ``--init-from``."""
+    """The state to train on from: that of the checkpoint, else new networks or those of ``--init-from``."""
     dtype = torch.float64 if job.config.precision == "fp64" else torch.float32
     state = TrainState.fresh(job.system, job.sizes, seed=job.config.seed, lr=job.settings.lr, device=device, dtype=dtype)
     if checkpoint is not None:
@@ -128,48 +180,18 @@ def open_state(job: Job, *, device: torch.device | str = "cpu", checkpoint: Path
     return state
 
 
+def compile_nets(state: TrainState, *, backend: str = "inductor") -> None:
+    """From now on the networks run as torch.compile makes them, under their names as before; penalties still run uncompiled.
+
+    The backend ``inductor`` needs a C++ compiler.
+    """
+    for net in (*state.nets.G.values(), *state.nets.D.values()):
+        net.compile(backend=backend)
+
+
 def threads(config: TrainConfig) -> int:
     """CPU threads of each process: those asked for, else the cores of this machine shared by the workers."""
     return config.threads or max(1, (os.cpu_count() or 1) // max(config.workers, 1))
-
-
-def _faces(folder: Path, job: Job) -> Source:
-    train, val = (
-        load_faces(folder, attributes=job.row.columns, split=split, licences=job.config.licence or None)
-        for split in ("train", "val")
-    )
-    return FacesSource(train, val, size=job.sizes.image, count=job.batch, seed=job.config.seed)
-
-
-def _unpaired(folder: Path, job: Job) -> Source:
-    return load_unpaired(folder, size=job.sizes.image, count=job.batch, seed=job.config.seed)
-
-
-def _label_maps(folder: Path, job: Job) -> Source:
-    return load_label_pairs(folder, size=job.sizes.image, count=job.batch, seed=job.config.seed)
-
-
-def _photos(folder: Path, job: Job) -> Source:
-    train, val = (_squares(folder, job, split) for split in ("train", "val"))
-    return FacesSource(train, val, size=job.sizes.image, count=job.batch, seed=job.config.seed)
-
-
-def held_out_squares(job: Job) -> Faces:
-    """The photos of split val of a training of signals, at twice the side that it trains with."""
-    return _squares(_folder(job), job, "val")
-
-
-def _squares(folder: Path, job: Job, split: str) -> Faces:
-    return load_squares(folder, split=split, licences=job.config.licence or None, size=2 * job.sizes.image)
-
-
-SOURCES: dict[str, Callable[[Path, Job], Source]] = {
-    "faces": _faces,
-    "unpaired": _unpaired,
-    "label_maps": _label_maps,
-    "photos": _photos,
-}
-"""What opens each kind of data."""
 
 
 @dataclass(frozen=True)
@@ -183,46 +205,15 @@ class _Double:
         return self.source.skipped
 
     def batch(self, step: int) -> Batch:
-        return _doubled(self.source.batch(step))
+        return _double(self.source.batch(step))
 
     def held_out(self) -> Batch:
-        return _doubled(self.source.held_out())
+        return _double(self.source.held_out())
 
 
-def _doubled(batch: Batch) -> Batch:
+def _double(batch: Batch) -> Batch:
     return {name: tensor.double() if tensor.dim() == 4 else tensor for name, tensor in batch.items()}
 
 
-def _weighted(system: System, config: TrainConfig) -> System:
-    """The system with the weights of ``--loss`` and the file of ``--vgg``."""
-    fields = {field.name: getattr(system, field.name) for field in dataclasses.fields(system)}  # type: ignore[arg-type]
-    known = {name: value for name, value in fields.items() if type(value) in (int, float) and name not in NO_WEIGHTS}
-    given: dict[str, Any] = {}
-    for name, weight in config.loss_weights().items():
-        one_of("--loss", name, known)
-        given[name] = int(weight) if isinstance(known[name], int) else weight
-    if config.vgg is not None:
-        given["vgg"] = config.vgg.absolute()
-    changed: System = dataclasses.replace(system, **given)  # type: ignore[type-var]
-    return changed
-
-
-def _with_signals(system: SignalSystem, config: TrainConfig) -> SignalSystem:
-    """The system with the options that are its own; raises the zoo's errors, which name a generator that does not load."""
-    sources = source_names(config.generator, absolute_weights(config.weights), shipped=SHIPPED)
-    for source in sources:
-        opened(source, "cpu", torch.float32)
-    return dataclasses.replace(
-        system,
-        count=config.signals,
-        budget=config.budget,
-        sources=sources,
-        through_generators=config.generator_gradients,
-        region=config.spectrum,
-        journeys=() if NOTHING in config.survive else config.survive,
-        grey=config.grey,
-    )
-
-
-def _or(given: T | None, otherwise: T) -> T:
-    return otherwise if given is None else given
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value

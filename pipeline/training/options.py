@@ -15,6 +15,11 @@ from pipeline.jobs.options import own_default
 from pipeline.protection.options import JOURNEYS, NOTHING, REFERENCES, STARTS, ConfigError, absolute_weights, within
 from pipeline.protection.options import one_of as _one_of
 
+
+class TrainError(ValueError):
+    """A training that cannot start or resume; the message says what was expected."""
+
+
 SAMPLES = "samples"
 """The word for DATA that means the sample photos."""
 RESULT_FORMAT = 1

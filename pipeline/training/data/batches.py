@@ -1,17 +1,14 @@
-"""Batches to train on. The batch of a step depends on the seed and the step alone, so a continued training sees the same order."""
+"""Batches to train on. The batch of a step depends on the seed and the step alone, so a resumed training sees the same order."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import zlib
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pipeline.training.data.augment import crop_flip_resize, resized
-from pipeline.training.data.faces import Faces, balanced_weights
-from pipeline.training.errors import TrainError
 from pipeline.training.systems.system import Batch
 
 
@@ -29,44 +26,20 @@ class Source(Protocol):
         """A few images that are never trained on, for sample grids; the tensors of ``batch``."""
 
 
-@dataclass(frozen=True)
-class FacesSource:
-    """Labelled faces, rare combinations of labels drawn more often; ``image`` (B, 3, S, S), ``labels`` and ``known`` (B, K)."""
-
-    train: Faces
-    val: Faces
-    size: int
-    count: int
-    """Images in a batch."""
-    seed: int
-    samples: int = 8
-    _weights_N: Tensor = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise TrainError(f"a batch of {self.count} images cannot be; expected at least 1")
-        object.__setattr__(self, "_weights_N", balanced_weights(self.train.labels_NK))
-
-    @property
-    def skipped(self) -> int:
-        """Unreadable images in both parts."""
-        return self.train.skipped + self.val.skipped
-
-    def batch(self, step: int) -> Batch:
-        """Faces mirrored, cropped and lit at random."""
-        rng = stream_of(self.seed, step)
-        index_B = torch.multinomial(self._weights_N, self.count, replacement=True, generator=rng)
-        images_BCHW = crop_flip_resize(self.train.u8_NCHW[index_B], self.size, rng)
-        return {"image": images_BCHW, "labels": self.train.labels_NK[index_B], "known": self.train.known_NK[index_B]}
-
-    def held_out(self) -> Batch:
-        """Faces at even distances in the list, as they are."""
-        pick = torch.linspace(0, len(self.val.names) - 1, min(self.samples, len(self.val.names))).long()
-        images_BCHW = resized(self.val.u8_NCHW[pick], self.size)
-        return {"image": images_BCHW, "labels": self.val.labels_NK[pick], "known": self.val.known_NK[pick]}
-
-
 def stream_of(seed: int, step: int) -> torch.Generator:
     """The random numbers of one step's batch."""
     digest = hashlib.sha256(f"{seed} {step}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def shuffled(seed: int, step: int, *, batch: int, count: int, about: str) -> Tensor:
+    """The images (batch,) of a step: cut out of an endless row of permutations, so that each epoch takes every image once.
+
+    ``about`` names the set, so that two sets of a training are in different orders.
+    """
+    first = step * batch
+    epochs = range(first // count, (first + batch - 1) // count + 1)
+    own_seed = seed * 2**32 + zlib.crc32(about.encode())
+    row = torch.cat([torch.randperm(count, generator=stream_of(own_seed, epoch)) for epoch in epochs])
+    start = first - epochs[0] * count
+    return row[start : start + batch]

@@ -1,10 +1,11 @@
-"""A folder of labelled square faces as tensors: images in 8 bits, labels and which of them are known."""
+"""Faces with labels, or photos without, as batches: a folder becomes tensors of squares in 8 bits, and these become batches."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.containers.find import find_photos
 from pipeline.photos.decode import decode_photo
-from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
+from pipeline.photos.photo import U8, PhotoBrokenError, PhotoRefusedError
+from pipeline.storage import open_storage, read_bytes
+from pipeline.training.data.augment import crop_flip_resize, resized
+from pipeline.training.data.batches import stream_of
 from pipeline.training.data.labels import HAIR
-from pipeline.training.errors import TrainError
+from pipeline.training.options import TrainError
+from pipeline.training.systems.system import Batch
+
+TABLE = "labels.csv"
+HELD_OUT = 10
+"""One photo in so many is held out where no table says so."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +40,48 @@ class Faces:
     """Images that could not be read and were left out."""
 
 
+@dataclass(frozen=True)
+class FacesSource:
+    """Labelled faces, rare combinations of labels drawn more often; ``image`` (B, 3, S, S), ``labels`` and ``known`` (B, K)."""
+
+    train: Faces
+    val: Faces
+    size: int
+    count: int
+    """Images in a batch."""
+    seed: int
+    samples: int = 8
+    _weights_N: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_weights_N", balanced_weights(self.train.labels_NK))
+
+    @property
+    def skipped(self) -> int:
+        """Unreadable images in both parts."""
+        return self.train.skipped + self.val.skipped
+
+    def batch(self, step: int) -> Batch:
+        """Faces mirrored, cropped and lit at random."""
+        rng = stream_of(self.seed, step)
+        index_B = torch.multinomial(self._weights_N, self.count, replacement=True, generator=rng)
+        images_BCHW = crop_flip_resize(self.train.u8_NCHW[index_B], self.size, rng)
+        return {"image": images_BCHW, "labels": self.train.labels_NK[index_B], "known": self.train.known_NK[index_B]}
+
+    def held_out(self) -> Batch:
+        """Faces at even distances in the list, as they are."""
+        pick = torch.linspace(0, len(self.val.names) - 1, min(self.samples, len(self.val.names))).long()
+        images_BCHW = resized(self.val.u8_NCHW[pick], self.size)
+        return {"image": images_BCHW, "labels": self.val.labels_NK[pick], "known": self.val.known_NK[pick]}
+
+
 def load_faces(folder: Path, *, attributes: Sequence[str], split: str, licences: Sequence[str] | None, size: int = 128) -> Faces:
     """The rows of ``folder/labels.csv`` in ``split`` whose licence is one of ``licences`` (all if None).
 
     Images that cannot be read are skipped and counted. Raises TrainError, with file and row, for a label that is missing or outside
     0 to 1, and when no row is left.
     """
-    table = folder / "labels.csv"
+    table = folder / TABLE
     rows = [(i, r) for i, r in _rows(table, attributes) if r["split"] == split and (licences is None or r["licence"] in licences)]
     if not rows:
         raise TrainError(f"no row of {table} is in split {split!r} with licence in {licences}")
@@ -52,6 +97,32 @@ def load_faces(folder: Path, *, attributes: Sequence[str], split: str, licences:
         labels_NK=torch.tensor([labels[i] for i in read]),
         known_NK=torch.tensor([known[i] for i in read], dtype=torch.float32),
         skipped=len(rows) - len(read),
+    )
+
+
+def load_squares(folder: Path, *, split: str, licences: Sequence[str] | None, size: int) -> Faces:
+    """The photos of ``split`` (train, val or test) below ``folder``, each its largest centred square, without labels.
+
+    A ``labels.csv`` with the columns file, split and licence says which photo is in which split; without one a tenth of the
+    photos, those whose names have the lowest hashes, is val and test alike. Photos that cannot be read are skipped and counted.
+    Raises TrainError when none is left.
+    """
+    if (folder / TABLE).is_file():
+        return load_faces(folder, attributes=(), split=split, licences=licences, size=size)
+    if licences is not None:
+        raise TrainError(f"--licence needs {folder / TABLE} with the columns file, split and licence")
+    by_hash = sorted(find_photos(folder).refs, key=lambda ref: hashlib.sha256(ref.key.encode("utf-8", "surrogatepass")).digest())
+    few = -(-len(by_hash) // HELD_OUT)
+    refs = sorted(by_hash[few:] if split == "train" else by_hash[:few], key=lambda ref: ref.key)
+    read = [(ref.key, square) for ref in refs if ref.refused is None and (square := _square(ref.uri, size)) is not None]
+    if not read:
+        raise TrainError(f"no photo of split {split!r} below {folder} can be read; give more photos, or {TABLE} that names splits")
+    return Faces(
+        names=tuple(key for key, _ in read),
+        u8_NCHW=torch.from_numpy(np.stack([square for _, square in read])).permute(0, 3, 1, 2).contiguous(),
+        labels_NK=torch.zeros(len(read), 0),
+        known_NK=torch.zeros(len(read), 0),
+        skipped=len(refs) - len(read),
     )
 
 
@@ -79,16 +150,18 @@ def _label(cells: Mapping[str, str | None], attribute: str, *, table: Path, row:
     return value
 
 
-def _square(path: Path, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
-    """The image as (size, size, 3), or None when it cannot be read."""
+def _square(place: str | Path, size: int) -> U8 | None:
+    """The largest centred square of a photo as (size, size, 3), or None when it cannot be read."""
     try:
-        pixels_HWC = decode_photo(path.read_bytes()).pixels_HWC
+        pixels_HWC = decode_photo(read_bytes(*open_storage(place))).pixels_HWC
     except (OSError, PhotoBrokenError, PhotoRefusedError):
         return None
-    image = Image.fromarray(pixels_HWC if pixels_HWC.shape[2] == 3 else pixels_HWC.repeat(3, axis=2))
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(image, dtype=np.uint8)
+    height, width = pixels_HWC.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    window = pixels_HWC[top : top + side, left : left + side]
+    image = Image.fromarray(window if window.shape[2] == 3 else window.repeat(3, axis=2))
+    return np.asarray(image if side == size else image.resize((size, size), Image.Resampling.LANCZOS), dtype=np.uint8)
 
 
 def balanced_weights(labels_NK: Tensor, power: float = 0.5) -> Tensor:

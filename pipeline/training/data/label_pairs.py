@@ -14,10 +14,9 @@ from torch import Tensor
 
 from pipeline.generators.label_maps import LABELS, label_planes
 from pipeline.images.levels import pixels_to_unit
-from pipeline.training.data.batches import stream_of
-from pipeline.training.data.order import shuffled
-from pipeline.training.data.reading import picture_files, read_pictures
-from pipeline.training.errors import TrainError
+from pipeline.training.data.batches import shuffled, stream_of
+from pipeline.training.data.pictures import picture_files, read_pictures
+from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch
 
 ENDINGS = {"label": "_gtFine_labelIds", "inst": "_gtFine_instanceIds", "img": "_leftImg8bit"}
@@ -57,10 +56,6 @@ class LabelPairs:
     """Scenes in a batch."""
     seed: int
     labels: int = LABELS
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise TrainError(f"a batch of {self.count} scenes cannot be; expected at least 1")
 
     @property
     def skipped(self) -> int:

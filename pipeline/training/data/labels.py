@@ -11,12 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.training.errors import TrainError
+from pipeline.training.options import TrainError
 
 ATTRIBUTES = ("Black_Hair", "Brown_Hair", "Male", "Smiling", "Young")
 """The attributes of the shipped generator, hair colours first."""
-
-HAIR_COUNT = 2
 
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 """Attributes of which an image has at most one; a photo with none of them is one whose hair colour is not known."""

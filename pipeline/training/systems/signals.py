@@ -17,16 +17,15 @@ from pipeline.signals.detector import Detected, Detector
 from pipeline.signals.journey import travelled
 from pipeline.signals.signal_set import SignalSet, as_grey, carried, turned_grey
 from pipeline.signals.sources import SourceName, manipulated, opened
-from pipeline.training.errors import TrainError
-from pipeline.training.sizes import checked_side
-from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System
+from pipeline.training.options import TrainError
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, detached
 
 AMPLIFIED = 20
 """How much stronger a signal is drawn in sample pictures."""
 
 
 @dataclass(frozen=True)
-class SignalSystem:
+class SignalSystem(System):
     """The five terms of the loss with their weights l1..l5, the recovery term, and what is learned against what."""
 
     detection: float = 1.0
@@ -60,16 +59,15 @@ class SignalSystem:
     """What may happen to photos before the detector sees them."""
     grey: float = 0.125
     """Share of the photos that are turned grey before they get their signal, which is then one plane of it."""
-    published_d_steps: int = 2
     name: str = "signals"
 
     def build(self, sizes: Sizes) -> Nets:
         """The signals, and the detector of width ``d_conv_dim``; raises TrainError for a side or width they cannot take."""
-        side = checked_side(sizes.image, multiple=4, least=16)
+        check_side(sizes.image, multiple=4, least=16)
         if sizes.d_conv_dim % 8:
-            raise TrainError(f"the detector's width is {sizes.d_conv_dim}; expected a multiple of 8 (--d-conv-dim)")
-        signals = SignalSet(self.count, size=side, budget_levels=self.budget)
-        return Nets(nn.ModuleDict({"G": signals}), nn.ModuleDict({"D": Detector(size=side, width=sizes.d_conv_dim)}))
+            raise TrainError(f"--d-conv-dim of signals must be a multiple of 8, not {sizes.d_conv_dim}")
+        signals = SignalSet(self.count, size=sizes.image, budget_levels=self.budget)
+        return Nets(nn.ModuleDict({"G": signals}), nn.ModuleDict({"D": Detector(size=sizes.image, width=sizes.d_conv_dim)}))
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
         """Adds to each photo its signal, its class, its three journeys and whether it is grey; and one generator to all of them."""
@@ -96,7 +94,7 @@ class SignalSystem:
         """Photos with their signals, untouched and manipulated, both as they arrive at the detector."""
         photo_BCHW = inputs["photo"]
         signals_nCHW = G["G"]()
-        with_signal_BCHW = carried(photo_BCHW, _given(signals_nCHW, batch)) if self.count else photo_BCHW
+        with_signal_BCHW = carried(photo_BCHW, _signal_of(signals_nCHW, batch)) if self.count else photo_BCHW
         fake_BCHW = self._manipulated(with_signal_BCHW, batch)
         both = {"untouched": (with_signal_BCHW, 0), "manipulated": (fake_BCHW, 1)}
         return {name: travelled(x_BCHW, batch["journey"][:, way], self.journeys) for name, (x_BCHW, way) in both.items()}
@@ -122,7 +120,18 @@ class SignalSystem:
             "g_pairwise": losses.pairwise(signals_nCHW),
         }
         loss = loss + self.magnitude * own["g_magnitude"] + self.spectrum * own["g_spectrum"] + self.pairwise * own["g_pairwise"]
-        return loss, parts | {name: part.detach() for name, part in own.items()}
+        return loss, parts | detached(own)
+
+    def samples(self, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
+        """The photo, with its signal, the signal alone and amplified, and what each generator makes of it."""
+        photo_BCHW = batch["image"]
+        class_B = torch.rand(len(photo_BCHW), generator=torch.Generator().manual_seed(0))
+        which_B = torch.arange(len(photo_BCHW)) % max(self.count, 1)
+        signal_BCHW = G["G"]()[which_B] if self.count else torch.zeros_like(photo_BCHW)
+        signed_BCHW = carried(photo_BCHW, signal_BCHW)
+        generators = [opened(source, str(signed_BCHW.device), signed_BCHW.dtype) for source in self.sources]
+        fakes = [manipulated(generator, signed_BCHW, class_B) for generator in generators]
+        return [photo_BCHW, signed_BCHW, (AMPLIFIED * signal_BCHW).clamp(-1, 1), *fakes]
 
     def _manipulated(self, x_BCHW: Tensor, batch: Batch) -> Tensor:
         source = self.sources[int(batch["source"][0])]
@@ -134,37 +143,24 @@ class SignalSystem:
 
     def _loss(self, detector: nn.Module, signals_nCHW: Tensor, shown: Images, batch: Batch, *, prefix: str) -> tuple[Tensor, Parts]:
         """What detector and signals minimise together, on images that are untouched, manipulated and, for the detector, plain."""
-        found = dict(zip(shown, _split(detector(torch.cat(list(shown.values()))), len(shown)), strict=True))
-        truth = {name: torch.full_like(each.logit_B, float(name == "untouched")) for name, each in found.items()}
-        bce = {name: losses.detection(each.logit_B, truth[name]) for name, each in found.items()}
+        read = dict(zip(shown, _split(detector(torch.cat(list(shown.values()))), len(shown)), strict=True))
+        truth = {name: torch.full_like(each.logit_B, float(name == "untouched")) for name, each in read.items()}
+        bce = {name: losses.detection(each.logit_B, truth[name]) for name, each in read.items()}
         detection = (bce["untouched"] + bce["manipulated"]) / 2
         loss, parts = self.detection * detection, {f"{prefix}detection": detection}
         if "plain" in bce:
             loss, parts = loss + self.detection * self.plain * bce["plain"], parts | {f"{prefix}plain": bce["plain"]}
         if self.count:
-            parts[f"{prefix}recovery"] = losses.recovery(_given(signals_nCHW, batch), found["untouched"].recovered_B3SS)
-            parts[f"{prefix}separation"] = losses.separation(signals_nCHW, found["manipulated"].recovered_B3SS)
+            parts[f"{prefix}recovery"] = losses.recovery(_signal_of(signals_nCHW, batch), read["untouched"].recovered_B3SS)
+            parts[f"{prefix}separation"] = losses.separation(signals_nCHW, read["manipulated"].recovered_B3SS)
             loss = loss + self.recovery * parts[f"{prefix}recovery"] + self.separation * parts[f"{prefix}separation"]
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return loss, detached(parts)
 
 
-def each_signal(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
-    """Columns of a sample grid: the photo, with its signal, the signal alone and amplified, and what each generator makes of it."""
-    if not isinstance(system, SignalSystem):
-        raise TypeError(f"only signals are shown like this, not {system.name}")
-    photo_BCHW = batch["image"]
-    class_B = torch.rand(len(photo_BCHW), generator=torch.Generator().manual_seed(0))
-    which_B = torch.arange(len(photo_BCHW)) % max(system.count, 1)
-    signal_BCHW = G["G"]()[which_B] if system.count else torch.zeros_like(photo_BCHW)
-    shown = carried(photo_BCHW, signal_BCHW)
-    fakes = [manipulated(opened(source, str(shown.device), shown.dtype), shown, class_B) for source in system.sources]
-    return [photo_BCHW, shown, (AMPLIFIED * signal_BCHW).clamp(-1, 1), *fakes]
-
-
-def _given(signals_nCHW: Tensor, batch: Batch) -> Tensor:
+def _signal_of(signals_nCHW: Tensor, batch: Batch) -> Tensor:
     """The signal that each photo carries."""
-    given_BCHW = signals_nCHW[batch["signal"]]
-    return torch.where(batch["grey"][:, None, None, None], as_grey(given_BCHW), given_BCHW)
+    signal_BCHW = signals_nCHW[batch["signal"]]
+    return torch.where(batch["grey"][:, None, None, None], as_grey(signal_BCHW), signal_BCHW)
 
 
 def _split(found: Detected, parts: int) -> list[Detected]:

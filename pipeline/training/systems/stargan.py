@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.stargan import StarGANGenerator
-from pipeline.training.data.labels import ATTRIBUTES, draw_target, hair_count
+from pipeline.training.data.labels import ATTRIBUTES, class_conditions, draw_target, hair_count, source_condition
 from pipeline.training.systems.faces_game import FacesGame
 from pipeline.training.systems.losses import classification
-from pipeline.training.systems.system import Batch, Images, Nets, Parts
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, detached
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,18 @@ class StarGANSystem(FacesGame):
         """Cross-entropy of the known attributes."""
         return classification(read_BK, batch["labels"], batch["known"])
 
+    def unchanged(self, labels_BK: Tensor) -> Tensor:
+        """No attribute is asked for."""
+        return torch.zeros_like(labels_BK)
+
+    def way_back(self, labels_BK: Tensor, c_BK: Tensor) -> Tensor:
+        """The old labels of what was asked for."""
+        return source_condition(labels_BK) * (c_BK != 0)
+
+    def as_labels(self, read_BK: Tensor) -> Tensor:
+        """Whether the logits are positive."""
+        return (read_BK > 0).float()
+
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
         """Adds what each image is to become and the way back, whether its cycle is closed, what D sees and where gradients are."""
         labels_BK, known_BK = batch["labels"], batch["known"]
@@ -49,23 +61,32 @@ class StarGANSystem(FacesGame):
             hair = hair_count(self.attributes)
             c_BK, target_BK, target_known_BK, back_BK = draw_target(labels_BK, known_BK, hair=hair, rng=rng)
         drawn = {"c": c_BK, "target": target_BK, "target_known": target_known_BK, "back": back_BK}
-        drawn |= self.views_of_d(batch, rng)
+        drawn |= self.draw_d_views(batch, rng)
         return {**batch, **drawn, "cycle_weight": _cycle_weights(B, self.rec_share).to(batch["image"])}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
         """Each photo with its drawn condition."""
-        return {name: G["G"](x_BCHW, batch["c"]) for name, x_BCHW in inputs.items()}
+        return {"fake": self.edit(G, inputs["fake"], batch["c"])}
+
+    def edit(self, G: nn.ModuleDict, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+        """G(x, c)."""
+        y_BCHW: Tensor = G["G"](x_BCHW, c_BK)
+        return y_BCHW
+
+    def classes(self) -> dict[str, list[float]]:
+        """Each hair colour, and each other attribute set and cleared."""
+        return class_conditions(self.attributes)
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """The game, the wished attributes, the way back to the untouched photo, and the distance from it."""
         fake_BCHW, photo_BCHW = fake["fake"], batch["image"]
-        adv, read_BK = self.judged(nets, batch, fake_BCHW)
+        adv, read_BK = self.judge(nets, batch, fake_BCHW)
         cls = classification(read_BK, batch["target"], batch["target_known"])
         rec = self._cycle(nets.G["G"], fake_BCHW, batch)
         keep = (fake_BCHW - photo_BCHW).abs().mean()
         loss = adv + self.cls * cls + self.rec * rec + self.keep * keep
         parts = {"g_adv": adv, "g_cls": cls, "g_rec": rec, "g_keep": keep}
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return loss, detached(parts)
 
     def _cycle(self, G: nn.Module, fake_BCHW: Tensor, batch: Batch) -> Tensor:
         """Weighted mean L1 of the way there and back; an image of weight zero costs nothing."""

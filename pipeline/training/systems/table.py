@@ -1,62 +1,67 @@
-"""The table of systems that can be trained: their recipe, their data, and the sizes they start with."""
+"""The table of systems that can be trained: their recipes, their data, and the sizes they start with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn
-
-from pipeline.training.data.labels import ATTRIBUTES, class_conditions
-from pipeline.training.picture import each_class, each_translation
+from pipeline.training.data.labels import ATTRIBUTES
 from pipeline.training.systems.cyclegan import CycleGANSystem
-from pipeline.training.systems.ganimation import EXPRESSIONS, each_expression, expression_classes
+from pipeline.training.systems.ganimation import EXPRESSIONS
 from pipeline.training.systems.ganimation import REGIMES as GANIMATION
-from pipeline.training.systems.pix2pixhd import Pix2PixHDSystem, each_scene
-from pipeline.training.systems.signals import SignalSystem, each_signal
+from pipeline.training.systems.pix2pixhd import Pix2PixHDSystem
+from pipeline.training.systems.signals import SignalSystem
 from pipeline.training.systems.stargan import REGIMES as STARGAN
-from pipeline.training.systems.system import Batch, System
+from pipeline.training.systems.system import System
 
-Data = Literal["faces", "unpaired", "label_maps", "photos"]
-Show = Callable[[System, nn.ModuleDict, Batch], list[Tensor]]
+FEW, PUBLISHED = "few-images", "published"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one regime of a system trains unless options say otherwise."""
+
+    system: System
+    batch: int
+    lr: float
+    d_steps: int = 1
+    """D moves in every step, G in every ``d_steps``-th."""
 
 
 @dataclass(frozen=True)
 class SystemRow:
-    """One system: its regimes by name, the first being the default, what it is fed, and the sizes it starts with."""
+    """One system: its recipes by regime, the first being the default; its data; its sizes and steps on a small machine."""
 
-    regimes: Mapping[str, System]
-    data: Data
+    recipes: Mapping[str, Recipe]
+    data: Literal["faces", "unpaired", "label_maps", "photos"]
     columns: tuple[str, ...] = ()
     """The columns of labels.csv that are the labels of faces."""
     size: int = 64
     conv_dim: int = 32
     d_conv_dim: int = 32
-    batch: int = 8
     steps: int = 4000
-    lr: float = 2e-4
     zoo: str = ""
     """The row of the table of generators that loads the trained weights."""
-    classes: Mapping[str, list[float]] = field(default_factory=dict)
-    """Written beside the weights."""
-    show: Show = each_translation
-    """The columns of a sample grid."""
 
 
 SYSTEMS: dict[str, SystemRow] = {
-    "stargan": SystemRow(STARGAN, "faces", columns=ATTRIBUTES, zoo="stargan", classes=class_conditions(), show=each_class),
+    "stargan": SystemRow(
+        {FEW: Recipe(STARGAN[FEW], 8, 2e-4), PUBLISHED: Recipe(STARGAN[PUBLISHED], 8, 2e-4, d_steps=5)},
+        "faces", columns=ATTRIBUTES, zoo="stargan",
+    ),
     "ganimation": SystemRow(
-        GANIMATION, "faces", columns=EXPRESSIONS, zoo="ganimation", classes=expression_classes(), show=each_expression
+        {FEW: Recipe(GANIMATION[FEW], 8, 2e-4), PUBLISHED: Recipe(GANIMATION[PUBLISHED], 8, 2e-4, d_steps=5)},
+        "faces", columns=EXPRESSIONS, zoo="ganimation",
     ),
     "cyclegan": SystemRow(
-        {"published": CycleGANSystem()}, "unpaired", size=128, d_conv_dim=64, batch=1, steps=80_000, zoo="cyclegan"
+        {PUBLISHED: Recipe(CycleGANSystem(), 1, 2e-4)}, "unpaired", size=128, d_conv_dim=64, steps=80_000, zoo="cyclegan",
     ),
     "pix2pixhd": SystemRow(
-        {"published": Pix2PixHDSystem()}, "label_maps", size=256, d_conv_dim=64, batch=1, steps=20_000, show=each_scene
+        {PUBLISHED: Recipe(Pix2PixHDSystem(), 1, 2e-4)}, "label_maps", size=256, d_conv_dim=64, steps=20_000,
     ),
-    "signals": SystemRow({"joint": SignalSystem()}, "photos", batch=16, steps=600, lr=1e-3, show=each_signal),
-}
+    "signals": SystemRow({"joint": Recipe(SignalSystem(), 16, 1e-3, d_steps=2)}, "photos", steps=600),
+}  # fmt: skip
 """The narrow nets of the first two train in hours of CPU, signals in a quarter of one.
 
 pix2pixHD translates label maps, so there are no photos to protect; signals are no generator.

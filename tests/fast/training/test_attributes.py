@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.training.data.faces import balanced_weights
-from pipeline.training.data.labels import ATTRIBUTES, HAIR_COUNT, class_conditions, draw_target
+from pipeline.training.data.labels import ATTRIBUTES, class_conditions, draw_target
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_all_groups_are_drawn(drawn: tuple[torch.Tensor, ...]) -> None:
 
 def test_the_classes_set_or_clear_one_group_each() -> None:
     classes = class_conditions()
-    assert len(classes) == 2 * len(ATTRIBUTES) - HAIR_COUNT
+    assert len(classes) == 2 * len(ATTRIBUTES) - 2
     assert classes["Black_Hair"] == [1, -1, 0, 0, 0]
     assert classes["Male"] == [0, 0, 1, 0, 0]
     assert classes["Female"] == [0, 0, -1, 0, 0]
