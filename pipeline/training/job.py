@@ -22,6 +22,7 @@ from pipeline.training.loop import Schedule
 from pipeline.training.options import SAMPLES, TrainConfig, signature
 from pipeline.training.state import STATE_FILE, TrainState
 from pipeline.training.step import StepSettings
+from pipeline.training.systems.cyclegan import CycleGANSystem
 from pipeline.training.systems.signals import SignalSystem
 from pipeline.training.systems.system import Batch, Sizes, System
 from pipeline.training.systems.table import SYSTEMS, SystemRow
@@ -93,9 +94,12 @@ def plan(config: TrainConfig) -> Job:
         accumulate=config.accumulate,
         adversarial=attack,
     )
+    system = _system(recipe.system, config)
+    if isinstance(system, CycleGANSystem) and 0 < system.pool < batch:
+        raise ConfigError(f"--loss pool={system.pool} is smaller than --batch {batch}: give a larger pool, or 0 for none")
     return Job(
         config=config,
-        system=_system(recipe.system, config),
+        system=system,
         sizes=Sizes(_or(config.size, row.size), _or(config.conv_dim, row.conv_dim), _or(config.d_conv_dim, row.d_conv_dim)),
         settings=settings,
         schedule=Schedule(max(1, steps // MOST_LINES), config.every, config.grid_every, config.minutes),

@@ -88,7 +88,8 @@ class TrainConfig:
     d_steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
     """The generator moves in every so many-th step."""
     loss: Annotated[tuple[str, ...], own_default("NAME=WEIGHT [NAME=WEIGHT ...]", _OF_SYSTEM)] = ()
-    """Weights of single losses, e.g. rec=10 cls=1; a wrong name is refused with those that the system has."""
+    """Weights of single losses, e.g. rec=10 cls=1, and how often they are taken, e.g. r1_every=16; a wrong name is refused with those
+    that the system has."""
     licence: Annotated[tuple[str, ...], own_default("LICENCE [LICENCE ...]", "all")] = ()
     """Only pictures with one of these words in the column licence of labels.csv."""
     init_from: Annotated[Path | None, own_default("FILE", "none")] = None
@@ -163,10 +164,16 @@ class TrainConfig:
             raise ConfigError(
                 f"--size must be a multiple of 4, such as {self.size // 4 * 4} or {self.size // 4 * 4 + 4}, not {self.size}"
             )
+        if 0 < self.blur < 0.1:
+            raise ConfigError(f"--blur must be 0 for none, or from 0.1 to 16 (pixels), not {self.blur:g}")
+        if self.gpus_per_worker % 1 and not 0.001 <= self.gpus_per_worker < 1:
+            raise ConfigError(f"--gpus-per-worker is a whole number or a share of one GPU from 0.001, not {self.gpus_per_worker:g}")
         if self.init_from is not None and not self.init_from.is_file():
             raise ConfigError(f"--init-from {self.init_from}: no such file; it is the state.pt of another training")
         if self.vgg is not None and self.system != "pix2pixhd":
             raise ConfigError(f"--vgg is for pix2pixhd; {self.system} has no perceptual loss")
+        if self.vgg is not None and not self.vgg.is_file():
+            raise ConfigError(f"--vgg {self.vgg}: no such file; it holds the weights of a VGG-16 or VGG-19")
         self.loss_weights()
         if self.system == "signals":
             self._check_signals()
@@ -184,15 +191,17 @@ class TrainConfig:
             raise ConfigError(f"--survive {NOTHING} stands alone")
 
     def loss_weights(self) -> dict[str, float]:
-        """The weights given with --loss by name. Raises ConfigError for one that is not NAME=WEIGHT."""
+        """The weights of --loss by name. Raises ConfigError for one that is not NAME=WEIGHT or outside its limits."""
         weights: dict[str, float] = {}
         for word in self.loss:
-            name, _, value = word.partition("=")
+            name, _, value = (part.strip() for part in word.partition("="))
             try:
-                weights[name.strip()] = float(value)
+                weights[name] = float(value)
             except ValueError:
                 raise ConfigError(f"--loss takes NAME=WEIGHT with a number, such as rec=10, not {word!r}") from None
-            within(f"--loss {name}", weights[name.strip()], 0, 1e6, "weight of a loss")
+            within(f"--loss {name}", weights[name], *LOSS_LIMITS.get(name, (0, 1e6, "weight of a loss")))
+            if name in WHOLE_NUMBERS and weights[name] % 1:
+                raise ConfigError(f"--loss {name} must be a whole number, not {value}")
         return weights
 
     def what_changes_results(self) -> dict[str, Any]:
@@ -223,6 +232,7 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "--batch": (1, 4096, "pictures"),
     "--lr": (1e-8, 1, "learning rate"),
     "--d-steps": (1, 100, "steps for each of the generator"),
+    "--seed": (-(2**63), 2**63 - 1, "a number of 64 bits"),
     "--workers": (0, 10_000, "processes"),
     "--gpus-per-worker": (0, 64, "GPUs"),
     "--retries": (0, 1000, "replaced workers"),
@@ -235,6 +245,17 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "--grid-every": (0, 10**8, "steps"),
 }
 """From, to and unit of each option that is a number."""
+
+LOSS_LIMITS: dict[str, tuple[float, float, str]] = {
+    "r1_every": (1, 10_000, "steps"),
+    "rec_every": (1, 10_000, "steps"),
+    "pool": (0, 1000, "pictures"),
+    "rec_share": (0, 1, "share of a batch"),
+    "pure": (0, 1, "share of the images"),
+    "k": (0, 1, "share of the spectrum"),
+}
+"""From, to and unit of what --loss sets that is no weight."""
+WHOLE_NUMBERS = {"r1_every", "rec_every", "pool"}
 
 HOW_IT_RUNS = {
     "output", "minutes", "workers", "gpus_per_worker", "address", "retries", "threads", "accumulate", "every", "grid_every",

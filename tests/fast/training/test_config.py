@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.protection.options import ConfigError
 from pipeline.training.job import plan
-from pipeline.training.options import HOW_IT_RUNS, LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
+from pipeline.training.options import HOW_IT_RUNS, LIMITS, LOSS_LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
+from pipeline.training.state import TrainState
+from pipeline.training.step import StepSettings, train_step
+from pipeline.training.systems.system import Sizes
+from pipeline.training.systems.table import SYSTEMS
 
 BASE = TrainConfig(data=SAMPLES, output=Path("out"), adversarial="both")
 OTHER_RESULTS: dict[str, Any] = {
@@ -101,6 +108,18 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"loss": ("recc=1",)}, "did you mean rec?"),
     ({"init_from": Path("nowhere.pt")}, "--init-from nowhere.pt: no such file"),
     ({"vgg": Path("vgg.pt")}, "--vgg is for pix2pixhd"),
+    ({"vgg": Path("vgg.pt"), "system": "pix2pixhd"}, "--vgg vgg.pt: no such file"),
+    ({"loss": ("rec=nan",)}, "--loss rec must"),
+    ({"loss": ("rec=inf",)}, "--loss rec must"),
+    ({"loss": ("rec_share=1.5",)}, "--loss rec_share must"),
+    ({"loss": ("r1_every=0",)}, "--loss r1_every must"),
+    ({"loss": ("r1_every=2.5",)}, "--loss r1_every must be a whole number"),
+    ({"loss": ("rec_every=0",), "system": "ganimation"}, "--loss rec_every must"),
+    ({"loss": ("pool=-1",), "system": "cyclegan"}, "--loss pool must"),
+    ({"loss": ("pool=3",), "system": "cyclegan", "batch": 4}, "--loss pool=3 is smaller than --batch 4"),
+    ({"blur": 1e-200}, "--blur must"),
+    ({"gpus_per_worker": 1.5}, "--gpus-per-worker is"),
+    ({"gpus_per_worker": 1e-9}, "--gpus-per-worker is"),
     ({"batch": 8, "workers": 3}, "--batch 8 cannot be shared evenly by 3 workers in 1 parts each; take 9"),
     ({"batch": 8, "accumulate": 5}, "by 1 workers in 5 parts each; take 10"),
 ]
@@ -122,6 +141,45 @@ def test_a_number_outside_its_limits_is_refused_with_limits_and_unit(flag: str) 
         wrong: dict[str, Any] = {name: value}
         with pytest.raises(ConfigError, match=rf"{flag} must be from .* to .* \({unit}\)"):
             dataclasses.replace(BASE, **wrong).check()
+
+
+def test_every_option_that_is_a_number_has_limits_that_refuse_what_is_no_number() -> None:
+    hints = typing.get_type_hints(TrainConfig)
+    numbers = {name for name, kind in hints.items() if {int, float} & {kind, *typing.get_args(kind)}}
+    assert {f"--{name.replace('_', '-')}" for name in numbers} == LIMITS.keys()
+    for name in numbers:
+        for value in (math.nan, math.inf, -math.inf):
+            with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} must"):
+                dataclasses.replace(BASE, **{name: value}).check()
+
+
+FACES = {
+    "image": torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1,
+    "A": torch.zeros(2, 3, 64, 64),
+    "B": torch.zeros(2, 3, 64, 64),
+}
+KEYS = [
+    (system, regime, field.name)
+    for system in ("stargan", "ganimation", "cyclegan")
+    for regime, recipe in SYSTEMS[system].recipes.items()
+    for field in dataclasses.fields(recipe.system)  # type: ignore[arg-type]
+    if type(field.default) in (int, float)
+]
+"""All keys of --loss of systems that take any pictures."""
+
+
+@pytest.mark.parametrize(("name", "regime", "key"), KEYS)
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_step_can_be_taken_at_both_ends_of_every_loss_key(name: str, regime: str, key: str, end: int) -> None:
+    limit = LOSS_LIMITS.get(key, (0, 100))[end]
+    job = plan(TrainConfig(data=SAMPLES, output=Path("out"), system=name, regime=regime, loss=(f"{key}={limit}",)))
+    labels = torch.eye(7)[:2, : len(SYSTEMS[name].columns)]
+    batch = (
+        {"A": FACES["A"], "B": FACES["B"]} if name == "cyclegan" else {"image": FACES["image"], "labels": labels, "known": labels}
+    )
+    state = TrainState.fresh(job.system, Sizes(64, 1, 1), seed=0)
+    losses = train_step(state, job.system, batch, StepSettings())
+    assert all(map(math.isfinite, losses.values()))
 
 
 def test_loss_weights_and_sizes_reach_the_system() -> None:

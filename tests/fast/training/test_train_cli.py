@@ -168,6 +168,8 @@ def test_a_loss_that_is_no_number_breaks_the_training_off_and_keeps_the_last_che
     ("words", "message"),
     [
         (["--system", "stargna"], "did you mean stargan?"),
+        (["--loss", "r1_every=0"], "--loss r1_every must"),
+        (["--seed", str(2**64)], "--seed must"),
         (["--size", "65"], "--size must be a multiple of 4"),
         (["--size", "32"], "at least 64"),
         (["--licence", "GPL"], "no row of"),
