@@ -88,8 +88,8 @@ class TrainConfig:
     d_steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
     """The generator moves in every so many-th step."""
     loss: Annotated[tuple[str, ...], own_default("NAME=WEIGHT [NAME=WEIGHT ...]", _OF_SYSTEM)] = ()
-    """Weights of single losses, e.g. rec=10 cls=1, and how often they are taken, e.g. r1_every=16; a wrong name is refused with those
-    that the system has."""
+    """Weights of single losses, e.g. rec=10 cls=1, and how often they are taken, e.g. r1_every=16; a wrong name is refused with
+    those that the system has."""
     licence: Annotated[tuple[str, ...], own_default("LICENCE [LICENCE ...]", "all")] = ()
     """Only pictures with one of these words in the column licence of labels.csv."""
     init_from: Annotated[Path | None, own_default("FILE", "none")] = None

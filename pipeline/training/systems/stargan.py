@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.stargan import StarGANGenerator
-from pipeline.training.data.labels import ATTRIBUTES, class_conditions, draw_target, hair_count, source_condition
+from pipeline.training.data.labels import ATTRIBUTES, class_conditions, draw_target, hair_count, label_conditions, source_condition
 from pipeline.training.systems.faces_game import FacesGame
 from pipeline.training.systems.losses import classification
 from pipeline.training.systems.system import Batch, Images, Nets, Parts, detached
@@ -38,12 +38,16 @@ class StarGANSystem(FacesGame):
         return classification(read_BK, batch["labels"], batch["known"])
 
     def unchanged(self, labels_BK: Tensor) -> Tensor:
-        """No attribute is asked for."""
-        return torch.zeros_like(labels_BK)
+        """The labels themselves, or no attribute."""
+        return labels_BK if self.conditions == "labels" else torch.zeros_like(labels_BK)
 
     def way_back(self, labels_BK: Tensor, c_BK: Tensor) -> Tensor:
-        """The old labels of what was asked for."""
-        return source_condition(labels_BK) * (c_BK != 0)
+        """The labels themselves, or those of the attributes that were asked for."""
+        return labels_BK if self.conditions == "labels" else source_condition(labels_BK) * (c_BK != 0)
+
+    def asked(self, c_BK: Tensor) -> Tensor:
+        """All labels, or those that are not left as they are."""
+        return torch.ones_like(c_BK, dtype=torch.bool) if self.conditions == "labels" else c_BK != 0
 
     def as_labels(self, read_BK: Tensor) -> Tensor:
         """Whether the logits are positive."""
@@ -74,8 +78,8 @@ class StarGANSystem(FacesGame):
         return y_BCHW
 
     def classes(self) -> dict[str, list[float]]:
-        """Each hair colour, and each other attribute set and cleared."""
-        return class_conditions(self.attributes)
+        """The conditions of hair colours and of the other attributes, in the form that G is trained with."""
+        return label_conditions(self.attributes) if self.conditions == "labels" else class_conditions(self.attributes)
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """The game, the wished attributes, the way back to the untouched photo, and the distance from it."""

@@ -16,6 +16,7 @@ from pipeline.training.options import TrainError
 from pipeline.training.quality import agreement, load_nets, per_class, reconstruction
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings
+from pipeline.training.systems.stargan import REGIMES as STARGAN
 from pipeline.training.systems.stargan import StarGANSystem
 from pipeline.training.systems.system import Nets
 from tests.fast.training.small import differing, faces, fresh
@@ -122,6 +123,22 @@ def test_a_sample_grid_shows_each_photo_and_each_class() -> None:
     assert picture.size == (9 * 64, 3 * 64)
     corner = ((held["image"][0, :, 0, 0] + 1) * 127.5).round().int().tolist()
     assert picture.getpixel((0, 0)) == tuple(corner)
+
+
+def test_the_published_regime_is_exported_shown_and_judged_with_the_labels_that_it_trains_on(tmp_path: Path) -> None:
+    system, state, held = STARGAN["published"], begun(), source().held_out()
+    drawn = system.draw(held, 0, torch.Generator())
+    classes = load_generator("stargan", weights=export(system, state.G_ema, tmp_path, size=64)[0]).classes
+    assert {value for c in classes.values() for value in c} == set(drawn["c"].flatten().tolist()) == {0.0, 1.0}
+    with torch.no_grad():
+        columns = system.samples(state.G_ema, held)
+        old = state.G_ema["G"](held["image"], torch.tensor(classes["Old"]).expand(3, -1))
+    assert torch.equal(columns[1 + list(classes).index("Old")], old)
+    labels = held["labels"]
+    assert torch.equal(system.unchanged(labels), labels)
+    assert torch.equal(system.way_back(labels, drawn["c"]), drawn["back"])
+    assert agreement(system, 2 * labels - 1, labels) == 1
+    assert agreement(system, 2 * labels - 1, 1 - labels) == 0
 
 
 def test_agreement_counts_only_what_was_asked() -> None:
