@@ -25,7 +25,7 @@ from pipeline.training.step import StepSettings
 from pipeline.training.systems.cyclegan import CycleGANSystem
 from pipeline.training.systems.signals import SignalSystem
 from pipeline.training.systems.system import Batch, Sizes, System
-from pipeline.training.systems.table import SYSTEMS, SystemRow
+from pipeline.training.systems.table import SYSTEMS, Recipe, SystemRow
 
 T = TypeVar("T")
 MOST_LINES = 5000
@@ -50,6 +50,11 @@ class Job:
     def row(self) -> SystemRow:
         """The system's row in the table."""
         return SYSTEMS[self.config.system]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the regime, by default the first."""
+        return self.row.recipes[self.config.regime or next(iter(self.row.recipes))]
 
     @property
     def out(self) -> Path:
@@ -90,6 +95,9 @@ def plan(config: TrainConfig) -> Job:
         lr=_or(config.lr, recipe.lr),
         steps=steps,
         d_steps=_or(config.d_steps, recipe.d_steps),
+        decay_from=recipe.decay_from,
+        final_lr=recipe.final_lr,
+        ema_decay=recipe.ema_decay,
         precision="bf16" if config.precision == "bf16" else "fp32",
         accumulate=config.accumulate,
         adversarial=attack,
@@ -146,7 +154,7 @@ def open_source(job: Job) -> Source:
         source = load_label_pairs(folder, size=size, count=count, seed=seed)
     else:
         train, val = (_faces(folder, job, split) for split in ("train", "val"))
-        source = FacesSource(train, val, size=size, count=count, seed=seed)
+        source = FacesSource(train, val, size=size, count=count, seed=seed, balanced=job.recipe.balanced)
     return _Double(source) if job.config.precision == "fp64" else source
 
 

@@ -54,6 +54,7 @@ class StepSettings:
     d_steps: int = 1
     """D moves in every step, G in every ``d_steps``-th."""
     ema_decay: float = 0.998
+    """Of the moving average of G's weights, which is what is written; 0 writes the last weights."""
     precision: Literal["fp32", "bf16"] = "fp32"
     accumulate: int = 1
     """Into how many parts a worker cuts its rows, one after the other, to need less memory."""

@@ -18,7 +18,7 @@ from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, PhotoBrokenError, PhotoRefusedError
 from pipeline.storage import open_storage, read_bytes
 from pipeline.training.data.augment import crop_flip_resize, resized
-from pipeline.training.data.batches import stream_of
+from pipeline.training.data.batches import shuffled, stream_of
 from pipeline.training.data.labels import HAIR
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch
@@ -42,7 +42,7 @@ class Faces:
 
 @dataclass(frozen=True)
 class FacesSource:
-    """Labelled faces, rare combinations of labels drawn more often; ``image`` (B, 3, S, S), ``labels`` and ``known`` (B, K)."""
+    """Faces with their labels: batches of ``image`` (B, 3, S, S) in [-1, 1], ``labels`` and ``known`` (B, K)."""
 
     train: Faces
     val: Faces
@@ -50,6 +50,8 @@ class FacesSource:
     count: int
     """Images in a batch."""
     seed: int
+    balanced: bool = True
+    """Draws rare combinations of labels more often, cropped and lit at random; else each face once an epoch, as published."""
     samples: int = 8
     _weights_N: Tensor = field(init=False, repr=False)
 
@@ -62,10 +64,16 @@ class FacesSource:
         return self.train.skipped + self.val.skipped
 
     def batch(self, step: int) -> Batch:
-        """Faces mirrored, cropped and lit at random."""
+        """The faces of a step, half of them mirrored."""
         rng = stream_of(self.seed, step)
-        index_B = torch.multinomial(self._weights_N, self.count, replacement=True, generator=rng)
-        images_BCHW = crop_flip_resize(self.train.u8_NCHW[index_B], self.size, rng)
+        if self.balanced:
+            index_B = torch.multinomial(self._weights_N, self.count, replacement=True, generator=rng)
+            images_BCHW = crop_flip_resize(self.train.u8_NCHW[index_B], self.size, rng)
+        else:
+            index_B = shuffled(self.seed, step, batch=self.count, count=len(self.train.names), about="faces")
+            images_BCHW = resized(self.train.u8_NCHW[index_B], self.size)
+            mirrored_B = torch.rand(self.count, generator=rng) < 0.5
+            images_BCHW = torch.where(mirrored_B.view(-1, 1, 1, 1), images_BCHW.flip(3), images_BCHW)
         return {"image": images_BCHW, "labels": self.train.labels_NK[index_B], "known": self.train.known_NK[index_B]}
 
     def held_out(self) -> Batch:

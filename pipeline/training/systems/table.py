@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pipeline.training.data.labels import ATTRIBUTES
@@ -20,13 +21,21 @@ FEW, PUBLISHED = "few-images", "published"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one regime of a system trains unless options say otherwise."""
+    """How one regime of a system trains unless options say otherwise; see `StepSettings` for what the numbers are."""
 
     system: System
     batch: int
     lr: float
     d_steps: int = 1
-    """D moves in every step, G in every ``d_steps``-th."""
+    decay_from: float = 0.5
+    final_lr: float = 0.05
+    ema_decay: float = 0.998
+    balanced: bool = True
+    """How faces are drawn, see `FacesSource`."""
+
+
+published = partial(Recipe, final_lr=0.0, ema_decay=0.0, balanced=False)
+"""The learning rate falls to 0 and no weights are averaged; the other numbers are those of each paper. Source: FACTS section 3."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +56,18 @@ class SystemRow:
 
 SYSTEMS: dict[str, SystemRow] = {
     "stargan": SystemRow(
-        {FEW: Recipe(STARGAN[FEW], 8, 2e-4), PUBLISHED: Recipe(STARGAN[PUBLISHED], 8, 2e-4, d_steps=5)},
+        {FEW: Recipe(STARGAN[FEW], 8, 2e-4), PUBLISHED: published(STARGAN[PUBLISHED], 16, 1e-4, d_steps=5)},
         "faces", columns=ATTRIBUTES, zoo="stargan",
     ),
     "ganimation": SystemRow(
-        {FEW: Recipe(GANIMATION[FEW], 8, 2e-4), PUBLISHED: Recipe(GANIMATION[PUBLISHED], 8, 2e-4, d_steps=5)},
+        {FEW: Recipe(GANIMATION[FEW], 8, 2e-4), PUBLISHED: published(GANIMATION[PUBLISHED], 25, 1e-4, d_steps=5, decay_from=2 / 3)},
         "faces", columns=EXPRESSIONS, zoo="ganimation",
     ),
     "cyclegan": SystemRow(
-        {PUBLISHED: Recipe(CycleGANSystem(), 1, 2e-4)}, "unpaired", size=128, d_conv_dim=64, steps=80_000, zoo="cyclegan",
+        {PUBLISHED: published(CycleGANSystem(), 1, 2e-4)}, "unpaired", size=128, d_conv_dim=64, steps=80_000, zoo="cyclegan",
     ),
     "pix2pixhd": SystemRow(
-        {PUBLISHED: Recipe(Pix2PixHDSystem(), 1, 2e-4)}, "label_maps", size=256, d_conv_dim=64, steps=20_000,
+        {PUBLISHED: published(Pix2PixHDSystem(), 1, 2e-4)}, "label_maps", size=256, d_conv_dim=64, steps=20_000,
     ),
     "signals": SystemRow({"joint": Recipe(SignalSystem(), 16, 1e-3, d_steps=2)}, "photos", steps=600),
 }  # fmt: skip

@@ -17,7 +17,7 @@ from pipeline.protection.options import ConfigError
 from pipeline.training.job import plan
 from pipeline.training.options import HOW_IT_RUNS, LIMITS, LOSS_LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
 from pipeline.training.state import TrainState
-from pipeline.training.step import StepSettings, train_step
+from pipeline.training.step import StepSettings, learning_rate, train_step
 from pipeline.training.systems.system import Sizes
 from pipeline.training.systems.table import SYSTEMS
 
@@ -189,5 +189,28 @@ def test_loss_weights_and_sizes_reach_the_system() -> None:
     assert (job.settings.adversarial.mode, job.settings.adversarial.epsilon) == ("both", 6.0)
 
 
-def test_the_published_recipe_of_stargan_moves_g_in_every_fifth_step() -> None:
-    assert [plan(dataclasses.replace(BASE, regime=regime)).settings.d_steps for regime in (None, "published")] == [1, 5]
+@pytest.mark.parametrize(
+    ("system", "batch", "lr", "d_steps", "decay_from"),
+    [
+        ("stargan", 16, 1e-4, 5, 0.5),
+        ("ganimation", 25, 1e-4, 5, 2 / 3),
+        ("cyclegan", 1, 2e-4, 1, 1 / 2),
+        ("pix2pixhd", 1, 2e-4, 1, 1 / 2),
+    ],
+)
+def test_published_means_the_numbers_of_the_papers(system: str, batch: int, lr: float, d_steps: int, decay_from: float) -> None:
+    job = plan(TrainConfig(data=SAMPLES, output=Path("out"), system=system, regime="published", steps=600))
+    settings = job.settings
+    assert (job.batch, settings.lr, settings.d_steps) == (batch, lr, d_steps)
+    assert [learning_rate(round(600 * share), settings) for share in (0, decay_from, (1 + decay_from) / 2, 1)] == pytest.approx(
+        [lr, lr, lr / 2, 0]
+    )
+    assert settings.ema_decay == 0
+    assert not job.recipe.balanced
+
+
+def test_the_few_images_regime_keeps_its_numbers() -> None:
+    job = plan(BASE)
+    assert (job.batch, job.settings.lr, job.settings.d_steps, job.settings.ema_decay) == (8, 2e-4, 1, 0.998)
+    assert learning_rate(job.settings.steps, job.settings) == pytest.approx(0.05 * 2e-4)
+    assert job.recipe.balanced

@@ -95,6 +95,18 @@ def test_the_batch_of_a_step_depends_on_seed_and_step_alone() -> None:
     assert again["image"].abs().max() <= 1
 
 
+def test_the_published_draw_shows_each_face_once_an_epoch_as_it_is_or_mirrored() -> None:
+    some = faces(9)
+    uniform = FacesSource(some, faces(3), size=64, count=3, seed=7, balanced=False)
+    images = torch.cat([uniform.batch(step)["image"] for step in range(6)])
+    as_stored = some.u8_NCHW / 127.5 - 1
+    for epoch in images.chunk(2):
+        plain, mirrored = ((epoch[:, None] - as_stored.flip(dims)).abs().amax((2, 3, 4)) < 1e-5 for dims in ((), (3,)))
+        assert (plain | mirrored).sum(0).tolist() == [1] * 9
+        assert plain.any()
+        assert mirrored.any()
+
+
 def test_what_is_exported_loads_with_its_classes_and_size(tmp_path: Path) -> None:
     state = begun()
     (path,) = export(SYSTEM, state.G_ema, tmp_path, size=64, blur=1.5)

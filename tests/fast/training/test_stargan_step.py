@@ -107,6 +107,13 @@ def test_the_moving_average_follows_the_generator_only() -> None:
         torch.testing.assert_close(a, decay * old + (1 - decay) * p)
 
 
+def test_without_averaging_the_written_generator_is_the_trained_one() -> None:
+    state = fresh()
+    train_step(state, StarGANSystem(), batch_of(), StepSettings(ema_decay=0))
+    for a, p in zip(state.G_ema.parameters(), state.nets.G.parameters(), strict=True):
+        assert torch.equal(a, p)
+
+
 def test_published_targets_are_the_labels_of_other_images_of_the_batch() -> None:
     batch = REGIMES["published"].draw(batch_of(), 0, torch.Generator().manual_seed(1))
     assert sorted(batch["target"].tolist()) == sorted(batch["labels"].tolist())

@@ -19,6 +19,7 @@ from pipeline.generators.zoo import load_generator
 from pipeline.training.loop import Event, Losses
 from pipeline.training.options import TrainConfig
 from pipeline.training.report import Report
+from pipeline.training.systems.table import SYSTEMS
 from tests.fast.training.few_faces import NARROW, write_faces
 
 Said = pytest.CaptureFixture[str]
@@ -80,6 +81,12 @@ def test_the_help_explains_every_option_with_its_default(capsys: Said) -> None:
         entry = about["--" + field.name.replace("_", "-")]
         assert re.search(r"\w{3,}.* \w{3,}.*\(default: [^)]+\)", entry), entry
         assert "None" not in entry
+    recipes = [recipe for row in SYSTEMS.values() for recipe in row.recipes.values()]
+    for name, values in {
+        **{name: {getattr(row, name) for row in SYSTEMS.values()} for name in ("steps", "size", "conv_dim", "d_conv_dim")},
+        **{name: {getattr(recipe, name) for recipe in recipes} for name in ("batch", "d_steps")},
+    }.items():
+        assert set(map(str, values)) <= set(re.findall(r"\w+", about["--" + name.replace("_", "-")])), name
 
 
 def test_a_training_writes_what_protect_takes_at_once(unbroken: Path) -> None:
