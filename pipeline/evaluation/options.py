@@ -6,14 +6,24 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
 from pipeline.channels.channels import find_channels
-from pipeline.jobs.options import beside, own_default
+from pipeline.jobs.options import (
+    FLAT,
+    Compute,
+    ConfigError,
+    Photos,
+    Record,
+    SettingsFile,
+    beside,
+    check_weights,
+    own_default,
+    within,
+)
 from pipeline.ledger.layout import CONFIG
-from pipeline.protection.options import ConfigError, Engine, within
 from pipeline.storage import exists, is_folder, join, open_storage, read_bytes
 
 Region = Literal["square", "whole", "box"]
@@ -42,7 +52,8 @@ class EvaluateConfig:
     generator: Annotated[
         tuple[str, ...], own_default("NAME [NAME ...]", "those the files were protected against, else stargan-faces")
     ] = ()
-    """Networks to test, each on its own, also such as the files were not protected against (transfer)."""
+    """Networks to test, each on its own, also such as the files were not protected against (transfer). A my_module:build is always
+    named here."""
     weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
     """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
     classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "those that were protected, else all")] = ()
@@ -60,31 +71,10 @@ class EvaluateConfig:
     seed: int = 0
     """Seed of that drawing, of the noise and of channels that draw; each photo's own depends on it and on the photo's key alone."""
 
-    engine: Engine = "auto"
-    """local: one process; ray: on a cluster, or on one started here; auto: ray with --actors, --address or from 1000 photos on."""
-    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
-    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
-    actors: int = 1
-    """Processes that each hold the generators, with the ray engine."""
-    gpus_per_actor: float = 0.0
-    """GPUs each actor takes, fractions allowed; 0 computes on the CPU."""
-    threads: int = 1
-    """CPU threads per process."""
-    max_megapixels: int = 100
-    """Photos with more pixels than this are not measured, in millions."""
-
-    limit: Annotated[int | None, own_default("INT", "all")] = None
-    """Only the first so many originals, in the order of their names."""
-    tracking: bool = True
-    """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
-    experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "evaluate"
-    """Name of the MLflow experiment."""
-    config: Annotated[Path | None, own_default("FILE", "none")] = None
-    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
-
-    def on_gpu(self) -> bool:
-        """Whether the networks run on a GPU."""
-        return self.gpus_per_actor > 0
+    compute: Annotated[Compute, FLAT] = Compute()
+    photos: Annotated[Photos, FLAT] = Photos()
+    record: Annotated[Record, FLAT] = Record(experiment="evaluate")
+    config: SettingsFile = None
 
     def channel_names(self) -> tuple[str, ...]:
         """The channels by name, clean first, each once; raises ValueError for an unknown one."""
@@ -98,14 +88,10 @@ class EvaluateConfig:
             within("--epsilon", self.epsilon, 1, 64, "levels of 255")
         within("--bootstrap", self.bootstrap, 0, 100_000, "drawings")
         within("--seed", self.seed, 0, 2**62, "a whole number")
-        within("--actors", self.actors, 1, 100_000, "processes")
-        within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
-        within("--threads", self.threads, 1, 1024, "CPU threads per process")
-        within("--max-megapixels", self.max_megapixels, 1, 10_000, "million pixels")
-        if self.limit is not None:
-            within("--limit", self.limit, 1, 10**12, "photos")
-        if self.weights and self.generator and len(self.weights) != len(self.generator):
-            raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
+        self.compute.check()
+        self.photos.check()
+        if self.generator:
+            check_weights("--weights", self.weights, self.generator)
 
     def out_place(self) -> str:
         """Where the results go: --out, or a folder beside PROTECTED that is named after it."""
@@ -124,16 +110,22 @@ class ProtectedRun:
 
 
 def read_run(protected: str) -> ProtectedRun | None:
-    """The protection run whose output a place is; None for any other place. Raises ConfigError when its record is damaged."""
+    """The protection run whose output a place is; None for any other place.
+
+    Raises ConfigError for a record that is damaged or holds values that no protection run can have.
+    """
     fs, path = open_storage(protected)
     if not is_folder(fs, path) or not exists(fs, join(path, CONFIG)):
         return None
     try:
         stored: dict[str, Any] = json.loads(read_bytes(fs, join(path, CONFIG)))
         options = stored["config"]
-        return ProtectedRun(
-            tuple(options["generator"]), tuple(options["classes"]), options["region"], int(options["epsilon"]), stored["signature"]
-        )
+        generators, classes, region, epsilon = (options[name] for name in ("generator", "classes", "region", "epsilon"))
+        texts = all(isinstance(name, str) for name in (*generators, *classes))
+        if not texts or region not in get_args(Region) or type(epsilon) is not int:
+            raise ValueError("generator, classes, region or epsilon is of another kind")
+        within("epsilon", epsilon, 1, 64, "levels of 255")
+        return ProtectedRun(tuple(generators), tuple(classes), region, epsilon, str(stored["signature"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{join(path, CONFIG)} is damaged ({error}); protect again, or copy the protected files elsewhere"
@@ -141,8 +133,19 @@ def read_run(protected: str) -> ProtectedRun | None:
 
 
 def resolved(config: EvaluateConfig, run: ProtectedRun | None) -> EvaluateConfig:
-    """The options with what was left out taken from the protection run, or from the defaults where there is none."""
+    """The options with what was left out taken from the protection run, or from the defaults where there is none.
+
+    Raises ConfigError when the generators come from the run and one is not a name of the zoo: a folder never says what is imported.
+    """
+    from pipeline.generators.zoo import ZOO  # with torch, which --help does without
+
     known = run or ProtectedRun((DEFAULT_GENERATOR,), (), "square", DEFAULT_EPSILON, "")
+    foreign = [] if config.generator else [name for name in known.generators if name not in ZOO]
+    if foreign:
+        raise ConfigError(
+            f"{config.protected} records the generator {', '.join(map(repr, foreign))}: code of its own, which runs only when you "
+            f"name it. If you trust it: --generator {' '.join(known.generators)}"
+        )
     return dataclasses.replace(
         config,
         generator=config.generator or known.generators or (DEFAULT_GENERATOR,),

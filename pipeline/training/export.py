@@ -13,13 +13,12 @@ from torch import nn
 from pipeline.generators.checkpoint import save_weights
 from pipeline.images.levels import unit_to_level
 from pipeline.jobs.versions import versions
-from pipeline.signals.bundle import Bundle, write_bundle
-from pipeline.signals.calibrate import scores_of
+from pipeline.signals.bundle import Signals, write_bundle
 from pipeline.signals.detector import Detector
-from pipeline.signals.judge import Judge
+from pipeline.signals.judge import Judge, calibration_scores
 from pipeline.training.data.faces import Faces
 from pipeline.training.state import TrainState
-from pipeline.training.systems.signals import SignalSystem
+from pipeline.training.systems.signals import SignalSystem, signal_set
 from pipeline.training.systems.system import System
 
 BUNDLE_FILE = "bundle.safetensors"
@@ -45,27 +44,27 @@ def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out:
 
     A set of no signals is written too: its detector is the passive one.
     """
-    detector = state.nets.D["D"]
+    detector = state.nets.D["detector"]
     if not isinstance(detector, Detector):
         raise TypeError(f"a training of signals has a Detector, not a {type(detector).__name__}")
-    signals_nCHW = unit_to_level(state.nets.G["G"]().detach().float().cpu()).numpy()
-    path = out / BUNDLE_FILE
-    facts: dict[str, Any] = {"signals_nCHW": signals_nCHW, "budget": system.budget, "width": state.sizes.d_conv_dim}
-    draft = Bundle(id="", scores={}, card={}, path=path, **facts)
+    signals_nCHW = signal_set(state.nets.G).signals().detach()
+    signals = Signals(unit_to_level(signals_nCHW.float().cpu()).numpy(), system.budget)
     photos = list(held_out.u8_NCHW.permute(0, 2, 3, 1).contiguous().numpy())
     return write_bundle(
-        path,
+        out / BUNDLE_FILE,
+        signals_nCHW=signals.signals_nCHW,
+        budget=signals.budget,
         detector={name: tensor.float().cpu().numpy() for name, tensor in detector.state_dict().items()},
-        scores=scores_of(draft, Judge.of(detector, state.nets.G["G"]().detach()), photos),
+        width=state.sizes.d_conv_dim,
+        scores=calibration_scores(signals, Judge(detector, signals_nCHW), photos),
         card={
             "system": {name: _plain(value) for name, value in dataclasses.asdict(system).items()},
             "config": {name: _plain(value) for name, value in config.items()},
             "steps": state.step,
             "held_out_photos": len(photos),
-            "metrics": {"psnr_flat": psnr_of(signals_nCHW)} if len(signals_nCHW) else {},
+            "metrics": {"psnr_flat": psnr_of(signals.signals_nCHW)} if signals.count else {},
             "versions": versions(),
         },
-        **facts,
     )
 
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from pipeline.protection.options import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
-from pipeline.signals.sources import opened, source_names
+from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
+from pipeline.signals.manipulation import load_source, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
 from pipeline.training.data.batches import Source
 from pipeline.training.data.faces import Faces, FacesSource, load_faces, load_squares
@@ -130,7 +130,7 @@ def _system(system: System, config: TrainConfig) -> System:
     if isinstance(system, SignalSystem):
         sources = source_names(config.generator, absolute_weights(config.weights), shipped=SHIPPED)
         for source in sources:
-            opened(source, "cpu", torch.float32)
+            load_source(source, "cpu", torch.float32)
         changes |= {
             "count": config.signals,
             "budget": config.budget,

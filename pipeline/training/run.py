@@ -17,11 +17,11 @@ from types import FrameType
 import torch
 from rich.console import Console
 
+from pipeline.jobs.options import ConfigError
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.ledger.errors import unwritable
 from pipeline.ledger.layout import OWN
 from pipeline.ledger.lock import take_lock
-from pipeline.protection.options import ConfigError
 from pipeline.storage import open_storage, write_atomic
 from pipeline.training.export import export, export_bundle
 from pipeline.training.job import Job, held_out_squares, open_source, open_state, plan, threads
@@ -59,9 +59,9 @@ def run_train(config: TrainConfig, *, command: str, console: Console, run_id: st
         with _tracking(job, command, run_id) as tracking, ExitStack() as stack:
             if config.workers:
                 from pipeline.jobs.ray import connected
-                from pipeline.training.driver import train_on_ray
+                from pipeline.training.driver import train_on_ray, workers_need
 
-                stack.enter_context(connected(config.address, console))
+                stack.enter_context(connected(config.address, console, workers_need(job)))
                 events = train_on_ray(job, source)
             else:
                 is_interrupted = stack.enter_context(watch_sigint())

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import protect
 from pipeline.generators.checkpoint import save_weights
 from tests.conftest import ROOT
 from tests.fast import tiny
-from tests.ray import outcome, slow_net
+from tests.ray import outcome
+from tests.verbs import protect
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray"),
@@ -69,18 +69,17 @@ def test_bad_files_get_their_rows_and_leave_their_neighbours_unharmed(photos: Pa
     assert all(row["reason"] for row in outcome.rows(looped) if row["key"] in bad)
 
 
-def test_more_actors_than_the_cluster_can_hold_are_refused_at_once(
+def test_more_actors_than_the_cluster_can_hold_are_refused(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", "--actors", "9", *FEW]) == 2
-    assert "9 actors of 1 threads need 5 cores, the cluster has 2" in capsys.readouterr().err
+    assert "--actors" in capsys.readouterr().err
 
 
-def test_gpus_that_the_cluster_does_not_have_are_refused_at_once(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_gpus_that_the_cluster_does_not_have_are_refused(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", "--gpus-per-actor", "64", *FEW]) == 2
-    assert "64 GPUs, the cluster has" in capsys.readouterr().err
+    assert "64 GPUs" in (error := capsys.readouterr().err)
+    assert "--gpus-per-actor" in error
 
 
 @pytest.mark.parametrize(
@@ -121,14 +120,6 @@ def test_a_full_disk_ends_the_run_with_2_and_the_rest_is_done_when_there_is_room
         assert outcome.rows(disk / "out") == outcome.rows(looped)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
-
-
-def test_an_actor_that_dies_over_the_same_photos_again_and_again_ends_the_run(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [str(photos / "in"), str(tmp_path / "out"), "--engine", "ray", *FEW, "--generator", slow_net.BUILD_DEADLY]
-    assert protect(words) == 2
-    assert "a protecting process died 3 times over the same photos" in capsys.readouterr().err
 
 
 OWN_NET = """

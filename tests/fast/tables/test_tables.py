@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from PIL import Image
 from rich.console import Console
 
-from pipeline.cli import evaluate
 from pipeline.tables import published
 from pipeline.tables.__main__ import main
 from pipeline.tables.bench import Bench
@@ -30,6 +29,7 @@ from pipeline.tables.run import TABLES, results_of, write
 from pipeline.tables.sources import listed, measured_photos, training_photos
 from pipeline.tables.table import Layout, Table, ordering
 from tests.fast import tiny
+from tests.verbs import evaluate
 
 NOBODY = Net("nobody", missing="no net: not installed")
 QUICK = (("steps", 3),)
@@ -171,6 +171,7 @@ def test_the_numbers_are_those_of_disrupt_evaluate(bench: Bench, monkeypatch: py
     out = bench.work / "evaluation"
     photos = str(net.photos.place) if net.photos else ""
     words = ["--out", str(out), "--channels", "jpeg-75", "--bootstrap", "0", "--limit", "3", "--no-tracking", "--engine", "local"]
+    words += ["--generator", tiny.BUILD]
     assert evaluate([photos, str(bench.folder_of(attack)), *words]) == 0
     rows = csv.DictReader(io.StringIO((out / "summary.csv").read_text(encoding="utf-8")))
     evaluated = {row["channel"]: row for row in rows if row["class"] == "all"}

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.options import ConfigError
 from pipeline.training.job import plan
 from pipeline.training.options import HOW_IT_RUNS, LIMITS, LOSS_LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
 from pipeline.training.state import TrainState
@@ -149,8 +149,9 @@ def test_every_option_that_is_a_number_has_limits_that_refuse_what_is_no_number(
     assert {f"--{name.replace('_', '-')}" for name in numbers} == LIMITS.keys()
     for name in numbers:
         for value in (math.nan, math.inf, -math.inf):
+            wrong: dict[str, Any] = {name: value}
             with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} must"):
-                dataclasses.replace(BASE, **{name: value}).check()
+                dataclasses.replace(BASE, **wrong).check()
 
 
 FACES = {

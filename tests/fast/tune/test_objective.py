@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from pipeline.images.quality import psnr
-from pipeline.protection.options import SHIPPED
-from pipeline.signals.sources import source_names
+from pipeline.jobs.options import SHIPPED
+from pipeline.signals.manipulation import source_names
 from pipeline.training.data.batches import Source
 from pipeline.training.job import Job, held_out_squares, open_source, open_state, plan
 from pipeline.training.systems.system import Batch
 from tests.fast.tiny import BUILD
 from tests.fast.tune.small import write_photos
-from tune.config import SearchConfig, trial_options
 from tune.objective import HeldOut, Report, read_reports, run_trial, score
-from tune.space import start_of
+from tune.options import SearchConfig, trial_options
+from tune.space import first_values
 
 OTHER = ("tests.fast.tiny:build_other",)
 
@@ -43,7 +43,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
 
 
 def job_in(folder: Path, config: SearchConfig, **values: float) -> Job:
-    return plan(trial_options(config, start_of(config.space()) | values, folder))
+    return plan(trial_options(config, first_values(config.space()) | values, folder))
 
 
 def held_out(job: Job, *, generators: tuple[str, ...] = OTHER, least_psnr: float = 38.0) -> HeldOut:
@@ -93,7 +93,7 @@ def test_a_trial_that_was_stopped_goes_on_and_tells_what_one_that_was_not_tells(
     assert [report.step for report in read_reports(halfway)] == [2]
     again = reports_of(job)
     assert [report.ap for report in again] == [report.ap for report in whole]
-    assert torch.equal(*(torch.load(d / "state.pt", weights_only=True)["G"]["G.raw"] for d in (halfway, tmp_path / "whole")))
+    assert torch.equal(*(torch.load(d / "state.pt", weights_only=True)["G"]["signals.raw"] for d in (halfway, tmp_path / "whole")))
 
 
 def test_a_score_that_was_not_told_before_a_stop_is_measured_again(config: SearchConfig, tmp_path: Path) -> None:
