@@ -1,6 +1,6 @@
 """Perturbations of adversarial training: crafted afresh in each step against the live nets by the one ascent loop.
 
-Source: [R20] section 4. eta1 is added to real images and eta3 to translated ones, against D; eta2 to what G is given, against G.
+Source: [R20] section 4. eta1 is added to real images and eta3 to translated ones, against D; eta2 to G's input, against G.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _ETA1, _ETA2, _ETA3 = range(3)
 class Adversarial:
     """Which perturbations a training adds and how they are made; sizes are in 8-bit levels.
 
-    ``generator`` perturbs what G is given, ``both`` also what D is shown. The losses compare with the clean photo. Raises
-    TrainError for a start where the gradient is zero.
+    ``generator`` perturbs G's input, ``both`` also D's. The losses compare with the clean photo. Raises TrainError for a start
+    where the gradient is zero.
     """
 
     mode: Mode = "none"
@@ -52,7 +52,7 @@ class Adversarial:
 
     def __post_init__(self) -> None:
         if self.start == "clean" and self.reference == "output":
-            raise TrainError("an attack away from the net's own output cannot start at the clean photo, where the gradient is zero")
+            raise TrainError("--attack-start clean is where the gradient is zero; choose another, or another --attack-reference")
 
     def draw(self, batch: Batch, rng: torch.Generator) -> Batch:
         """The batch with one seed per image and perturbation; as it is in the mode ``none``."""

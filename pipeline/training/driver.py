@@ -152,7 +152,7 @@ def _check_same_step(state: TrainState) -> None:
     steps = torch.tensor([state.step, state.step**2], dtype=torch.float64, device=state.device)
     average([steps])
     if steps[1] > steps[0] ** 2:
-        raise TrainError("the workers found different checkpoints; OUT has to be a folder that all machines of the cluster share")
+        raise TrainError("the workers have different checkpoints; OUT has to be a folder that all machines of the cluster share")
 
 
 def _report(state: TrainState, *, first: bool) -> None:

@@ -12,8 +12,17 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipeline.disruption.recipes import REFERENCES, STARTS
-from pipeline.jobs.options import NOTHING, ConfigError, absolute_weights, own_default, within
-from pipeline.jobs.options import one_of as _one_of
+from pipeline.jobs.options import (
+    NOTHING,
+    Address,
+    ConfigError,
+    SettingsFile,
+    absolute_weights,
+    check_weights,
+    one_of,
+    own_default,
+    within,
+)
 from pipeline.signals.bundle import JOURNEYS
 
 
@@ -42,8 +51,8 @@ class TrainConfig:
     The system signals learns a set of imperceptible signals and their detector instead of a generator, and writes
     bundle.safetensors.
 
-    Writes state.pt (to go on from), generator.safetensors, log.jsonl and sample pictures into OUT. Run the same command again to go
-    on after a stop. Exit code: 0 when done, 1 when the training broke off, 2 for a wrong call, 130 after Ctrl-C.
+    Writes state.pt (to resume from), generator.safetensors, log.jsonl and sample pictures into OUT. Run the same command again to
+    resume after a stop. Exit code: 0 when done, 1 when the training broke off, 2 for a wrong call, 130 after Ctrl-C.
     """
 
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
@@ -129,8 +138,7 @@ class TrainConfig:
     """Processes that share each batch, on Ray; 0 trains in this process without Ray."""
     gpus_per_worker: float = 0.0
     """GPUs of each worker, fractions allowed; without workers, anything above 0 takes the GPU of this machine."""
-    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
-    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
+    address: Address = "auto"
     retries: int = 3
     """How often a worker that died is replaced; training goes on from the last checkpoint."""
     threads: Annotated[int | None, own_default("INT", "all cores, shared by the workers")] = None
@@ -152,8 +160,7 @@ class TrainConfig:
     """Name of the MLflow experiment."""
     register: Annotated[str | None, own_default("NAME", "disrupt-SYSTEM")] = None
     """Name under which the final weights are registered in MLflow."""
-    config: Annotated[Path | None, own_default("FILE", "none")] = None
-    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
+    config: SettingsFile = None
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot be, saying what was expected. The system's own checks come later."""
@@ -163,8 +170,8 @@ class TrainConfig:
             raise ConfigError(f"DATA {self.data}: no such folder; the word samples takes the sample photos")
         if self.output.exists() and not self.output.is_dir():
             raise ConfigError(f"OUT {self.output} is a file; it has to be a folder")
-        _one_of("--attack-reference", self.attack_reference, REFERENCES)
-        _one_of("--attack-start", self.attack_start, STARTS)
+        one_of("--attack-reference", self.attack_reference, REFERENCES)
+        one_of("--attack-start", self.attack_start, STARTS)
         for flag, (low, high, unit) in LIMITS.items():
             value = getattr(self, flag.removeprefix("--").replace("-", "_"))
             if value is not None:
@@ -192,10 +199,9 @@ class TrainConfig:
             raise ConfigError("--adversarial hardens generators; leave it out for signals")
         if not self.generator:
             raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
-        if self.weights and len(self.weights) != len(self.generator):
-            raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
+        check_weights("--weights", self.weights, self.generator)
         for name in self.survive:
-            _one_of("--survive", name, (*JOURNEYS, NOTHING))
+            one_of("--survive", name, (*JOURNEYS, NOTHING))
         if NOTHING in self.survive and len(self.survive) > 1:
             raise ConfigError(f"--survive {NOTHING} stands alone")
 
@@ -220,11 +226,11 @@ class TrainConfig:
         facts = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
         if self.adversarial == "none":
             facts = {name: value for name, value in facts.items() if not name.startswith("attack_")}
-        places: dict[str, Any] = {name: str(value.absolute()) for name, value in facts.items() if isinstance(value, Path)}
+        paths: dict[str, Any] = {name: str(value.absolute()) for name, value in facts.items() if isinstance(value, Path)}
         if "weights" in facts:
-            places["weights"] = [str(path) for path in absolute_weights(self.weights)]
+            paths["weights"] = [str(path) for path in absolute_weights(self.weights)]
         data = self.data if self.data == SAMPLES else str(Path(self.data).absolute())
-        return facts | places | {"data": data, "loss": dict(sorted(self.loss_weights().items()))}
+        return facts | paths | {"data": data, "loss": dict(sorted(self.loss_weights().items()))}
 
 
 LIMITS: dict[str, tuple[float, float, str]] = {

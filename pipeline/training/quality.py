@@ -17,9 +17,11 @@ from pipeline.generators.checkpoint import load_weights, read_state_dict
 from pipeline.training.adversarial import blur_before
 from pipeline.training.data.augment import resized
 from pipeline.training.data.faces import load_faces
+from pipeline.training.data.labels import source_condition
 from pipeline.training.options import TrainError
 from pipeline.training.state import FORMAT, read_checkpoint
 from pipeline.training.systems.faces_game import FacesGame
+from pipeline.training.systems.stargan import StarGANSystem
 from pipeline.training.systems.system import Nets, Sizes
 from pipeline.training.systems.table import SYSTEMS
 
@@ -50,16 +52,36 @@ def load_nets(path: Path) -> tuple[str, Sizes, Nets]:
     return checkpoint["system"], sizes, nets
 
 
+def _may_leave(system: FacesGame) -> bool:
+    """Whether a condition can leave a label as it is, by 0; else it holds all labels."""
+    return isinstance(system, StarGANSystem) and system.conditions == "three-valued"
+
+
+def unchanged(system: FacesGame, labels_BK: Tensor) -> Tensor:
+    """The condition that asks images with these labels to stay as they are."""
+    return torch.zeros_like(labels_BK) if _may_leave(system) else labels_BK
+
+
+def way_back(system: FacesGame, labels_BK: Tensor, c_BK: Tensor) -> Tensor:
+    """The condition that leads from images translated with ``c_BK`` back to their labels."""
+    return source_condition(labels_BK) * (c_BK != 0) if _may_leave(system) else labels_BK
+
+
 def agreement(system: FacesGame, read_BK: Tensor, c_BK: Tensor) -> float:
-    """How far D sees the asked labels as asked, in [0, 1]: the mean of what it reads, or of 1 minus it where c is not above 0."""
-    labels_BK = system.as_labels(read_BK)
-    return torch.where(c_BK > 0, labels_BK, 1 - labels_BK)[system.asked(c_BK)].mean().item()
+    """How far D sees the asked labels as asked, in [0, 1]: the mean of what it reads, or of 1 minus it where c is not above 0.
+
+    GANimation is asked for expressions, StarGAN for the presence or absence of attributes, of all where it takes labels.
+    """
+    is_stargan = isinstance(system, StarGANSystem)
+    labels_BK = (read_BK > 0).float() if is_stargan else read_BK.clamp(0, 1)
+    asked_BK = torch.ones_like(c_BK, dtype=torch.bool) if is_stargan and not _may_leave(system) else c_BK != 0
+    return torch.where(c_BK > 0, labels_BK, 1 - labels_BK)[asked_BK].mean().item()
 
 
 @torch.no_grad()
 def reconstruction(system: FacesGame, nets: Nets, x_BCHW: Tensor, labels_BK: Tensor) -> float:
     """Mean L1 in [-1, 1] between photos and what G makes of them when asked to change nothing."""
-    return (system.edit(nets.G, x_BCHW, system.unchanged(labels_BK)) - x_BCHW).abs().mean().item()
+    return (system.edit(nets.G, x_BCHW, unchanged(system, labels_BK)) - x_BCHW).abs().mean().item()
 
 
 @torch.no_grad()
@@ -68,7 +90,7 @@ def per_class(system: FacesGame, nets: Nets, x_BCHW: Tensor, labels_BK: Tensor) 
     for name, condition in system.classes().items():
         c_BK = torch.tensor([condition]).expand(len(x_BCHW), -1)
         y_BCHW = system.edit(nets.G, x_BCHW, c_BK)
-        back_BCHW = system.edit(nets.G, y_BCHW, system.way_back(labels_BK, c_BK))
+        back_BCHW = system.edit(nets.G, y_BCHW, way_back(system, labels_BK, c_BK))
         before, after = (agreement(system, nets.D["D"](image)[1], c_BK) for image in (x_BCHW, y_BCHW))
         moved, cycle = ((image - x_BCHW).abs().mean().item() for image in (y_BCHW, back_BCHW))
         yield Quality(name, moved, cycle, before, after)

@@ -98,9 +98,9 @@ class TrainState:
         checkpoint = read_checkpoint(path)
         if checkpoint.get("format") != FORMAT:
             raise TrainError(f"{path} is no checkpoint of this version; start from its nets instead (init_from)")
-        made, wanted = _described(checkpoint["system"], checkpoint["sizes"]), _described(self.system, asdict(self.sizes))
-        if made != wanted:
-            raise TrainError(f"{path} is of {made}, but this training is of {wanted}; choose another folder")
+        theirs, ours = _described(checkpoint["system"], checkpoint["sizes"]), _described(self.system, asdict(self.sizes))
+        if theirs != ours:
+            raise TrainError(f"{path} is of {theirs}, but this training is of {ours}; choose another folder")
         for name, part in self._parts().items():
             try:
                 part.load_state_dict(checkpoint[name])
@@ -152,13 +152,13 @@ def furthest_checkpoint(folder: Path) -> Path | None:
 
 
 def settle_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint to resume from, moved to its place; None when there is none."""
-    furthest, place = furthest_checkpoint(folder), folder / STATE_FILE
-    if furthest is None or furthest == place:
+    """The checkpoint to resume from, copied to ``state.pt`` first; None when there is none."""
+    furthest, state_file = furthest_checkpoint(folder), folder / STATE_FILE
+    if furthest is None or furthest == state_file:
         return furthest
     with furthest.open("rb") as checkpoint:
-        write_whole(place, lambda file: shutil.copyfileobj(checkpoint, file))
-    return place
+        write_whole(state_file, lambda file: shutil.copyfileobj(checkpoint, file))
+    return state_file
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -157,15 +157,15 @@ def _label(cells: Mapping[str, str | None], attribute: str, *, table: Path, row:
     except ValueError:
         value = float("nan")
     if not 0 <= value <= 1:
-        found = f"is {text!r}" if text else "is missing"
-        raise TrainError(f"{table}, line {row} ({cells['file']}): {attribute} {found}; expected a number from 0 to 1")
+        problem = f"is {text!r}" if text else "is missing"
+        raise TrainError(f"{table}, line {row} ({cells['file']}): {attribute} {problem}; expected a number from 0 to 1")
     return value
 
 
-def _square(place: str | Path, size: int) -> U8 | None:
+def _square(uri: str | Path, size: int) -> U8 | None:
     """The largest centred square of a photo as (size, size, 3), or None when it cannot be read."""
     try:
-        pixels_HWC = decode_photo(read_bytes(*open_storage(place))).pixels_HWC
+        pixels_HWC = decode_photo(read_bytes(*open_storage(uri))).pixels_HWC
     except (OSError, PhotoBrokenError, PhotoRefusedError):
         return None
     height, width = pixels_HWC.shape[:2]

@@ -29,7 +29,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 class Pictures:
     """Images (N, 3, H, W) uint8 by name; ``skipped`` says by name why others cannot be read.
 
-    ``rows`` are the places of the images in what was asked for, ``shapes`` their heights and widths as stored.
+    ``rows`` are the numbers of their files among those to read, ``shapes`` their heights and widths as stored.
     """
 
     names: tuple[str, ...]
@@ -43,15 +43,16 @@ def picture_files(folder: Path) -> list[Path]:
     """The files of a folder with the suffix of a picture, by name; raises TrainError when there is none."""
     if not folder.is_dir():
         raise TrainError(f"{folder}: expected a folder of pictures here")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not found:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not files:
         raise TrainError(f"{folder}: no picture in this folder ({', '.join(sorted(SUFFIXES))})")
-    return found
+    return files
 
 
 def read_pictures(files: Sequence[Path], *, height: int, width: int) -> Pictures:
     """The readable pictures, RGB and resized (bicubic) to ``height`` x ``width``; raises TrainError when none is left."""
-    kept: list[tuple[int, U8]] = []
+    rows: list[int] = []
+    images: list[U8] = []
     shapes: list[tuple[int, int]] = []
     skipped: dict[str, str] = {}
     for row, path in enumerate(files):
@@ -60,15 +61,16 @@ def read_pictures(files: Sequence[Path], *, height: int, width: int) -> Pictures
         except (PhotoRefusedError, PhotoBrokenError, OSError) as error:
             skipped[path.name] = str(error)
         else:
-            kept.append((row, _rgb(photo.pixels_HWC, height, width)))
+            rows.append(row)
+            images.append(_rgb(photo.pixels_HWC, height, width))
             shapes.append((photo.height, photo.width))
-    if not kept:
+    if not images:
         some = next(iter(skipped.items()), ("nothing", "no files"))
         raise TrainError(f"none of {len(files)} pictures can be read; {some[0]}: {some[1]}")
     return Pictures(
-        names=tuple(files[row].name for row, _ in kept),
-        u8_NCHW=torch.from_numpy(np.stack([pixels for _, pixels in kept])).permute(0, 3, 1, 2).contiguous(),
-        rows=tuple(row for row, _ in kept),
+        names=tuple(files[row].name for row in rows),
+        u8_NCHW=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
+        rows=tuple(rows),
         shapes=tuple(shapes),
         skipped=skipped,
     )
@@ -101,17 +103,17 @@ class Unpaired:
     def batch(self, step: int) -> Batch:
         """The batch of a step; which A meets which B is chance."""
         rng = stream_of(self.seed, step)
-        made = {}
+        batch = {}
         for kind, u8_NCHW in self.u8_NCHW.items():
             index_B = shuffled(self.seed, step, batch=self.count, count=len(u8_NCHW), about=kind)
-            made[kind] = torch.stack([self._cropped(u8_NCHW[i], rng) for i in index_B.tolist()])
-        return made
+            batch[kind] = torch.stack([self._crop(u8_NCHW[i], rng) for i in index_B.tolist()])
+        return batch
 
     def held_out(self) -> Batch:
         """Up to eight pictures of each kind from testA and testB, or from the training pictures where there are none."""
         return {kind: pixels_to_unit(u8_NCHW.float()) for kind, u8_NCHW in self.held_u8_NCHW.items()}
 
-    def _cropped(self, u8_CHW: Tensor, rng: torch.Generator) -> Tensor:
+    def _crop(self, u8_CHW: Tensor, rng: torch.Generator) -> Tensor:
         top, left = torch.randint(u8_CHW.shape[1] - self.size + 1, (2,), generator=rng).tolist()
         crop_CHW = pixels_to_unit(u8_CHW[:, top : top + self.size, left : left + self.size].float())
         return crop_CHW.flip(2) if torch.rand((), generator=rng) < 0.5 else crop_CHW

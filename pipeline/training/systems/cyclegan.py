@@ -92,10 +92,6 @@ class CycleGANSystem(System):
         return loss, detached(parts)
 
 
-def _detached(parts: Parts) -> Parts:
-    return {name: part.detach() for name, part in parts.items()}
-
-
 class ImagePool(nn.Module):
     """``capacity`` images as buffers without parameters, so that they travel in a checkpoint with the nets.
 

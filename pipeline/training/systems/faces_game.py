@@ -47,22 +47,6 @@ class FacesGame(System):
     def edit(self, G: nn.ModuleDict, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
         """The images translated by their conditions, same shape."""
 
-    @abstractmethod
-    def unchanged(self, labels_BK: Tensor) -> Tensor:
-        """The condition that asks images with these labels to stay as they are."""
-
-    @abstractmethod
-    def way_back(self, labels_BK: Tensor, c_BK: Tensor) -> Tensor:
-        """The condition that leads from images translated with ``c_BK`` back to their labels."""
-
-    @abstractmethod
-    def as_labels(self, read_BK: Tensor) -> Tensor:
-        """What D read off images as labels in [0, 1]."""
-
-    def asked(self, c_BK: Tensor) -> Tensor:
-        """Which labels a condition asks for, bool; the others stay as they are."""
-        return c_BK != 0
-
     def build(self, sizes: Sizes) -> Nets:
         """G and D; raises TrainError for a side that D cannot halve six times."""
         check_side(sizes.image, multiple=4, least=2**D_LAYERS)

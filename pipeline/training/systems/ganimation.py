@@ -48,18 +48,6 @@ class GANimationSystem(FacesGame):
         """Mean squared error of the expressions."""
         return F.mse_loss(read_BK, batch["labels"])
 
-    def unchanged(self, labels_BK: Tensor) -> Tensor:
-        """The labels themselves."""
-        return labels_BK
-
-    def way_back(self, labels_BK: Tensor, c_BK: Tensor) -> Tensor:
-        """The labels themselves."""
-        return labels_BK
-
-    def as_labels(self, read_BK: Tensor) -> Tensor:
-        """The values, cut to [0, 1]."""
-        return read_BK.clamp(0, 1)
-
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
         """Adds what each image is to become, if the cycle is closed (the same for all), what D sees and where gradients are."""
         values_BK = batch["labels"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.stargan import StarGANGenerator
-from pipeline.training.data.labels import ATTRIBUTES, class_conditions, draw_target, hair_count, label_conditions, source_condition
+from pipeline.training.data.labels import ATTRIBUTES, class_conditions, draw_target, hair_count, label_conditions
 from pipeline.training.systems.faces_game import FacesGame
 from pipeline.training.systems.losses import classification
 from pipeline.training.systems.system import Batch, Images, Nets, Parts, detached
@@ -36,22 +36,6 @@ class StarGANSystem(FacesGame):
     def misread(self, read_BK: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of the known attributes."""
         return classification(read_BK, batch["labels"], batch["known"])
-
-    def unchanged(self, labels_BK: Tensor) -> Tensor:
-        """The labels themselves, or no attribute."""
-        return labels_BK if self.conditions == "labels" else torch.zeros_like(labels_BK)
-
-    def way_back(self, labels_BK: Tensor, c_BK: Tensor) -> Tensor:
-        """The labels themselves, or those of the attributes that were asked for."""
-        return labels_BK if self.conditions == "labels" else source_condition(labels_BK) * (c_BK != 0)
-
-    def asked(self, c_BK: Tensor) -> Tensor:
-        """All labels, or those that are not left as they are."""
-        return torch.ones_like(c_BK, dtype=torch.bool) if self.conditions == "labels" else c_BK != 0
-
-    def as_labels(self, read_BK: Tensor) -> Tensor:
-        """Whether the logits are positive."""
-        return (read_BK > 0).float()
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
         """Adds what each image is to become and the way back, whether its cycle is closed, what D sees and where gradients are."""

@@ -13,7 +13,7 @@ from pipeline.training.data.faces import FacesSource
 from pipeline.training.export import export
 from pipeline.training.loop import Losses, Picture, SaveDue, Schedule, Started, Stopped, grid, train
 from pipeline.training.options import TrainError
-from pipeline.training.quality import agreement, load_nets, per_class, reconstruction
+from pipeline.training.quality import agreement, load_nets, per_class, reconstruction, unchanged, way_back
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings
 from pipeline.training.systems.stargan import REGIMES as STARGAN
@@ -147,8 +147,8 @@ def test_the_published_regime_is_exported_shown_and_judged_with_the_labels_that_
         old = state.G_ema["G"](held["image"], torch.tensor(classes["Old"]).expand(3, -1))
     assert torch.equal(columns[1 + list(classes).index("Old")], old)
     labels = held["labels"]
-    assert torch.equal(system.unchanged(labels), labels)
-    assert torch.equal(system.way_back(labels, drawn["c"]), drawn["back"])
+    assert torch.equal(unchanged(system, labels), labels)
+    assert torch.equal(way_back(system, labels, drawn["c"]), drawn["back"])
     assert agreement(system, 2 * labels - 1, labels) == 1
     assert agreement(system, 2 * labels - 1, 1 - labels) == 0
 
