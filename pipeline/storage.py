@@ -39,6 +39,11 @@ def scheme_of(uri: str | Path) -> str:
     return match[1].lower() if match else "file"
 
 
+def is_uri(place: str) -> bool:
+    """Whether a place has a scheme, `file://` too."""
+    return _SCHEME.match(place) is not None
+
+
 def open_storage(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     """The filesystem of a place and the path inside it, without a trailing slash.
 

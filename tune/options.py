@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipeline.jobs.options import ConfigError, absolute_weights, own_default, within
+from pipeline.jobs.options import FILE_OR_SHIPPED, ConfigError, PathOption, own_default, within
 from pipeline.signals.bundle import JOURNEYS
 from pipeline.training.options import SAMPLES, TrainConfig
 from tune.space import Range, read_space
@@ -37,7 +37,7 @@ class SearchConfig:
     score or the last training broke off, 2 for a wrong call, 130 after Ctrl-C.
     """
 
-    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    data: Annotated[str, PathOption((SAMPLES,)), tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """Folder with the photos, or the word samples."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder for what is written; new, empty, or of the same search to be continued. On a cluster: seen by all its machines."""
@@ -59,7 +59,7 @@ class SearchConfig:
     """Photos of split val that the score is measured on, at most."""
     held_out_generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces-hardened",)
     """Networks that manipulate them; none of those that are trained on. The score is the mean over them."""
-    held_out_weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
+    held_out_weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
     """Weights for these networks, one each in their order; the word shipped for those that come with the package."""
     least_psnr: Annotated[float, tyro.conf.arg(metavar="DB")] = 38.0
     """PSNR that each photo with a signal must have, from its 8-bit pixels; 0 allows anything."""
@@ -78,7 +78,7 @@ class SearchConfig:
     """Only photos with one of these words in the column licence of labels.csv."""
     generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces", "ganimation-faces")
     """Networks whose manipulations the detector learns to see; each batch draws one."""
-    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
+    weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
     """Weights for these networks, one each in their order; the word shipped for those that come with the package."""
     generator_gradients: bool = False
     """Learn through the networks' gradients; without it they only give examples (black box)."""
@@ -138,7 +138,7 @@ class SearchConfig:
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the trials, as plain values."""
         facts = {name: value for name, value in dataclasses.asdict(self).items() if name not in HOW_IT_RUNS}
-        facts |= {name: [str(path) for path in absolute_weights(facts[name])] for name in ("weights", "held_out_weights")}
+        facts |= {name: [str(path) for path in facts[name]] for name in ("weights", "held_out_weights")}
         ranges = {name: [float(each.low), float(each.high)] for name, each in self.space().items()}
         data = self.data if self.data == SAMPLES else str(Path(self.data).absolute())
         return facts | {"data": data, "range": ranges, "every": self.steps_between_scores}
@@ -180,7 +180,6 @@ def signature(config: SearchConfig) -> str:
 def training_options(config: SearchConfig, values: Mapping[str, float]) -> dict[str, Any]:
     """The options of ``disrupt train`` that learn signals with these values, by name, without those at their defaults."""
     shared = {name: getattr(config, name) for name in OF_TRAINING}
-    shared["weights"] = absolute_weights(config.weights)
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     return signal_options(values) | {name: value for name, value in shared.items() if value != defaults[name]}
 
@@ -197,7 +196,7 @@ def signal_options(values: Mapping[str, float]) -> dict[str, Any]:
 def trial_options(config: SearchConfig, values: Mapping[str, float], folder: Path) -> TrainConfig:
     """The training of a trial in a folder of its own."""
     return TrainConfig(
-        data=config.what_changes_results()["data"],
+        data=config.data,
         output=folder,
         steps=config.steps,
         every=config.steps_between_scores,

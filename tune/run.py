@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from pipeline.jobs.interrupt import heeded
-from pipeline.jobs.options import SHIPPED, ConfigError, absolute_weights
+from pipeline.jobs.options import SHIPPED, ConfigError
 from pipeline.jobs.ray import connected
 from pipeline.jobs.tracking import Tracking
 from pipeline.jobs.versions import versions
@@ -92,7 +92,7 @@ def _claim_folder(config: SearchConfig) -> Iterator[None]:
 def _load_generators(config: SearchConfig) -> tuple[SourceName, ...]:
     """The generators of the score, each loaded once as a check; raises ConfigError for one that is trained on."""
     held_out, trained = (
-        source_names(names, absolute_weights(weights), shipped=SHIPPED)
+        source_names(names, weights, shipped=SHIPPED)
         for names, weights in ((config.held_out_generator, config.held_out_weights), (config.generator, config.weights))
     )
     for source in held_out:

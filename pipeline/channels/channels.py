@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pipeline import unknown_name
 from pipeline.channels.denoise import bilateral, wavelet
 from pipeline.channels.operations import (
     ChannelError,
@@ -106,14 +106,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 def find_channels(names: Sequence[str]) -> list[Channel]:
     """The channels of these names and words of `GROUPS`, in their order, each once.
 
-    Raises ChannelError with the nearest known word for one that is unknown.
+    Raises ChannelError for one that is unknown.
     """
     known = CHANNELS | RED_TEAM
     channels: dict[str, Channel] = {}
     for name in names:
         if name not in GROUPS and name not in known:
-            near = difflib.get_close_matches(name, (*GROUPS, *known), n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ChannelError(f"no channel is called {name!r}{hint} Known: {', '.join((*GROUPS, *known))}")
+            raise ChannelError(unknown_name("channel", name, (*GROUPS, *known)))
         channels |= {one: known[one] for one in GROUPS.get(name, (name,))}
     return list(channels.values())

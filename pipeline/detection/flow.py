@@ -25,8 +25,7 @@ def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight:
 
     Raises FlowError when processes die over all pictures.
     """
-    # Workers may run in another folder than this process. The secret stays here.
-    config = dataclasses.replace(config, signals=bundle_path(config.signals).absolute(), key_file=None)
+    config = dataclasses.replace(config, signals=bundle_path(config.signals), key_file=None)  # the secret stays here
     looking = TaskStage("look", partial(look, sight=sight))
     detecting = actor_stage("detect", partial(Detect, config), config.compute)
     yield from run_stages(shards, [looking, detecting], _fail)

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import tyro
 
-from pipeline.jobs.options import FLAT, Compute, Photos, Record, SettingsFile, beside, flat, own_default, within
+from pipeline.jobs.options import (
+    FILE_OR_SHIPPED,
+    FLAT,
+    Compute,
+    PathOption,
+    Photos,
+    Record,
+    SettingsFile,
+    beside,
+    flat,
+    own_default,
+    within,
+)
 
 HOW_IT_RUNS = {"engine", "address", "actors", "threads", "tracking", "experiment", "config"}
 """Options that leave the results as they are."""
@@ -32,13 +44,13 @@ class DetectConfig:
     yourself. Exit code: 0 when every picture is judged or deliberately skipped, 1 when some failed, 2 for a wrong call.
     """
 
-    input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+    input: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
     """Folder (searched at any depth), glob, single picture, table (.csv, .parquet), or a storage URI such as s3://bucket/pictures."""
-    signals: Annotated[Path, tyro.conf.arg(metavar="BUNDLE")]
+    signals: Annotated[Path, FILE_OR_SHIPPED, tyro.conf.arg(metavar="BUNDLE")]
     """The bundle.safetensors with which the photos were signed, or the word shipped. On a cluster: at the same place on all of its
     machines."""
 
-    out: Annotated[str, own_default("FOLDER", "IN-detection, beside IN")] = ""
+    out: Annotated[str, PathOption(), own_default("FOLDER", "IN-detection, beside IN")] = ""
     """Folder or storage URI for the results; a detection that is there already is replaced."""
     false_positive_rate: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.01
     """Share of untouched signed files that may be called manipulated, and of unsigned ones that may be said to carry a signal."""

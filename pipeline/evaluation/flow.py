@@ -7,7 +7,6 @@ pairs                     one row a shard: references only
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -16,7 +15,6 @@ from pipeline.evaluation.measures import Measure
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.row import EvaluationRow
-from pipeline.jobs.options import absolute_weights
 from pipeline.jobs.ray_data import TaskStage, actor_stage, run_stages
 
 
@@ -25,7 +23,6 @@ def evaluate_on_ray(shards: Sequence[list[Pair]], config: EvaluateConfig, sizes:
 
     Raises FlowError when processes die over all photos.
     """
-    config = dataclasses.replace(config, weights=absolute_weights(config.weights))
     looking = TaskStage("look", partial(look, config=config, sizes=tuple(sizes)))
     measuring = actor_stage("measure", partial(Measure, config, threads=config.compute.threads), config.compute)
     yield from run_stages(shards, [looking, measuring], _fail)

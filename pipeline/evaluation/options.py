@@ -12,9 +12,11 @@ import tyro
 
 from pipeline.channels.channels import find_channels
 from pipeline.jobs.options import (
+    FILE_OR_SHIPPED,
     FLAT,
     Compute,
     ConfigError,
+    PathOption,
     Photos,
     Record,
     SettingsFile,
@@ -42,19 +44,19 @@ class EvaluateConfig:
     Exit code: 0 when every pair is measured, 1 when some failed or are missing, 2 for a wrong call.
     """
 
-    originals: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ORIGINALS")]
+    originals: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="ORIGINALS")]
     """The photos before protection: folder, glob, single photo, table (.csv, .parquet) or storage URI, as given to protect."""
-    protected: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROTECTED")]
+    protected: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="PROTECTED")]
     """The protected photos: the OUT of a protection run, or any folder with files of the same relative names."""
 
-    out: Annotated[str, own_default("FOLDER", "PROTECTED-evaluation, beside PROTECTED")] = ""
+    out: Annotated[str, PathOption(), own_default("FOLDER", "PROTECTED-evaluation, beside PROTECTED")] = ""
     """Folder or storage URI for the results; an evaluation that is there already is replaced."""
     generator: Annotated[
         tuple[str, ...], own_default("NAME [NAME ...]", "those the files were protected against, else stargan-faces")
     ] = ()
     """Networks to test, each on its own, also such as the files were not protected against (transfer). A my_module:build is always
     named here."""
-    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
+    weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
     """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
     classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "those that were protected, else all")] = ()
     """Translations to test, by name; each generator is tested on those of them that it has."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from pipeline import unknown_name
+from pipeline.images.blur import input_blurs
 
 Translate = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(net, images (B, C, H, W), conditions (B, K)) -> images (B, 3, H, W)."""
@@ -27,20 +30,20 @@ def unconditional(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
 
 
 def fingerprint_of(net: nn.Module) -> str:
-    """SHA-256 over names and values of the weights, as 16 hex digits: a run resumes only with the weights it began with."""
-    digest = hashlib.sha256()
+    """SHA-256 over the weights (names, types, shapes, values) and the blur before the net, as 16 hex digits."""
+    digest = hashlib.sha256(json.dumps(input_blurs(net)).encode())
     for key, tensor in sorted(net.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 class UnknownClassError(ValueError):
-    """A class the generator does not have; the message suggests the nearest."""
+    """A class the generator does not have; the message lists those that it has."""
 
 
 class UnknownLayerError(ValueError):
-    """A layer the generator's net does not have; the message suggests near ones."""
+    """A layer the generator's net does not have; the message lists those that it has."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Generator:
     """A frozen image-translation network with its classes by name.
 
     ``classes`` maps each name to its condition vector (K numbers, none for an unconditional net). ``size`` is the native side
-    in pixels, ``fingerprint`` identifies the weights (see `fingerprint_of`), ``origin`` is for reports.
+    in pixels. ``fingerprint`` is given as what identifies the net (see `fingerprint_of`) and becomes what identifies the outputs:
+    classes, size and name of the translation count too. ``origin`` is for reports.
     """
 
     name: str
@@ -62,6 +66,10 @@ class Generator:
     def __post_init__(self) -> None:
         self.net.requires_grad_(False)
         self.net.eval()
+        translation = getattr(self.translate, "__qualname__", type(self.translate).__qualname__)
+        classes = [(name, [float(value) for value in condition]) for name, condition in self.classes.items()]
+        facts = [self.fingerprint, classes, self.size, translation]
+        object.__setattr__(self, "fingerprint", hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16])
 
     def __call__(self, x_BCHW: Tensor, class_name: str) -> Tensor:
         """The translation of images (B, 3, H, W) in [-1, 1] to a class, same shape and range."""
@@ -79,8 +87,7 @@ class Generator:
         """
         modules = dict(self.net.named_modules())
         if layer not in modules:
-            near = difflib.get_close_matches(layer, modules, n=3)
-            raise UnknownLayerError(f"{self.name} has no layer {layer!r}; near: {', '.join(near) or ', '.join(list(modules)[1:6])}")
+            raise UnknownLayerError(unknown_name(f"{self.name}: layer", layer, filter(None, modules)))
 
         def activation(x_BCHW: Tensor) -> Tensor:
             activations: list[Tensor] = []
@@ -97,9 +104,7 @@ class Generator:
         """These class names, or all of them for none; raises UnknownClassError with the nearest name."""
         for name in names:
             if name not in self.classes:
-                near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0.3)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise UnknownClassError(f"{self.name} has no class {name!r}; {hint}its classes: {', '.join(self.classes)}")
+                raise UnknownClassError(unknown_name(f"{self.name}: class", name, self.classes))
         return tuple(names) or tuple(self.classes)
 
     def to(self, device: torch.device) -> Generator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import json
@@ -15,6 +14,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from pipeline import unknown_name
 from pipeline.generators.checkpoint import read_metadata, read_state_dict
 from pipeline.generators.cyclegan import cyclegan_from_state
 from pipeline.generators.ganimation import GANimationGenerator, ganimation_from_state
@@ -117,9 +117,7 @@ def load_generator(name: str, *, weights: Path | None = None) -> Generator:
     if ":" in name:
         return _import_generator(name, weights)
     if name not in ZOO:
-        near = difflib.get_close_matches(name, ZOO, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise GeneratorError(f"no generator is called {name!r}{hint} Known: {', '.join(ZOO)}, or my_module:build for your own")
+        raise GeneratorError(unknown_name("generator", name, (*ZOO, "my_module:build for your own")))
     row = ZOO[name]
     path = weights or local_weights(row)
     if path is None and row.package:

@@ -20,6 +20,12 @@ def blur_input(net: nn.Module, sigma: float) -> None:
         net.register_forward_pre_hook(partial(_blur_first, sigma))
 
 
+def input_blurs(net: nn.Module) -> list[float]:
+    """The sigmas of the blurs that `blur_input` gave a net."""
+    hooks = net._forward_pre_hooks.values()
+    return [float(hook.args[0]) for hook in hooks if isinstance(hook, partial) and hook.func is _blur_first]
+
+
 def _blur_first(sigma: float, net: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return (gaussian_blur(arguments[0], sigma=sigma), *arguments[1:])
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
+from pipeline import unknown_name
+from pipeline.containers.pattern import is_pattern
 from pipeline.ledger.places import base_folder
-from pipeline.storage import open_storage, scheme_of
+from pipeline.storage import is_uri, open_storage, scheme_of
 
 SHIPPED = Path("shipped")
 """In --weights and --signals: what comes with the package."""
@@ -25,8 +26,52 @@ FLAT = tyro.conf.arg(name="")
 """A group whose options have no prefix on the command line."""
 
 
+T = TypeVar("T")
+
+
 class ConfigError(ValueError):
     """An option that cannot be; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class PathOption:
+    """Marks an option as a path or URI; one of type Path needs no mark, unless it takes ``words`` too, which are no paths.
+
+    ``as_typed`` names the option that keeps what was typed.
+    """
+
+    words: tuple[str, ...] = ()
+    as_typed: str | None = None
+
+
+FILE_OR_SHIPPED = PathOption((str(SHIPPED),))
+"""A file, or the word for the one that comes with the package."""
+
+
+def with_absolute_paths(options: T) -> T:
+    """The options with every local path absolute: they mean the same in any process, whatever its working folder."""
+    changes: dict[str, Any] = {}
+    for name, hint in get_type_hints(type(options), include_extras=True).items():
+        value = getattr(options, name)
+        mark = next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, PathOption)), None)
+        if mark and mark.as_typed:
+            changes[mark.as_typed] = value
+        values = value if isinstance(value, tuple) else (value,)
+        if mark or any(isinstance(one, Path) for one in values):
+            absolute = tuple(_absolute(one, mark.words if mark else ()) for one in values)
+            changes[name] = absolute if isinstance(value, tuple) else absolute[0]
+    return dataclasses.replace(options, **changes)  # type: ignore[type-var]
+
+
+def _absolute(value: str | Path | None, words: tuple[str, ...]) -> str | Path | None:
+    """A path from the root on. URIs, words and empty text stay, and a pattern in a folder whose own name looks like one."""
+    text = str(value)
+    if value is None or text in words or not text.strip() or is_uri(text):
+        return value
+    if is_pattern(text) and is_pattern(str(Path.cwd())):
+        return value
+    path = Path(value).absolute()
+    return path if isinstance(value, Path) else str(path)
 
 
 def own_default(metavar: str, default: str, text: str | None = None) -> object:
@@ -129,12 +174,9 @@ def flat(options: Any) -> dict[str, Any]:
 
 
 def one_of(flag: str, value: str, known: Iterable[str]) -> None:
-    """Raise ConfigError with the nearest known value unless ``value`` is known."""
-    names = list(known)
-    if value not in names:
-        near = difflib.get_close_matches(value, names, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{flag} is one of {', '.join(names)}, not {value!r}{hint}")
+    """Raise ConfigError with the known values unless ``value`` is one."""
+    if value not in (names := list(known)):
+        raise ConfigError(unknown_name(flag, value, names))
 
 
 def within(flag: str, value: float, low: float, high: float, unit: str) -> None:
@@ -147,11 +189,6 @@ def check_weights(flag: str, weights: Sequence[Path], generators: Sequence[str])
     """Raise ConfigError unless there are no weights or one file for each generator."""
     if weights and len(weights) != len(generators):
         raise ConfigError(f"{flag} needs one file for each of the {len(generators)} generators, got {len(weights)}")
-
-
-def absolute_weights(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The weights by names that hold in any folder."""
-    return tuple(path if path == SHIPPED else path.absolute() for path in paths)
 
 
 def beside(place: str, ending: str) -> str:

@@ -10,15 +10,17 @@ from typing import Any, TypeVar, get_type_hints
 import tyro
 import yaml
 
-from pipeline.jobs.options import ConfigError
+from pipeline.jobs.options import ConfigError, with_absolute_paths
 
 T = TypeVar("T")
-OWN_NAME = "config"  # the option that names the file; a file does not name another
+NOT_IN_FILES = ("config", "input_as_typed")
+"""The option that names the file, and what no user types."""
 
 
 def parse(options: type[T], words: Sequence[str], *, prog: str, defaults: Sequence[str] = ()) -> T:
     """The options that the words set, else those of the file after ``--config``, else the words ``defaults``, else the defaults.
 
+    Local paths are absolute.
     A wrong word or value ends the process with exit code 2; raises ConfigError for a file that cannot be read.
     """
     file = _settings_file(words)
@@ -27,7 +29,7 @@ def parse(options: type[T], words: Sequence[str], *, prog: str, defaults: Sequen
     places = {name: get_type_hints(options)[name](settings.pop(name)) if name in settings else tyro.MISSING for name in needed}
     # A word that takes one value ends the file's words: an option that takes several would swallow the places that follow.
     own = [*(word for name, value in settings.items() for word in _words(name, value)), "--config", str(file)] if file else []
-    return tyro.cli(options, prog=prog, args=[*defaults, *own, *words], default=options(**places))
+    return with_absolute_paths(tyro.cli(options, prog=prog, args=[*defaults, *own, *words], default=options(**places)))
 
 
 def _settings_file(words: Sequence[str]) -> Path | None:
@@ -51,7 +53,7 @@ def _read(path: Path, options: type) -> dict[str, Any]:
     settings = {}
     for key, value in lines.items():
         name = str(key).replace("-", "_")
-        if name not in kinds or name == OWN_NAME:
+        if name not in kinds or name in NOT_IN_FILES:
             raise ConfigError(f"--config {path}: no option {key!r}; see --help")
         if isinstance(value, bool) != (kinds[name] is bool) or isinstance(value, dict):
             raise ConfigError(

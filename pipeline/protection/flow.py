@@ -15,10 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
-from pipeline.disruption.recipes import REFERENCES
-from pipeline.jobs.options import absolute_weights
 from pipeline.jobs.ray_data import TaskStage, actor_stage, run_stages
 from pipeline.ledger.plan import attempt_of, shard_id
 from pipeline.ledger.schema import ManifestRow, Stage
@@ -38,14 +35,6 @@ def protect_on_ray(
 
     Raises FlowError when processes die over all photos, and the errors of a stage as they are.
     """
-    # Workers may run in another folder than this process.
-    config = dataclasses.replace(
-        config,
-        weights=absolute_weights(config.weights),
-        reference=str(Path(config.reference).absolute())
-        if config.reference and config.reference not in REFERENCES
-        else config.reference,
-    )
     place = Place(to.path if to.fs.type_name == "local" else config.output, to.signature, to.generator, to.signals)
     write = partial(_write, config=config, place=place, attempt=attempt_of(shards[0][0]))
 

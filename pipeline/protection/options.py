@@ -14,10 +14,12 @@ import tyro
 
 from pipeline.disruption.recipes import BALLS, RECIPES, REFERENCES, ROBUST_TO, STARTS, Blur, Recipe, RobustMode
 from pipeline.jobs.options import (
+    FILE_OR_SHIPPED,
     FLAT,
     NOTHING,
     Compute,
     ConfigError,
+    PathOption,
     Photos,
     Record,
     SettingsFile,
@@ -50,14 +52,14 @@ class ProtectConfig:
     call.
     """
 
-    input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+    input: Annotated[str, PathOption(as_typed="input_as_typed"), tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
     """Folder (searched at any depth), glob, single photo, table (.csv, .parquet), or a storage URI such as s3://bucket/photos."""
-    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    output: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder or storage URI for the protected photos; new, empty, or of the same run to be continued."""
 
     generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
     """Networks to disrupt, all together: stargan-faces (shipped); stargan, ganimation, cyclegan (--weights); my_module:build."""
-    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
+    weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
     """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
     classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "all")] = ()
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
@@ -76,7 +78,7 @@ class ProtectConfig:
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
     aim: Annotated[Literal["away", "towards"] | None, own_default("{away,towards}", BY_RECIPE)] = None
     """Drive the output away from the reference or towards it."""
-    reference: Annotated[str | None, own_default("{" + ",".join(REFERENCES) + ",IMAGE}", BY_RECIPE)] = None
+    reference: Annotated[str | None, PathOption(REFERENCES), own_default("{" + ",".join(REFERENCES) + ",IMAGE}", BY_RECIPE)] = None
     """What the output is driven from or to: its own undisrupted output, the input, a plain image, noise, or an image file."""
     class_schedule: Annotated[Literal["iterative", "joint"] | None, own_default("{iterative,joint}", BY_RECIPE)] = None
     """One class per step in turn, or all in every step (as many times slower)."""
@@ -93,7 +95,7 @@ class ProtectConfig:
     region: Literal["square", "whole", "box"] = "square"
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
 
-    signals: Annotated[Path | None, own_default("BUNDLE", "none")] = None
+    signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
     detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
     key_file: Annotated[Path | None, own_default("FILE", "the variable DISRUPT_SIGNAL_KEY")] = None
@@ -125,6 +127,8 @@ class ProtectConfig:
     examples: int = 8
     """Photos shown in the report, 0 to 12."""
     config: SettingsFile = None
+    input_as_typed: tyro.conf.Suppress[str] = ""
+    """IN as typed, which the signature covers: photos and OUT can be moved together and the run goes on."""
 
     def disrupts(self) -> bool:
         """Whether generators are disrupted, or signals alone are added."""
@@ -206,7 +210,7 @@ class ProtectConfig:
             "format": self.format,
             "jpeg_quality": self.jpeg_quality if self.format == "jpeg" else None,
             "max_megapixels": self.photos.max_megapixels,
-            "input": self.input.rstrip("/") or "/",
+            "input": (self.input_as_typed or self.input).rstrip("/") or "/",
         }
         if not self.disrupts():
             return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}
@@ -226,9 +230,6 @@ def signature(config: ProtectConfig, fingerprints: tuple[str, ...], signals: Map
     ``fingerprints`` are those of the generators, ``signals`` those of the bundle and its key.
     """
     facts = config.what_changes_results() | {"weights": list(fingerprints), "format_version": RESULT_FORMAT} | dict(signals or {})
-    reference = config.resolved_recipe().reference
-    if reference not in REFERENCES:
-        facts["reference_image"] = hashlib.sha256(Path(reference).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -252,6 +253,10 @@ def _words(given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain values; newer parts at their defaults are left out, so that earlier runs keep their signature."""
+    """A recipe as plain values, an image by its content; newer parts at their defaults are left out, as in earlier runs."""
+    if recipe.reference not in REFERENCES:
+        image = Path(recipe.reference)
+        sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+        recipe = dataclasses.replace(recipe, reference=f"{image.name}, sha256 {sha256}")
     unused = [name for name in ("last_step", "robust_to", "robust_mode") if getattr(recipe, name) == getattr(Recipe(), name)]
     return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in unused}

@@ -41,8 +41,9 @@ def load(weights: Path) -> tuple[Pix2PixHD, int]:
 
 
 def fingerprint(weights: Path) -> str:
-    """What tells these weights from others."""
-    return fingerprint_of(load(weights)[0])
+    """What tells these weights, used at this height, from others."""
+    net, height = load(weights)
+    return f"{fingerprint_of(net)}-{height}"
 
 
 def protect_planes(config: ProtectConfig, photos: Photos, out: Path) -> None:

@@ -92,9 +92,10 @@ def _worker(job: Job) -> dict[str, float]:
 def _trainer(job: Job, source: Source, queue: Queue) -> TorchTrainer:
     tasks = max(1, min(MOST_TASKS, int(ray.cluster_resources()["CPU"] / job.config.workers / 2)))
     resources = _worker(job)
+    counted = dataclasses.replace(job, config=dataclasses.replace(job.config, threads=threads(job.config)))
     return TorchTrainer(
         _work,
-        train_loop_config={"job": _with_full_paths(job), "source": [ray.put(source)], "queue": queue, "tasks": tasks},
+        train_loop_config={"job": counted, "source": [ray.put(source)], "queue": queue, "tasks": tasks},
         scaling_config=ScalingConfig(num_workers=job.config.workers, use_gpu="GPU" in resources, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"train-{job.signature}",
@@ -104,17 +105,6 @@ def _trainer(job: Job, source: Source, queue: Queue) -> TorchTrainer:
         ),
         torch_config=TorchConfig(backend="nccl" if "GPU" in resources else "gloo"),
     )
-
-
-def _with_full_paths(job: Job) -> Job:
-    """The job with paths that hold in any process."""
-    config = dataclasses.replace(
-        job.config,
-        output=job.out,
-        init_from=job.config.init_from and job.config.init_from.absolute(),
-        threads=threads(job.config),
-    )
-    return dataclasses.replace(job, config=config)
 
 
 def _fit(trainer: TorchTrainer, errors: list[BaseException]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
+from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, one_of
 from pipeline.signals.manipulation import load_source, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
 from pipeline.training.data.batches import Source
@@ -58,8 +58,8 @@ class Job:
 
     @property
     def out(self) -> Path:
-        """The folder of the training, by a name that holds in any process."""
-        return self.config.output.absolute()
+        """The folder of the training."""
+        return self.config.output
 
     @property
     def state_file(self) -> Path:
@@ -123,12 +123,12 @@ def _system(system: System, config: TrainConfig) -> System:
     """
     fields = {field.name: getattr(system, field.name) for field in dataclasses.fields(system)}  # type: ignore[arg-type]
     known = {name: value for name, value in fields.items() if type(value) in (int, float) and name not in NO_WEIGHTS}
-    changes: dict[str, Any] = {} if config.vgg is None else {"vgg": config.vgg.absolute()}
+    changes: dict[str, Any] = {} if config.vgg is None else {"vgg": config.vgg}
     for name, weight in config.loss_weights().items():
         one_of("--loss", name, known)
         changes[name] = int(weight) if isinstance(known[name], int) else weight
     if isinstance(system, SignalSystem):
-        sources = source_names(config.generator, absolute_weights(config.weights), shipped=SHIPPED)
+        sources = source_names(config.generator, config.weights, shipped=SHIPPED)
         for source in sources:
             load_source(source, "cpu", torch.float32)
         changes |= {

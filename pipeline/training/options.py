@@ -13,11 +13,12 @@ import tyro
 
 from pipeline.disruption.recipes import REFERENCES, STARTS
 from pipeline.jobs.options import (
+    FILE_OR_SHIPPED,
     NOTHING,
     Address,
     ConfigError,
+    PathOption,
     SettingsFile,
-    absolute_weights,
     check_weights,
     one_of,
     own_default,
@@ -55,7 +56,7 @@ class TrainConfig:
     resume after a stop. Exit code: 0 when done, 1 when the training broke off, 2 for a wrong call, 130 after Ctrl-C.
     """
 
-    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    data: Annotated[str, PathOption((SAMPLES,)), tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """Folder with the pictures, or the word samples."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder for what is written; new, empty, or of the same training to be continued. On a cluster: seen by all its machines."""
@@ -120,7 +121,7 @@ class TrainConfig:
     """Signals: largest change of a pixel by a signal, in 8-bit levels, 0.5 to 16; 3 keeps PSNR above 38 dB whatever is learned."""
     generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces", "ganimation-faces")
     """Signals: networks whose manipulations the detector learns to see; each batch draws one."""
-    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
+    weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
     """Signals: weights for these networks, one each in their order; the word shipped for those that come with the package."""
     generator_gradients: bool = False
     """Signals: learn through the networks' gradients; without it they only give examples (black box)."""
@@ -226,11 +227,10 @@ class TrainConfig:
         facts = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
         if self.adversarial == "none":
             facts = {name: value for name, value in facts.items() if not name.startswith("attack_")}
-        paths: dict[str, Any] = {name: str(value.absolute()) for name, value in facts.items() if isinstance(value, Path)}
+        paths: dict[str, Any] = {name: str(value) for name, value in facts.items() if isinstance(value, Path)}
         if "weights" in facts:
-            paths["weights"] = [str(path) for path in absolute_weights(self.weights)]
-        data = self.data if self.data == SAMPLES else str(Path(self.data).absolute())
-        return facts | paths | {"data": data, "loss": dict(sorted(self.loss_weights().items()))}
+            paths["weights"] = [str(path) for path in self.weights]
+        return facts | paths | {"loss": dict(sorted(self.loss_weights().items()))}
 
 
 LIMITS: dict[str, tuple[float, float, str]] = {

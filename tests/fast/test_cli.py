@@ -54,9 +54,9 @@ def test_a_value_of_the_wrong_kind_is_refused(capsys: Said) -> None:
         (["--epsilon", "0"], "--epsilon must be from 1 to 64"),
         (["--epsilon", "300"], "not 300"),
         (["--recipe", "pdg"], "did you mean pgd?"),
-        (["--classes", "Smil"], "did you mean 'Smile'? its classes: Smile, Glasses"),
-        (["--layer", "main.77"], "no layer 'main.77'; near: main.7"),
-        (["--generator", "stargan-face"], "did you mean 'stargan-faces'?"),
+        (["--classes", "Smil"], "did you mean Smile? (known: Smile, Glasses)"),
+        (["--layer", "main.77"], "layer 'main.77' is unknown; did you mean main.7?"),
+        (["--generator", "stargan-face"], "did you mean stargan-faces?"),
         (["--generator", "stargan"], "give the released file with --weights FILE"),
         (["--generator", "stargan", "--weights", "nowhere.pt"], "nowhere.pt: no such weights file"),
         (["--generator", ":build"], "expected a name of the table"),
@@ -138,7 +138,8 @@ def test_options_come_from_a_yaml_file_and_flags_win(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("input: in\noutput: out\nepsilon: 4\nstep-size: 1\nclasses: Smile\nblur: none\nlimit: 3\nweights: [a.pt]\n")
     config = parsed("--config", str(file), "--epsilon", "9")
-    assert (config.input, config.output, config.epsilon, config.photos.limit) == ("in", "out", 9, 3)
-    assert (config.classes, config.blur, config.weights) == (("Smile",), "none", (Path("a.pt"),))
+    places = (str(Path(name).absolute()) for name in ("in", "out"))
+    assert (config.input, config.output, config.epsilon, config.photos.limit) == (*places, 9, 3)
+    assert (config.classes, config.blur, config.weights) == (("Smile",), "none", (Path("a.pt").absolute(),))
     assert isinstance(config.step_size, float)
-    assert parsed("here", "there", f"--config={file}").input == "here"
+    assert parsed("here", "there", f"--config={file}").input_as_typed == "here"

@@ -214,7 +214,7 @@ def test_a_bundle_without_signals_judges_by_the_picture_alone(work: Path, capsys
         (["--signals", "nowhere.safetensors"], "nowhere.safetensors: no such bundle of signals"),
         (["--false-positive-rate", "0"], "--false-positive-rate must be from 0.0001 to 0.5"),
         (["--false-positive-rate", "5"], "not 5"),
-        (["--key-file", "nowhere"], "--key-file nowhere: no such file"),
+        (["--key-file", "nowhere"], "nowhere: no such file"),
         (["--actors", "0"], "--actors must be from 1"),
         (["--limit", "0"], "--limit must be from 1"),
         (["--gpus-per-actor", "1"], "--gpus-per-actor asks for a GPU"),

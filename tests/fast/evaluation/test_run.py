@@ -149,13 +149,13 @@ def test_a_generator_without_numbers_fails_its_rows_and_leaves_the_others(work: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--channels", "jpg"], "no channel is called 'jpg'; did you mean jpeg?"),
-        (["--generator", "stargan-face"], "did you mean 'stargan-faces'?"),
+        (["--channels", "jpg"], "channel 'jpg' is unknown; did you mean jpeg?"),
+        (["--generator", "stargan-face"], "did you mean stargan-faces?"),
         (["--generator", "stargan"], "give the released file with --weights FILE"),
         (["--generator", tiny.BUILD, tiny.BUILD], "names tiny"),
         (["--generator", BROKEN, "--weights", "shipped", "shipped"], "needs one file for each of the 1 generators, got 2"),
         (["--weights", "shipped", "shipped"], "needs one file for each of the 1 generators, got 2"),
-        (["--classes", "Smil"], "did you mean 'Smile'?"),
+        (["--classes", "Smil"], "did you mean Smile?"),
         (["--region", "box"], "--region box needs ORIGINALS as a table"),
         (["--epsilon", "0"], "--epsilon must be from 1 to 64"),
         (["--bootstrap", "-1"], "--bootstrap must be from 0"),

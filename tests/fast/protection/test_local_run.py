@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.generators.checkpoint import save_weights
 from tests.fast.runs import files, rows, run, statuses
-from tests.fast.tiny import photo_bytes, photo_folder, picture
+from tests.fast.tiny import CLASSES, build, photo_bytes, photo_folder, picture
 
 FLAT, BROKEN = "tests.fast.tiny:build_flat", "tests.fast.tiny:build_broken"
 
@@ -181,6 +183,18 @@ def test_a_record_that_names_an_output_outside_the_folder_is_refused(
     assert run(photos, out) == 2
     assert "'../stolen.png': name leaves the output folder" in capsys.readouterr().err
     assert not (tmp_path / "stolen.png").exists()
+
+
+@pytest.mark.parametrize("card", [{"blur": "1"}, {"size": "32"}])
+def test_a_run_is_not_gone_on_with_by_a_generator_of_the_same_weights_and_other_outputs(
+    photos: Path, out: Path, tmp_path: Path, card: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, plain = tmp_path / "w.safetensors", {"classes": json.dumps(CLASSES), "size": "16"}
+    for metadata in (plain, plain | card):
+        save_weights(build().net, weights, metadata=metadata)
+        code = run(photos, out, "--weights", str(weights), generator="stargan")
+        assert (code == 2) == (metadata != plain)
+    assert "holds another run, made by another version of the program or with other weights" in capsys.readouterr().err
 
 
 def test_a_slash_after_the_input_folder_is_the_same_run(photos: Path, out: Path) -> None:

@@ -21,6 +21,7 @@ BASE = ProtectConfig(input="in", output="out")
 ALONE = with_options(BASE, recipe="none", signals=Path("bundle.safetensors"))
 OTHER_RESULTS: dict[str, Any] = {
     "input": "other",
+    "input_as_typed": "typed",
     "generator": ("cyclegan",),
     "classes": ("Smile",),
     "epsilon": 7,
@@ -121,7 +122,7 @@ def test_the_names_of_the_options_are_those_of_the_tables() -> None:
 @given(st.sets(st.sampled_from(sorted(OTHER_RESULTS.keys() - {"recipe"}))))
 def test_signals_alone_do_not_depend_on_options_of_the_disruption(changed: set[str]) -> None:
     other = with_options(ALONE, **{name: OTHER_RESULTS[name] for name in changed})
-    assert (signed(other) != signed(ALONE)) == bool(changed & {"input", "epsilon", "format", "max_megapixels"})
+    assert (signed(other) != signed(ALONE)) == bool(changed & {"input", "input_as_typed", "epsilon", "format", "max_megapixels"})
 
 
 def test_signals_and_their_key_are_part_of_the_signature() -> None:
@@ -189,7 +190,7 @@ WRONG = [
     ("robust_to", ("jpeg", "resise"), "did you mean resize?"),
     ("robust_to", ("none,jpeg",), "stands alone, not beside jpeg"),
     ("start", "unifrom", "did you mean uniform?"),
-    ("ball", "l1", "--ball is one of linf, l2"),
+    ("ball", "l1", "known: linf, l2"),
     ("reference", "nofile.png", "or an image file, not 'nofile.png'"),
     ("jpeg_quality", 80, "lower qualities would undo the protection"),
     ("actors", 0, "--actors must be from 1"),

@@ -334,7 +334,7 @@ def test_a_wrong_call_is_one_line_that_says_what_was_expected(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["table2", "--faces", str(faces), "--work", str(tmp_path), "--no-tracking"]) == 2
-    assert "TABLE is one of table1, table4" in capsys.readouterr().err
+    assert "known: table1, table4" in capsys.readouterr().err
     assert main(["table1", "--faces", str(tmp_path / "gone"), "--work", str(tmp_path), "--no-tracking"]) == 2
     assert "no such folder" in capsys.readouterr().err
 

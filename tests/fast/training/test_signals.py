@@ -271,7 +271,7 @@ def test_a_folder_of_photos_without_labels_becomes_a_bundle(tmp_path: Path, caps
         (["--survive", "none", "jpeg"], "stands alone"),
         (["--survive", "jpg"], "did you mean jpeg"),
         (["--loss", "magnitud=3"], "did you mean magnitude"),
-        (["--loss", "count=3"], "--loss is one of"),
+        (["--loss", "count=3"], "--loss 'count' is unknown"),
         (["--generator", "stargan-face"], "stargan-faces"),
         (["--d-conv-dim", "12"], "multiple of 8"),
     ],

@@ -1,0 +1,33 @@
+"""Words about names that are not known."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline import unknown_name
+from pipeline.channels.channels import CHANNELS, GROUPS, find_channels
+from pipeline.generators.zoo import ZOO, load_generator
+from pipeline.jobs.options import one_of
+from tests.fast.tiny import build
+
+
+def test_a_near_name_is_suggested_beside_all_of_them() -> None:
+    assert unknown_name("recipe", "pdg", ["fgsm", "pgd"]) == "recipe 'pdg' is unknown; did you mean pgd? (known: fgsm, pgd)"
+
+
+@pytest.mark.parametrize(
+    ("refuse", "known"),
+    [
+        (load_generator, ZOO),
+        (lambda name: find_channels([name]), [*GROUPS, *CHANNELS]),
+        (lambda name: build().select_classes([name]), ["Smile", "Glasses"]),
+        (lambda name: build().features("Smile", name), ["main.0", "main.1"]),
+        (lambda name: one_of("--ball", name, ("linf", "l2")), ["linf", "l2"]),
+    ],
+)
+def test_without_a_near_name_one_sentence_lists_what_there_is(refuse: object, known: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"^[^.?!;]*'~~~~' is unknown; known: .*[^.;]$") as refusal:
+        refuse("~~~~")  # type: ignore[operator]
+    listed = str(refusal.value).partition("known: ")[2].split(", ")
+    assert set(known) <= set(listed)
+    assert "did you mean" not in str(refusal.value)
