@@ -63,7 +63,7 @@ class Adversarial:
 
 
 def perturbed_inputs(system: System, G: nn.ModuleDict, batch: Batch, settings: Adversarial) -> tuple[Images, Images]:
-    """What G is given plus eta2, and G's output for it without eta2; by translation, without gradients."""
+    """G's input plus eta2, and G's output without eta2; by translation, without gradients."""
     inputs = system.inputs(batch)
     with frozen(G), torch.no_grad():
         clean = system.translate(G, inputs, batch)
@@ -100,7 +100,7 @@ def frozen(nets: nn.Module) -> Iterator[None]:
 
 
 def blur_before(nets: nn.ModuleDict, sigma: float) -> None:
-    """From now on each of the nets blurs the images that it is given: a Gaussian of ``sigma`` pixels, none for 0.
+    """From now on each network blurs its input images: a Gaussian of ``sigma`` pixels, none for 0.
 
     A defence of [R20] section 4. It is part of the net: cycle, attacks and samples go through it, and the weights need it.
     """

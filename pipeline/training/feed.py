@@ -26,10 +26,10 @@ AHEAD = 4
 
 
 class Feed:
-    """A source whose batches were made by Ray Data before they are asked for.
+    """A source whose batches Ray Data makes ahead of the steps that need them.
 
-    Steps are asked for one after the other, from any first one; a step out of turn starts the feed again there. Each batch is that
-    of the source itself for the step: neither order nor number of tasks changes it.
+    Steps follow one another, from any first one; a step out of turn starts the feed again there. Each batch is that of the source
+    itself for the step: neither order nor number of tasks changes it.
     """
 
     def __init__(self, source: ray.ObjectRef[Source], *, steps: int, tasks: int = 1) -> None:

@@ -136,13 +136,13 @@ def _attributes(folder: Path, faces: list[Face]) -> None:
         brown = face.person in BROWN_HAIR
         labels = {"Male": face.male, "Young": face.young, "Smiling": face.expression in SMILES}
         rows.append((face, labels | {"Black_Hair": not brown, "Brown_Hair": brown}))
-    _labelled(folder, rows)
+    _write_labelled(folder, rows)
 
 
 def _expressions(folder: Path, faces: list[Face]) -> None:
-    kept = [face for face in faces if face.expression in VALUES]
+    labelled = [face for face in faces if face.expression in VALUES]
     names = sorted(set(VALUES.values()))
-    _labelled(folder, [(face, {name: VALUES[face.expression] == name for name in names}) for face in kept])
+    _write_labelled(folder, [(face, {name: VALUES[face.expression] == name for name in names}) for face in labelled])
 
 
 def _unpaired(folder: Path, faces: list[Face]) -> None:
@@ -155,7 +155,7 @@ LAYOUTS = {"stargan": _attributes, "ganimation": _expressions, "cyclegan": _unpa
 """How the samples are laid out for each system that they suit."""
 
 
-def _labelled(folder: Path, rows: list[tuple[Face, dict[str, bool]]]) -> None:
+def _write_labelled(folder: Path, rows: list[tuple[Face, dict[str, bool]]]) -> None:
     """Pictures and labels.csv."""
     text = io.StringIO(newline="")
     table = csv.writer(text)

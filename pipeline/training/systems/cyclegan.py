@@ -28,7 +28,7 @@ class CycleGANSystem(System):
     identity: float = 0.5
     """As a share of ``cycle``."""
     pool: int = 50
-    """Earlier translations that are kept to show to D, per way; 0 shows the new ones alone."""
+    """Earlier translations that D may see again, per way; 0 shows it the new ones alone."""
     name: str = "cyclegan"
 
     def build(self, sizes: Sizes) -> Nets:
@@ -58,7 +58,7 @@ class CycleGANSystem(System):
         return {way: batch[end] for way, (_, end) in WAYS.items()}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
-        """The translations of the given inputs."""
+        """The translation of each input."""
         return {way: G[way](x_BCHW) for way, x_BCHW in inputs.items()}
 
     def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:

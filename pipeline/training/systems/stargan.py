@@ -21,7 +21,7 @@ class StarGANSystem(FacesGame):
 
     attributes: tuple[str, ...] = ATTRIBUTES
     conditions: Literal["three-valued", "labels"] = "three-valued"
-    """What G is told: +1 set, -1 clear, 0 leave as it is; or the wished labels, 0/1, all of them, taken from other images."""
+    """G's condition: +1 sets, -1 clears, 0 leaves as it is; or all target labels, 0 or 1, taken from other images."""
     rec: float = 10.0
     rec_share: float = 0.5
     """On which share of a batch the cycle is closed."""
