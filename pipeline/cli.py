@@ -47,7 +47,7 @@ VERBS = {
     ),
     "train": Verb(
         "pictures -> a generator, plain or hardened against disruptions, or a set of signals",
-        "pipeline.training.config:TrainConfig",
+        "pipeline.training.options:TrainConfig",
         "pipeline.training.run:run_train",
         f"stopped; the last checkpoint is kept. {RESUMES}",
     ),

@@ -23,13 +23,13 @@ from pipeline.signals.detector import Detector
 from pipeline.signals.judge import Judge
 from pipeline.signals.manipulation import SourceName, load_source, manipulate
 from pipeline.signals.measures import average_precision, roc_auc
-from pipeline.training.batches import Source
-from pipeline.training.errors import TrainError
-from pipeline.training.session import Event, train
-from pipeline.training.setup import Job, open_state
-from pipeline.training.signals import SignalSystem, signal_set
+from pipeline.training.data.batches import Source
+from pipeline.training.job import Job, open_state
+from pipeline.training.loop import Losses, SaveDue, train
+from pipeline.training.options import TrainError
+from pipeline.training.report import NOT_LOSSES
 from pipeline.training.state import TrainState
-from pipeline.training.watch import NOT_LOSSES
+from pipeline.training.systems.signals import SignalSystem, signal_set
 
 CHANNEL = "jpeg-85"
 """What the photos go through before the detector sees them."""
@@ -76,21 +76,11 @@ def run_trial(job: Job, source: Source, held_out: HeldOut, send: Callable[[Repor
     losses: dict[str, list[float]] = {}
     began = time.monotonic() - last.seconds
 
-    def collect(event: Event) -> None:
-        for name, value in (event.values or {}).items():
-            if name not in NOT_LOSSES:
-                losses.setdefault(name, []).append(value)
-
     def publish(report: Report) -> None:
         report = replace(report, seconds=time.monotonic() - began)
         with (job.out / REPORTS_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(report)) + "\n")
         send(report)
-
-    def save(state: TrainState) -> None:
-        state.save(job.state_file)
-        publish(score(job.system, state, held_out, {name: float(np.mean(values)) for name, values in losses.items()}))
-        losses.clear()
 
     state: TrainState | None = None
     try:
@@ -98,7 +88,15 @@ def run_trial(job: Job, source: Source, held_out: HeldOut, send: Callable[[Repor
         state = open_state(job, device=device, checkpoint=job.state_file if job.state_file.exists() else None)
         if state.step > last.step:
             publish(score(job.system, state, held_out, {}))
-        train(job, state, source, tell=collect, save=save)
+        for event in train(state, job.system, source, job.settings, job.schedule):
+            if isinstance(event, Losses):
+                for name, value in event.values.items():
+                    if name not in NOT_LOSSES:
+                        losses.setdefault(name, []).append(value)
+            elif isinstance(event, SaveDue):
+                state.save(job.state_file)
+                publish(score(job.system, state, held_out, {name: float(np.mean(values)) for name, values in losses.items()}))
+                losses.clear()
     except TrainError as error:
         publish(Report(step=state.step if state else 0, ap=0.0, reason=str(error), broken=True))
 

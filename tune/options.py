@@ -14,7 +14,7 @@ import tyro
 
 from pipeline.jobs.options import FILE_OR_SHIPPED, ConfigError, PathOption, own_default, within
 from pipeline.signals.bundle import JOURNEYS
-from pipeline.training.config import SAMPLES, TrainConfig
+from pipeline.training.options import SAMPLES, TrainConfig
 from tune.space import Range, read_space
 
 RESULT_FORMAT = 1

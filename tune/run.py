@@ -20,10 +20,10 @@ from pipeline.ledger.layout import OWN
 from pipeline.ledger.lock import take_lock
 from pipeline.signals.manipulation import SourceName, load_source, source_names
 from pipeline.storage import open_storage, write_atomic
-from pipeline.training.bundle import BUNDLE_FILE
-from pipeline.training.config import TrainConfig
+from pipeline.training.export import BUNDLE_FILE
+from pipeline.training.job import Job, held_out_squares, open_source, plan
+from pipeline.training.options import TrainConfig
 from pipeline.training.run import run_train
-from pipeline.training.setup import Job, held_out_squares, open_source, plan
 from tune.objective import HeldOut
 from tune.options import SearchConfig, signature, training_options, trial_options
 from tune.report import open_run, terminal_table, write_page

@@ -31,9 +31,9 @@ from rich.console import Console
 from pipeline.jobs.room import Need
 from pipeline.jobs.tracking import Tracking
 from pipeline.ledger.layout import OWN
-from pipeline.training.batches import Source
-from pipeline.training.config import TrainConfig
-from pipeline.training.setup import plan, threads
+from pipeline.training.data.batches import Source
+from pipeline.training.job import plan, threads
+from pipeline.training.options import TrainConfig
 from tune.objective import HeldOut, Report, read_reports, run_trial
 from tune.options import SearchConfig, signal_options
 from tune.report import open_run

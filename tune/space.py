@@ -57,7 +57,7 @@ def read_space(words: Sequence[str]) -> dict[str, Range]:
 
 def first_values(space: Space) -> dict[str, float]:
     """The values of the first trial: those that a training starts with, or the nearest in the space."""
-    from pipeline.training.signals import SignalSystem  # with torch, which the options do without
+    from pipeline.training.systems.signals import SignalSystem  # with torch, which the options do without
 
     system = SignalSystem()
     usual = {name: system.count if name == SIGNALS else getattr(system, name) for name in space}

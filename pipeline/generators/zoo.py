@@ -66,10 +66,12 @@ CELEBA = {
     "Blond_Hair": (0.0, 1.0, 0.0, 1.0, 1.0),
     "Brown_Hair": (0.0, 0.0, 1.0, 1.0, 1.0),
     "Female": (0.0, 0.0, 1.0, 0.0, 1.0),
-    "Male": (0.0, 0.0, 1.0, 1.0, 1.0),
     "Old": (0.0, 0.0, 1.0, 1.0, 0.0),
 }
-"""Target labels (hair black, blond, brown; Male; Young) as fixed vectors, since a user's photo has no source labels."""
+"""Target labels (hair black, blond, brown; Male; Young) as fixed vectors, since a user's photo has no source labels.
+
+All describe a young man with brown hair but for one thing, as the five targets of the released evaluation do for such a photo.
+"""
 
 ACTION_UNITS = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23",
                 "AU25", "AU26", "AU45")  # fmt: skip

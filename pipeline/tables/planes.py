@@ -25,7 +25,7 @@ from pipeline.protection.options import ProtectConfig
 from pipeline.tables.cells import Photos, Run
 from pipeline.tables.config import TableError
 from pipeline.tables.numbers import Sample
-from pipeline.training.label_pairs import load_label_pairs
+from pipeline.training.data.label_pairs import load_label_pairs
 
 Pix2PixHD = Pix2PixHDGenerator | Pix2PixHDLocalEnhancer
 CLASS = "street scene"

@@ -1,6 +1,6 @@
 """Perturbations of adversarial training: crafted afresh in each step against the live nets by the one ascent loop.
 
-Source: [R20] section 4. eta1 is added to real images and eta3 to translated ones, against D; eta2 to what G is given, against G.
+Source: [R20] section 4. eta1 is added to real images and eta3 to translated ones, against D; eta2 to G's input, against G.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pipeline.disruption.objectives import REFERENCES, away_from
 from pipeline.disruption.streams import Stream
 from pipeline.images.blur import blur_input
 from pipeline.images.levels import level_to_unit
-from pipeline.training.errors import TrainError
-from pipeline.training.system import Batch, Images, System
+from pipeline.training.options import TrainError
+from pipeline.training.systems.system import Batch, Images, System
 
 Mode = Literal["none", "generator", "both"]
 
@@ -32,10 +32,10 @@ _ETA1, _ETA2, _ETA3 = range(3)
 
 @dataclass(frozen=True)
 class Adversarial:
-    """Which perturbations a training adds and how they are crafted; sizes are in 8-bit levels.
+    """Which perturbations a training adds and how they are made; sizes are in 8-bit levels.
 
-    ``generator`` perturbs what G is given, ``both`` also what D is shown. The losses compare with the clean photo. Raises
-    TrainError for a value that cannot be.
+    ``generator`` perturbs G's input, ``both`` also D's. The losses compare with the clean photo. Raises TrainError for a start
+    where the gradient is zero.
     """
 
     mode: Mode = "none"
@@ -51,17 +51,8 @@ class Adversarial:
     """Weight of mean (G(x + eta2) - G(x))^2 in G's loss, G(x) held fixed: it asks directly for what a disruption breaks."""
 
     def __post_init__(self) -> None:
-        for name, given, known in (("reference", self.reference, REFERENCES), ("start", self.start, STARTS)):
-            if given not in known:
-                raise TrainError(f"the attack's {name} is {given!r}; expected one of {', '.join(known)}")
-        if self.mode not in ("none", "generator", "both"):
-            raise TrainError(f"adversarial is {self.mode!r}; expected none, generator or both")
-        if self.steps < 1 or not 0 < self.epsilon <= 128 or (self.step_size is not None and self.step_size <= 0):
-            raise TrainError("the attack needs at least 1 step, an epsilon of 0 to 128 levels and a step size above 0 levels")
-        if self.consistency < 0:
-            raise TrainError(f"the weight of the consistency is {self.consistency}; expected 0 or more")
         if self.start == "clean" and self.reference == "output":
-            raise TrainError("an attack away from the net's own output cannot start at the clean photo, where the gradient is zero")
+            raise TrainError("--attack-start clean is where the gradient is zero; choose another, or another --attack-reference")
 
     def draw(self, batch: Batch, rng: torch.Generator) -> Batch:
         """The batch with one seed per image and perturbation; as it is in the mode ``none``."""
@@ -72,12 +63,12 @@ class Adversarial:
 
 
 def perturbed_inputs(system: System, G: nn.ModuleDict, batch: Batch, settings: Adversarial) -> tuple[Images, Images]:
-    """What G is given plus eta2, and G's output for it without eta2; by translation, without gradients."""
-    given = system.inputs(batch)
+    """G's input plus eta2, and G's output without eta2; by translation, without gradients."""
+    inputs = system.inputs(batch)
     with frozen(G), torch.no_grad():
-        clean = system.translate(G, given, batch)
+        clean = system.translate(G, inputs, batch)
         perturbed = {}
-        for name, x_BCHW in given.items():
+        for name, x_BCHW in inputs.items():
             streams = _streams(batch, _ETA2, name)
             reference = REFERENCES[settings.reference](x_BCHW, clean[name], streams)
             objective = away_from(partial(_output, system, G, name, batch), reference)
@@ -109,12 +100,10 @@ def frozen(nets: nn.Module) -> Iterator[None]:
 
 
 def blur_before(nets: nn.ModuleDict, sigma: float) -> None:
-    """From now on each of the nets blurs the images that it is given: a Gaussian of ``sigma`` pixels, none for 0.
+    """From now on each network blurs its input images: a Gaussian of ``sigma`` pixels, none for 0.
 
     A defence of [R20] section 4. It is part of the net: cycle, attacks and samples go through it, and the weights need it.
     """
-    if sigma < 0:
-        raise TrainError(f"the blur is {sigma} pixels; expected 0 (none) or more")
     for net in nets.values():
         blur_input(net, sigma)
 

@@ -2,9 +2,9 @@
 
     this process                      each worker (Ray Train replaces one that dies)
     trainer.fit() in a thread          state <- last checkpoint; batches <- Ray Data, in the order of the steps
-    events <- mailbox <--------------- losses, sample pictures; checkpoint -> the folder of the training
+    events <- queue <----------------- losses, sample pictures; checkpoint -> the folder of the training
 
-The workers run the loop of ``session.train``; what is theirs alone is how gradients are averaged and how a checkpoint is handed in.
+The workers run the loop of ``loop.train``; gradients are averaged and checkpoints reported here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import pickle
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,20 +25,19 @@ import torch
 import torch.distributed
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.queue import Queue
 from torch import Tensor
 
 from pipeline.jobs.room import Need
-from pipeline.training.batches import Source
-from pipeline.training.errors import TrainError
+from pipeline.training.data.batches import Source
 from pipeline.training.feed import TASK_CPUS, Feed
-from pipeline.training.folder import RAY_FOLDER, furthest_state
-from pipeline.training.mailbox import Mailbox
-from pipeline.training.session import End, Event, train
-from pipeline.training.setup import STATE_FILE, Job, open_state, threads
-from pipeline.training.state import TrainState
+from pipeline.training.job import Job, open_state, threads
+from pipeline.training.loop import Event, SaveDue, train
+from pipeline.training.options import TrainError
+from pipeline.training.state import RAY_FOLDER, STATE_FILE, TrainState, furthest_checkpoint
 from pipeline.training.step import Share
 
-KEPT = 2
+CHECKPOINTS = 2
 """How many checkpoints Ray keeps."""
 MOST_TASKS = 4
 """Tasks that make batches for one worker at the same time, at most."""
@@ -46,39 +45,36 @@ LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a worker's training ended; with a message when it cannot go on and trying again would not help."""
+class Failed:
+    """The message of an error that every worker meets, so that trying again would not help."""
 
-    how: End | None
-    message: str = ""
+    message: str
 
 
-def train_on_ray(job: Job, source: Source, tell: Callable[[Event], None]) -> End:
-    """Train on the connected Ray cluster; events reach ``tell`` in this process, checkpoints the folder of the training.
+def train_on_ray(job: Job, source: Source) -> Iterator[Event]:
+    """Train on the connected Ray cluster; yields the first worker's events, checkpoints reach the folder of the training.
 
     Raises TrainError when the training cannot go on.
     """
-    mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
-    found: list[BaseException] = []
-    fitting = threading.Thread(target=_fit, args=(_trainer(job, source, mailbox), found), name="disrupt-fit", daemon=True)
+    queue = Queue(actor_options={"num_cpus": 0})
+    errors: list[BaseException] = []
+    fitting = threading.Thread(target=_fit, args=(_trainer(job, source, queue), errors), name="disrupt-fit", daemon=True)
     fitting.start()
-    endings: list[Ended] = []
-    while True:
-        alive = fitting.is_alive()
-        for letter in ray.get(mailbox.take.remote()):
-            item = pickle.loads(letter)
-            if isinstance(item, Ended):
-                endings.append(item)
-            else:
-                tell(item)
-        if not alive:
-            break
+    failed: list[Failed] = []
+    is_alive = True
+    while is_alive:
         fitting.join(LOOK_SECONDS)
-    if refusals := [ending.message for ending in endings if ending.how is None]:
-        raise TrainError(refusals[-1])
-    if found:
-        raise _gave_up(job, found[0]) from found[0]
-    return endings[-1].how or "done"
+        is_alive = fitting.is_alive()
+        for data in queue.get_nowait_batch(queue.qsize()):
+            item = pickle.loads(data)
+            if isinstance(item, Failed):
+                failed.append(item)
+            else:
+                yield item
+    if failed:
+        raise TrainError(failed[-1].message)
+    if errors:
+        raise _gave_up(job, errors[0]) from errors[0]
 
 
 def workers_need(job: Job) -> Need:
@@ -93,58 +89,52 @@ def _worker(job: Job) -> dict[str, float]:
     return {"CPU": threads(job.config) - 0.5} | ({"GPU": gpus} if gpus else {})
 
 
-def _trainer(job: Job, source: Source, mailbox: Any) -> TorchTrainer:
+def _trainer(job: Job, source: Source, queue: Queue) -> TorchTrainer:
     tasks = max(1, min(MOST_TASKS, int(ray.cluster_resources()["CPU"] / job.config.workers / 2)))
     resources = _worker(job)
     counted = dataclasses.replace(job, config=dataclasses.replace(job.config, threads=threads(job.config)))
     return TorchTrainer(
         _work,
-        train_loop_config={
-            "job": counted,
-            "source": [ray.put(source)],
-            "mailbox": mailbox,
-            "tasks": tasks,
-        },
+        train_loop_config={"job": counted, "source": [ray.put(source)], "queue": queue, "tasks": tasks},
         scaling_config=ScalingConfig(num_workers=job.config.workers, use_gpu="GPU" in resources, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"train-{job.signature}",
             storage_path=str(job.out / RAY_FOLDER),
-            checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
+            checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS),
             failure_config=FailureConfig(max_failures=job.config.retries),
         ),
         torch_config=TorchConfig(backend="nccl" if "GPU" in resources else "gloo"),
     )
 
 
-def _fit(trainer: TorchTrainer, found: list[BaseException]) -> None:
-    """Run the trainer; what it raises is for the main thread, which a Ctrl-C reaches."""
+def _fit(trainer: TorchTrainer, errors: list[BaseException]) -> None:
+    """Run the trainer; its errors are for the main thread, which Ctrl-C reaches."""
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     try:
         trainer.fit()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
-        found.append(error)
+        errors.append(error)
 
 
 def _work(loop_config: dict[str, Any]) -> None:
-    """A worker's whole life: open, train, hand in. What all workers meet alike is told; after anything else Ray tries again."""
-    job, mailbox = loop_config["job"], loop_config["mailbox"]
+    """A worker's whole life: open, train, report. Errors that every worker raises are sent; others make Ray retry."""
+    job, queue = loop_config["job"], loop_config["queue"]
     torch.set_num_threads(job.config.threads)
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size(), average)
     first = share.rank == 0
-    state = open_state(job, device=get_device(), checkpoint=furthest_state(job))
+    state = open_state(job, device=get_device(), checkpoint=furthest_checkpoint(job.out))
     feed = Feed(loop_config["source"][0], steps=job.settings.steps, tasks=loop_config["tasks"])
-
-    def tell(item: Event | Ended) -> Any:
-        return mailbox.put.remote(pickle.dumps(item))
-
     try:
         _check_same_step(state)
-        ended = Ended(train(job, state, feed, tell=tell, save=_hand_in(first), share=share))
+        for event in train(state, job.system, feed, job.settings, job.schedule, share=share):
+            if isinstance(event, SaveDue):
+                _report(state, first=first)
+            elif first:
+                queue.put(pickle.dumps(event))  # in bytes, so that the queue's process imports nothing large
     except TrainError as error:
-        ended = Ended(None, str(error))
-    if first:
-        ray.get(tell(ended))
+        if first:
+            queue.put(pickle.dumps(Failed(str(error))))
 
 
 def _check_same_step(state: TrainState) -> None:
@@ -152,31 +142,23 @@ def _check_same_step(state: TrainState) -> None:
     steps = torch.tensor([state.step, state.step**2], dtype=torch.float64, device=state.device)
     average([steps])
     if steps[1] > steps[0] ** 2:
-        raise TrainError("the workers found different checkpoints; OUT has to be a folder that all machines of the cluster share")
+        raise TrainError("the workers have different checkpoints; OUT has to be a folder that all machines of the cluster share")
 
 
-def _hand_in(first: bool) -> Callable[[TrainState], None]:
-    """Gives a state to Ray: the first worker its content, all of them word that they are there."""
-
-    def save(state: TrainState) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            trouble = _saved(state, Path(folder) / STATE_FILE) if first else None
-            troubled = torch.full((1,), float(trouble is not None), device=state.device)
-            average([troubled])
-            if troubled[0] > 0:
-                raise trouble or TrainError("the first worker could not write its checkpoint")
-            checkpoint = ray.train.Checkpoint.from_directory(folder) if first else None
-            ray.train.report({"step": state.step}, checkpoint=checkpoint)
-
-    return save
-
-
-def _saved(state: TrainState, path: Path) -> TrainError | None:
-    try:
-        state.save(path)
-    except TrainError as error:
-        return error
-    return None
+def _report(state: TrainState, *, first: bool) -> None:
+    """Give a state to Ray: the first worker its content, all of them word that they are there."""
+    error: TrainError | None = None
+    with tempfile.TemporaryDirectory() as folder:
+        if first:
+            try:
+                state.save(Path(folder) / STATE_FILE)
+            except TrainError as unsaved:
+                error = unsaved
+        failures = torch.full((1,), float(error is not None), device=state.device)
+        average([failures])
+        if failures[0] > 0:
+            raise error or TrainError("the first worker could not write its checkpoint")
+        ray.train.report({"step": state.step}, checkpoint=ray.train.Checkpoint.from_directory(folder) if first else None)
 
 
 def average(tensors: Sequence[Tensor]) -> None:
@@ -197,5 +179,6 @@ def _gave_up(job: Job, error: BaseException) -> TrainError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else type(error).__name__)
     return TrainError(
-        f"the workers failed {job.config.retries + 1} times ({reason[:300]}); the last checkpoint is kept, the same command goes on"
+        f"the workers failed {job.config.retries + 1} times ({reason[:300]}); "
+        "the last checkpoint stays, run the same command again to resume"
     )

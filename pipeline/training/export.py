@@ -1,32 +1,37 @@
-"""From a training to shippable weights: the averaged generator in half precision, with its classes and size.
-
-``python -m pipeline.training.export STATE OUT`` writes them from a checkpoint.
-"""
+"""From a trained state to what other verbs take: the averaged generators as weights, or the signals as a bundle."""
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from torch import nn
 
-from pipeline.generators.checkpoint import load_weights, read_state_dict, save_weights
-from pipeline.training.errors import TrainError
-from pipeline.training.state import FORMAT, read_checkpoint
-from pipeline.training.system import Nets, Sizes
-from pipeline.training.systems import SYSTEMS
+from pipeline.generators.checkpoint import save_weights
+from pipeline.images.levels import unit_to_level
+from pipeline.jobs.versions import versions
+from pipeline.signals.bundle import Signals, write_bundle
+from pipeline.signals.detector import Detector
+from pipeline.signals.judge import Judge, calibration_scores
+from pipeline.training.data.faces import Faces
+from pipeline.training.state import TrainState
+from pipeline.training.systems.signals import SignalSystem, signal_set
+from pipeline.training.systems.system import System
+
+BUNDLE_FILE = "bundle.safetensors"
 
 
-def export(system: str, G: nn.ModuleDict, out: Path, *, size: int, blur: float = 0.0) -> list[Path]:
-    """Write each generator to ``out/generator.safetensors``, or to ``generator-NAME.safetensors`` where there are several.
+def export(system: System, G: nn.ModuleDict, out: Path, *, size: int, blur: float = 0.0) -> list[Path]:
+    """Write each generator in half precision to ``out/generator.safetensors``, of several to ``generator-NAME.safetensors``.
 
-    ``disrupt protect --generator ROW --weights FILE`` takes them with the row of the table of generators that the system names.
-    ``blur`` is the sigma in pixels of a Gaussian that the net expects before it; it is noted in the file.
+    ``disrupt protect --generator ROW --weights FILE`` takes them. The file names the system, its classes, its ``size`` in pixels
+    and the ``blur`` that the network expects before it, the sigma in pixels of a Gaussian.
     """
-    row = SYSTEMS[system]
-    metadata = {"system": system, "size": str(size)}
-    metadata |= {"classes": json.dumps(row.classes)} if row.classes else {}
+    metadata = {"system": system.name, "size": str(size)}
+    metadata |= {"classes": json.dumps(system.classes())} if system.classes() else {}
     metadata |= {"blur": str(blur)} if blur else {}
     paths = [out / ("generator.safetensors" if len(G) == 1 else f"generator-{name}.safetensors") for name in G]
     for net, path in zip(G.values(), paths, strict=True):
@@ -34,32 +39,43 @@ def export(system: str, G: nn.ModuleDict, out: Path, *, size: int, blur: float =
     return paths
 
 
-def load_nets(path: Path) -> tuple[str, Sizes, Nets]:
-    """The system, its sizes, the averaged generators and the discriminators of a checkpoint, frozen and on the CPU.
+def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out: Path, *, config: dict[str, Any]) -> Path:
+    """Write ``out/bundle.safetensors`` with the scores of held-out photos; returns its path.
 
-    Raises TrainError for a file of another kind, CheckpointError for a damaged one.
+    A set of no signals is written too: its detector is the passive one.
     """
-    kept = read_checkpoint(path)
-    if kept.get("format") != FORMAT or kept["system"] not in SYSTEMS:
-        raise TrainError(f"{path} is no checkpoint of a training of {', '.join(SYSTEMS)}")
-    sizes = Sizes(**kept["sizes"])
-    nets = next(iter(SYSTEMS[kept["system"]].regimes.values())).build(sizes)
-    for part, net in (("G_ema", nets.G), ("D", nets.D)):
-        load_weights(net.requires_grad_(False), read_state_dict(path, part=part), source=f"{part} of {path}")
-    return kept["system"], sizes, nets
+    detector = state.nets.D["detector"]
+    if not isinstance(detector, Detector):
+        raise TypeError(f"a training of signals has a Detector, not a {type(detector).__name__}")
+    signals_nCHW = signal_set(state.nets.G).signals().detach()
+    signals = Signals(unit_to_level(signals_nCHW.float().cpu()).numpy(), system.budget)
+    photos = list(held_out.u8_NCHW.permute(0, 2, 3, 1).contiguous().numpy())
+    return write_bundle(
+        out / BUNDLE_FILE,
+        signals_nCHW=signals.signals_nCHW,
+        budget=signals.budget,
+        detector={name: tensor.float().cpu().numpy() for name, tensor in detector.state_dict().items()},
+        width=state.sizes.d_conv_dim,
+        scores=calibration_scores(signals, Judge(detector, signals_nCHW), photos),
+        card={
+            "system": {name: _plain(value) for name, value in dataclasses.asdict(system).items()},
+            "config": {name: _plain(value) for name, value in config.items()},
+            "steps": state.step,
+            "held_out_photos": len(photos),
+            "metrics": {"psnr_flat": psnr_of(signals.signals_nCHW)} if signals.count else {},
+            "versions": versions(),
+        },
+    )
 
 
-def main() -> None:
-    """Read STATE, write into OUT."""
-    parser = argparse.ArgumentParser(description="Write the averaged generator of a training checkpoint as safetensors.")
-    parser.add_argument("state", type=Path, help="state.pt of a training")
-    parser.add_argument("out", type=Path, help="folder to write generator.safetensors into")
-    parser.add_argument("--blur", type=float, default=0.0, help="sigma of the blur that it was trained with, in pixels")
-    a = parser.parse_args()
-    system, sizes, nets = load_nets(a.state)
-    for path in export(system, nets.G, a.out, size=sizes.image, blur=a.blur):
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+def psnr_of(signals_nCHW: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
+    """The PSNR in dB of a mid-grey photo with the strongest of the signals: what they cost before rounding and clipping."""
+    return float(10 * np.log10(255**2 / max(float(np.square(signals_nCHW).mean((1, 2, 3)).max()), 1e-12)))
 
 
-if __name__ == "__main__":
-    main()
+def _plain(value: Any) -> Any:
+    """A value for the card: of a path on this machine only its last name."""
+    if isinstance(value, list | tuple | dict):
+        return [_plain(one) for one in (value.values() if isinstance(value, dict) else value)]
+    is_path = isinstance(value, Path) or (isinstance(value, str) and Path(value).is_absolute())
+    return Path(value).name if is_path else value

@@ -14,8 +14,8 @@ import torch
 from ray.data import Dataset, TaskPoolStrategy
 
 from pipeline.jobs.ray_data import set_up_ray_data
-from pipeline.training.batches import Source
-from pipeline.training.system import Batch
+from pipeline.training.data.batches import Source
+from pipeline.training.systems.system import Batch
 
 TASK_CPUS = 0.25
 """Less than a core, so that workers which take the others never wait for batches that wait for a core."""
@@ -26,10 +26,10 @@ AHEAD = 4
 
 
 class Feed:
-    """A source whose batches were made by Ray Data before they are asked for.
+    """A source whose batches Ray Data makes ahead of the steps that need them.
 
-    Steps are asked for one after the other, from any first one; a step out of turn starts the feed again there. Each batch is that
-    of the source itself for the step: neither order nor number of tasks changes it.
+    Steps follow one another, from any first one; a step out of turn starts the feed again there. Each batch is that of the source
+    itself for the step: neither order nor number of tasks changes it.
     """
 
     def __init__(self, source: ray.ObjectRef[Source], *, steps: int, tasks: int = 1) -> None:
@@ -42,7 +42,7 @@ class Feed:
     @property
     def skipped(self) -> int:
         """How many pictures of the source could not be read."""
-        return _fetched(self._source).skipped
+        return _fetch(self._source).skipped
 
     def batch(self, step: int) -> Batch:
         """The whole batch of a step, on the CPU."""
@@ -53,12 +53,12 @@ class Feed:
 
     def held_out(self) -> Batch:
         """The source's images for sample grids."""
-        return _fetched(self._source).held_out()
+        return _fetch(self._source).held_out()
 
     def _from(self, first: int) -> Iterator[Batch]:
         for begin in range(first, max(self._steps, first + 1), STRETCH):
             steps = range(begin, max(min(begin + STRETCH, self._steps), begin + 1))
-            rows = drawing(steps, self._source, tasks=self._tasks).iter_batches(
+            rows = batches(steps, self._source, tasks=self._tasks).iter_batches(
                 batch_size=1, batch_format="numpy", prefetch_batches=AHEAD
             )
             for row in rows:
@@ -66,23 +66,23 @@ class Feed:
                 yield {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def drawing(steps: range, source: ray.ObjectRef[Source], *, tasks: int) -> Dataset:
+def batches(steps: range, source: ray.ObjectRef[Source], *, tasks: int) -> Dataset:
     """One row a step, in their order; nothing runs before it is read."""
     set_up_ray_data(ordered=True)
-    made = ray.data.from_items([{"step": step} for step in steps], override_num_blocks=-(-len(steps) // BLOCK))
-    work = partial(_made, source=[source])  # in a list Ray hands the reference over, not the value
-    return made.map_batches(work, batch_size=1, num_cpus=TASK_CPUS, compute=TaskPoolStrategy(size=tasks))
+    rows = ray.data.from_items([{"step": step} for step in steps], override_num_blocks=-(-len(steps) // BLOCK))
+    work = partial(_make, source=[source])  # in a list Ray hands the reference over, not the value
+    return rows.map_batches(work, batch_size=1, num_cpus=TASK_CPUS, compute=TaskPoolStrategy(size=tasks))
 
 
-def _made(row: Any, *, source: list[ray.ObjectRef[Source]]) -> Any:
+def _make(row: Any, *, source: list[ray.ObjectRef[Source]]) -> Any:
     torch.set_num_threads(1)  # several tasks share the cores with the workers
-    batch = _fetched(source[0]).batch(int(row["step"][0]))
+    batch = _fetch(source[0]).batch(int(row["step"][0]))
     data = pickle.dumps({name: tensor.numpy() for name, tensor in batch.items()}, protocol=pickle.HIGHEST_PROTOCOL)
     return {"step": row["step"], "batch": pa.array([data], pa.large_binary())}
 
 
 @lru_cache(maxsize=1)
-def _fetched(source: ray.ObjectRef[Source]) -> Source:
+def _fetch(source: ray.ObjectRef[Source]) -> Source:
     """The source, once in a process."""
-    kept: Source = ray.get(source)
-    return kept
+    local: Source = ray.get(source)
+    return local

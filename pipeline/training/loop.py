@@ -1,99 +1,157 @@
-"""The training loop: batches in, a trained state out. What it reports goes to hooks, other workers hide behind a Share."""
+"""The training loop as a generator of events: what a step does, when the state is saved, when training stops."""
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Literal
 
-from pipeline.training.batches import Source
-from pipeline.training.errors import TrainError
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.images.levels import unit_to_pixels
+from pipeline.training.data.batches import Source
 from pipeline.training.state import TrainState
 from pipeline.training.step import ALONE, Share, StepSettings, learning_rate, train_step
-from pipeline.training.system import System
-
-
-def _nothing(*_: object) -> None:
-    """A hook that does nothing."""
+from pipeline.training.systems.system import System
 
 
 @dataclass(frozen=True)
-class Hooks:
-    """What is called while a training runs, on every worker: ``log`` with the step and means since the last call."""
+class Started:
+    """Training begins at a step: 0, or that of a checkpoint."""
 
-    log: Callable[[int, Mapping[str, float]], None] = _nothing
-    checkpoint: Callable[[TrainState], None] = _nothing
-    grid: Callable[[TrainState], None] = _nothing
-    seen: Callable[[int], None] = _nothing
-    """Called after every step with its number, for progress."""
+    step: int
 
 
 @dataclass(frozen=True)
-class Rhythm:
-    """After how many steps each hook is called; all are also called at the end."""
+class Losses:
+    """The mean of each loss since the last such event, the learning rate, and the pace."""
 
-    log: int = 10
-    checkpoint: int = 250
-    grid: int = 250
-
-    def __post_init__(self) -> None:
-        if min(self.log, self.checkpoint, self.grid) < 1:
-            raise TrainError("the steps between log lines, checkpoints and grids are whole numbers of at least 1")
+    step: int
+    values: Mapping[str, float]
 
 
-def run(
+@dataclass(frozen=True)
+class SaveDue:
+    """The state is to be saved now: it stays as it is until the next event is asked for."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the averaged generator makes of held-out images."""
+
+    step: int
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Training is over: it has all its steps, its time is up, or it was interrupted."""
+
+    step: int
+    why: Literal["done", "time", "interrupted"]
+
+
+Event = Started | Losses | SaveDue | Picture | Stopped
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """After how many steps events come; each also comes after the last step. The time limit is in minutes."""
+
+    losses: int = 10
+    save: int = 250
+    picture: int = 0
+    """0 draws no pictures."""
+    minutes: float | None = None
+
+
+def train(
     state: TrainState,
     system: System,
     source: Source,
     settings: StepSettings,
+    schedule: Schedule = Schedule(),
     *,
-    rhythm: Rhythm = Rhythm(),
-    hooks: Hooks = Hooks(),
     share: Share = ALONE,
-) -> TrainState:
-    """Train up to step ``settings.steps`` from wherever ``state`` is; returns the same state.
+    is_interrupted: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Train up to step ``settings.steps``, the time limit or an interrupt; all workers yield the same, but for pictures.
 
-    Raises TrainError when a loss is not a finite number, before anything of that step is reported or checkpointed.
+    Raises TrainError when a loss is not a finite number, before anything of that step is yielded.
     """
+    deadline = None if schedule.minutes is None else time.monotonic() + 60 * schedule.minutes
     means = _Means()
-    while state.step < settings.steps:
-        means.add(train_step(state, system, source.batch(state.step), settings, share))
-        hooks.seen(state.step)
-        last = state.step == settings.steps
-        if last or state.step % rhythm.log == 0:
-            hooks.log(state.step, {"lr": learning_rate(state.step - 1, settings)} | means.taken())
-        if last or state.step % rhythm.checkpoint == 0:
-            hooks.checkpoint(state)
-        if last or state.step % rhythm.grid == 0:
-            hooks.grid(state)
-    return state
+    yield Started(state.step)
+    why: Literal["done", "time", "interrupted"] | None = "done" if state.step >= settings.steps else None
+    while why is None:
+        batch = source.batch(state.step)
+        means.add(train_step(state, system, batch, settings, share), images=len(next(iter(batch.values()))))
+        if state.step >= settings.steps:
+            why = "done"
+        elif is_interrupted():
+            why = "interrupted"
+        elif deadline is not None and _is_over(deadline, share, state.device):
+            why = "time"
+        if why or state.step % schedule.losses == 0:
+            yield Losses(state.step, {"lr": learning_rate(state.step - 1, settings)} | means.take())
+        if why or state.step % schedule.save == 0:
+            yield SaveDue(state.step)
+        if schedule.picture and share.rank == 0 and (why or state.step % schedule.picture == 0):
+            yield Picture(state.step, sample_picture(system, state, source))
+    yield Stopped(state.step, why)
 
 
-def compile_nets(state: TrainState, *, backend: str = "inductor") -> None:
-    """From now on the nets run as torch.compile makes them, under their names as before; penalties still run uncompiled.
+def _is_over(deadline: float, share: Share, device: torch.device) -> bool:
+    """Whether the time is up for any worker; all workers get the same answer."""
+    late = torch.tensor([float(time.monotonic() >= deadline)], device=device)
+    share.average([late])
+    return bool(late[0] > 0)
 
-    The backend ``inductor`` needs a C++ compiler.
-    """
-    for net in (*state.nets.G.values(), *state.nets.D.values()):
-        net.compile(backend=backend)
+
+@torch.no_grad()
+def sample_picture(system: System, state: TrainState, source: Source) -> bytes:
+    """What the averaged generator makes of held-out images, as PNG. Nothing of the training changes by it."""
+    G = deepcopy(state.G_ema).cpu()
+    with torch.random.fork_rng(devices=[]):
+        picture = grid(system.samples(G, source.held_out()))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def grid(columns: Sequence[Tensor]) -> Image.Image:
+    """Columns of images (B, 3, H, W) in [-1, 1] as one picture with a row for each of the B."""
+    B, _, H, W = columns[0].shape
+    rows = torch.stack([column.float().cpu() for column in columns], 1).permute(0, 3, 1, 4, 2)
+    return Image.fromarray(unit_to_pixels(rows.reshape(B * H, len(columns) * W, 3)).numpy().astype(np.uint8))
 
 
 @dataclass
 class _Means:
-    """Means of what steps return, and the seconds that a step took."""
+    """The means of what steps return, and the pace."""
 
     values: dict[str, list[float]] = field(default_factory=dict)
     steps: int = 0
+    images: int = 0
     began: float = field(default_factory=time.monotonic)
 
-    def add(self, parts: Mapping[str, float]) -> None:
-        self.steps += 1
-        for name, value in parts.items():
+    def add(self, losses: Mapping[str, float], *, images: int) -> None:
+        self.steps, self.images = self.steps + 1, self.images + images
+        for name, value in losses.items():
             self.values.setdefault(name, []).append(value)
 
-    def taken(self) -> dict[str, float]:
-        """The means so far; counting begins anew."""
+    def take(self) -> dict[str, float]:
+        """The means so far; they begin anew."""
         means = {name: sum(values) / len(values) for name, values in self.values.items()}
-        seconds = (time.monotonic() - self.began) / self.steps
-        self.values, self.steps, self.began = {}, 0, time.monotonic()
-        return means | {"s_per_step": seconds}
+        seconds = time.monotonic() - self.began
+        pace = {"s_per_step": seconds / self.steps, "pictures_per_s": self.images / seconds}
+        self.values, self.steps, self.images, self.began = {}, 0, 0, time.monotonic()
+        return means | pace

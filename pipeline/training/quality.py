@@ -6,52 +6,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pipeline.generators.checkpoint import load_weights, read_state_dict
 from pipeline.training.adversarial import blur_before
-from pipeline.training.attributes import source_condition
-from pipeline.training.augment import resized
-from pipeline.training.errors import TrainError
-from pipeline.training.export import load_nets
-from pipeline.training.faces import load_faces
-from pipeline.training.ganimation import GANimationSystem
-from pipeline.training.stargan import StarGANSystem
-from pipeline.training.system import Nets
-from pipeline.training.systems import SYSTEMS
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What conditions and D's second output mean to a system of faces."""
-
-    translate: Callable[[nn.ModuleDict, Tensor, Tensor], Tensor]
-    as_it_is: Callable[[Tensor], Tensor]
-    """labels (B, K) -> the condition that changes nothing."""
-    back: Callable[[Tensor, Tensor], Tensor]
-    """(labels, condition there) -> the condition that leads back."""
-    read: Callable[[Tensor], Tensor]
-    """D's second output (B, K) -> how far it sees each label, in [0, 1]."""
-
-
-READINGS = {
-    "stargan": Reading(
-        translate=lambda G, x, c: StarGANSystem().translate(G, {"fake": x}, {"c": c})["fake"],
-        as_it_is=torch.zeros_like,
-        back=lambda labels, c: source_condition(labels) * (c != 0),
-        read=lambda logits: (logits > 0).float(),
-    ),
-    "ganimation": Reading(
-        translate=lambda G, x, c: GANimationSystem().translate(G, {"fake": x}, {"target": c})["fake"],
-        as_it_is=lambda labels: labels,
-        back=lambda labels, c: labels,
-        read=lambda values: values.clamp(0, 1),
-    ),
-}
+from pipeline.training.data.augment import resized
+from pipeline.training.data.faces import load_faces
+from pipeline.training.data.labels import source_condition
+from pipeline.training.options import TrainError
+from pipeline.training.state import FORMAT, read_checkpoint
+from pipeline.training.systems.faces_game import FacesGame
+from pipeline.training.systems.stargan import StarGANSystem
+from pipeline.training.systems.system import Nets, Sizes
+from pipeline.training.systems.table import SYSTEMS
 
 
 @dataclass(frozen=True)
@@ -65,28 +37,61 @@ class Quality:
     after: float
 
 
-def agreement(read_BK: Tensor, c_BK: Tensor) -> float:
-    """How far the asked labels (c = +-1) are seen as asked, in [0, 1]: the mean of what is read, or of 1 minus it where c is -1."""
-    asked = c_BK != 0
-    return torch.where(c_BK > 0, read_BK, 1 - read_BK)[asked].mean().item()
+def load_nets(path: Path) -> tuple[str, Sizes, Nets]:
+    """The system, its sizes, the averaged generators and the discriminators of a checkpoint, frozen and on the CPU.
+
+    Raises TrainError for a file of another kind, CheckpointError for a damaged one.
+    """
+    checkpoint = read_checkpoint(path)
+    if checkpoint.get("format") != FORMAT or checkpoint["system"] not in SYSTEMS:
+        raise TrainError(f"{path} is no checkpoint of a training of {', '.join(SYSTEMS)}")
+    sizes = Sizes(**checkpoint["sizes"])
+    nets = next(iter(SYSTEMS[checkpoint["system"]].recipes.values())).system.build(sizes)
+    for part, net in (("G_ema", nets.G), ("D", nets.D)):
+        load_weights(net.requires_grad_(False), read_state_dict(path, part=part), source=f"{part} of {path}")
+    return checkpoint["system"], sizes, nets
+
+
+def _may_leave(system: FacesGame) -> bool:
+    """Whether a condition can leave a label as it is, by 0; else it holds all labels."""
+    return isinstance(system, StarGANSystem) and system.conditions == "three-valued"
+
+
+def unchanged(system: FacesGame, labels_BK: Tensor) -> Tensor:
+    """The condition that asks images with these labels to stay as they are."""
+    return torch.zeros_like(labels_BK) if _may_leave(system) else labels_BK
+
+
+def way_back(system: FacesGame, labels_BK: Tensor, c_BK: Tensor) -> Tensor:
+    """The condition that leads from images translated with ``c_BK`` back to their labels."""
+    return source_condition(labels_BK) * (c_BK != 0) if _may_leave(system) else labels_BK
+
+
+def agreement(system: FacesGame, read_BK: Tensor, c_BK: Tensor) -> float:
+    """How far D sees the asked labels as asked, in [0, 1]: the mean of what it reads, or of 1 minus it where c is not above 0.
+
+    GANimation is asked for expressions, StarGAN for the presence or absence of attributes, of all where it takes labels.
+    """
+    is_stargan = isinstance(system, StarGANSystem)
+    labels_BK = (read_BK > 0).float() if is_stargan else read_BK.clamp(0, 1)
+    asked_BK = torch.ones_like(c_BK, dtype=torch.bool) if is_stargan and not _may_leave(system) else c_BK != 0
+    return torch.where(c_BK > 0, labels_BK, 1 - labels_BK)[asked_BK].mean().item()
 
 
 @torch.no_grad()
-def reconstruction(reading: Reading, G: nn.ModuleDict, x_BCHW: Tensor, labels_BK: Tensor) -> float:
+def reconstruction(system: FacesGame, nets: Nets, x_BCHW: Tensor, labels_BK: Tensor) -> float:
     """Mean L1 in [-1, 1] between photos and what G makes of them when asked to change nothing."""
-    return (reading.translate(G, x_BCHW, reading.as_it_is(labels_BK)) - x_BCHW).abs().mean().item()
+    return (system.edit(nets.G, x_BCHW, unchanged(system, labels_BK)) - x_BCHW).abs().mean().item()
 
 
 @torch.no_grad()
-def per_class(
-    reading: Reading, nets: Nets, x_BCHW: Tensor, labels_BK: Tensor, *, classes: Mapping[str, list[float]]
-) -> Iterator[Quality]:
+def per_class(system: FacesGame, nets: Nets, x_BCHW: Tensor, labels_BK: Tensor) -> Iterator[Quality]:
     """Each class measured on photos (B, 3, H, W) with their labels (B, K)."""
-    for name, condition in classes.items():
+    for name, condition in system.classes().items():
         c_BK = torch.tensor([condition]).expand(len(x_BCHW), -1)
-        y_BCHW = reading.translate(nets.G, x_BCHW, c_BK)
-        back_BCHW = reading.translate(nets.G, y_BCHW, reading.back(labels_BK, c_BK))
-        before, after = (agreement(reading.read(nets.D["D"](image)[1]), c_BK) for image in (x_BCHW, y_BCHW))
+        y_BCHW = system.edit(nets.G, x_BCHW, c_BK)
+        back_BCHW = system.edit(nets.G, y_BCHW, way_back(system, labels_BK, c_BK))
+        before, after = (agreement(system, nets.D["D"](image)[1], c_BK) for image in (x_BCHW, y_BCHW))
         moved, cycle = ((image - x_BCHW).abs().mean().item() for image in (y_BCHW, back_BCHW))
         yield Quality(name, moved, cycle, before, after)
 
@@ -98,19 +103,21 @@ def main() -> None:
     parser.add_argument("faces", type=Path, help="folder with labels.csv")
     parser.add_argument("--split", default="test")
     parser.add_argument("--licence", default="MIT")
+    parser.add_argument("--regime", default="few-images", help="the regime that it was trained with")
     parser.add_argument("--blur", type=float, default=0.0, help="sigma of the blur that it was trained with, in pixels")
     a = parser.parse_args()
-    system, sizes, nets = load_nets(a.state)
-    if system not in READINGS:
-        raise TrainError(f"{a.state} is of {system}; only {', '.join(READINGS)} are measured on faces")
+    name, sizes, nets = load_nets(a.state)
+    row = SYSTEMS[name]
+    system = row.recipes[a.regime].system if a.regime in row.recipes else None
+    if not isinstance(system, FacesGame):
+        raise TrainError(f"{a.state} is of {name}, regimes {', '.join(row.recipes)}; only stargan and ganimation are measured")
     blur_before(nets.G, a.blur)
-    reading, row = READINGS[system], SYSTEMS[system]
     faces = load_faces(a.faces, attributes=row.columns, split=a.split, licences=(a.licence,))
     x_BCHW = resized(faces.u8_NCHW, sizes.image)
-    same = reconstruction(reading, nets.G, x_BCHW, faces.labels_NK)
+    same = reconstruction(system, nets, x_BCHW, faces.labels_NK)
     print(f"{len(x_BCHW)} faces; L1 of giving a photo back: {same:.4f}\n")
     print("| class | L1 to the photo | L1 there and back | classifier agrees, before | after |\n" + "| --- " * 5 + "|")
-    for q in per_class(reading, nets, x_BCHW, faces.labels_NK, classes=row.classes):
+    for q in per_class(system, nets, x_BCHW, faces.labels_NK):
         print(f"| {q.name} | {q.moved:.3f} | {q.cycle:.3f} | {100 * q.before:.0f} % | {100 * q.after:.0f} % |")
 
 

@@ -1,111 +1,182 @@
-"""One training from options to exit code: check, open, train here or on Ray, write the weights, keep a record."""
+"""One training from options to exit code: check, claim the folder, train here or on Ray, write the weights, keep a record."""
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import shlex
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 
 import torch
 from rich.console import Console
 
 from pipeline.jobs.options import ConfigError
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
-from pipeline.training.batches import Source
-from pipeline.training.bundle import export_bundle
-from pipeline.training.config import TrainConfig
-from pipeline.training.errors import TrainError
-from pipeline.training.export import export
-from pipeline.training.folder import claimed, forget_ray, newest_state
-from pipeline.training.session import End, interrupt_noted, train
-from pipeline.training.setup import LOG_FILE, Job, held_out_squares, open_source, open_state, plan, threads
-from pipeline.training.signals import SignalSystem
-from pipeline.training.state import TrainState
-from pipeline.training.watch import Watch
+from pipeline.ledger.errors import unwritable
+from pipeline.ledger.layout import OWN
+from pipeline.ledger.lock import take_lock
+from pipeline.storage import open_storage, write_atomic
+from pipeline.training.export import export, export_bundle
+from pipeline.training.job import Job, held_out_squares, open_source, open_state, plan, threads
+from pipeline.training.loop import SaveDue, Stopped, train
+from pipeline.training.options import TrainConfig, TrainError
+from pipeline.training.report import LOG_FILE, Report
+from pipeline.training.state import RAY_FOLDER, STATE_FILE, checkpoints, settle_checkpoint
+from pipeline.training.systems.signals import SignalSystem
 
 DONE, BROKEN_OFF = 0, 1
+RUN_FILE = ".disrupt/train.json"
+"""The options of the training that a folder belongs to."""
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run_train(config: TrainConfig, *, command: str, console: Console, run_id: str | None = None) -> int:
     """Train as the options say; returns 0 when the training is done or its time is up, 1 when it broke off.
 
-    ``run_id`` is the run in MLflow to continue; without it the training gets a new one.
-    Raises the project's own ValueErrors for a wrong call, KeyboardInterrupt after Ctrl-C: what is checkpointed is kept.
+    ``run_id`` names a run on record to continue. Raises the project's own ValueErrors for a wrong call, KeyboardInterrupt after
+    Ctrl-C: the last checkpoint stays.
     """
     job = plan(config)
-    _check_gpu(config)
-    with claimed(job):
+    if config.gpus_per_worker and not config.workers and not torch.cuda.is_available():
+        raise ConfigError("--gpus-per-worker asks for a GPU, but torch sees none here; leave it out to train on the CPU")
+    with claim(job):
         torch.set_num_threads(threads(config))
         source = open_source(job)
         if source.skipped:
             console.print(f"{source.skipped} pictures cannot be read and are left out", highlight=False)
-        state = _opened(job)
+        device = "cuda" if config.gpus_per_worker and not config.workers else "cpu"
+        state = open_state(job, device=device, checkpoint=settle_checkpoint(job.out))  # on Ray only to refuse one that does not fit
         if state.step >= job.settings.steps:
             console.print(f"{job.out} has all its {job.settings.steps} steps; nothing to do", highlight=False)
-            return _finish(job, no_record(), console, ended="done")
-        with _tracking(job, command, run_id) as tracking:
-            watch = Watch(console, out=job.out, steps=job.settings.steps, minutes=config.minutes, tracking=tracking)
+            return _finish(job, no_record(), console)
+        with _tracking(job, command, run_id) as tracking, ExitStack() as stack:
+            if config.workers:
+                from pipeline.jobs.ray import connected
+                from pipeline.training.driver import train_on_ray, workers_need
+
+                stack.enter_context(connected(config.address, console, workers_need(job)))
+                events = train_on_ray(job, source)
+            else:
+                is_interrupted = stack.enter_context(watch_sigint())
+                events = train(state, job.system, source, job.settings, job.schedule, is_interrupted=is_interrupted)
+            report = Report(console, out=job.out, steps=job.settings.steps, minutes=config.minutes, tracking=tracking)
+            why = "done"
             try:
-                ended = _train_on_ray(job, source, watch, console) if config.workers else _train_here(job, state, source, watch)
+                for event in events:
+                    if isinstance(event, SaveDue):
+                        state.save(job.state_file)
+                    elif isinstance(event, Stopped):
+                        why = event.why
+                    report.add(event)
             except TrainError as error:
                 console.print(f"training broke off: {error}", style="bold red", highlight=False, soft_wrap=True)
                 tracking.close("FAILED")
                 return BROKEN_OFF
             finally:
-                watch.close()
-            if said := watch.fall():
-                console.print(f"losses, first to last: {said}", highlight=False, soft_wrap=True)
-            code = _finish(job, tracking, console, ended=ended)
-            if ended == "interrupted":
+                report.close()
+            if changes := report.changes():
+                console.print(f"losses, first to last: {changes}", highlight=False, soft_wrap=True)
+            code = _finish(job, tracking, console)
+            if why == "interrupted":
                 raise KeyboardInterrupt
             return code
 
 
-def _opened(job: Job) -> TrainState:
-    """The state to go on from; for a training on Ray only to check it, so that a checkpoint that does not fit is refused here."""
-    device = "cuda" if job.config.gpus_per_worker and not job.config.workers else "cpu"
-    return open_state(job, device=device, checkpoint=newest_state(job))
+@contextmanager
+def claim(job: Job) -> Iterator[None]:
+    """Inside the block the folder belongs to this job.
+
+    Raises ConfigError when it holds something else or a training with other options, LedgerError when another job works in it or it
+    cannot be written.
+    """
+    _check_owner(job)
+    fs, path = open_storage(job.out)
+    try:
+        lock = take_lock(fs, path)
+        try:
+            facts = {"signature": job.signature, "options": job.config.what_changes_results()}
+            write_atomic(fs, str(job.out / RUN_FILE), json.dumps(facts, indent=2, default=str).encode())
+            yield
+        finally:
+            lock.release()
+    except OSError as error:
+        if error.errno in CANNOT_WRITE:
+            raise unwritable(str(job.out), error) from error
+        raise
 
 
-def _train_here(job: Job, state: TrainState, source: Source, watch: Watch) -> End:
-    with interrupt_noted() as interrupted:
-        return train(job, state, source, tell=watch, save=lambda state: state.save(job.state_file), interrupted=interrupted)
+def _check_owner(job: Job) -> None:
+    file = job.out / RUN_FILE
+    if not file.is_file():
+        if job.out.is_dir() and any(entry.name != OWN for entry in job.out.iterdir()):
+            raise ConfigError(f"OUT {job.out} is not empty and was not made by disrupt train: give another folder")
+        return
+    owner = json.loads(file.read_text(encoding="utf-8"))
+    if owner["signature"] == job.signature or not checkpoints(job.out):
+        return
+    before, now = (json.loads(json.dumps(facts, default=str)) for facts in (owner["options"], job.config.what_changes_results()))
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    changes = ", ".join(f"{name} {_word(before.get(name))} (now {_word(now.get(name))})" for name in names) or "another version"
+    raise ConfigError(
+        f"OUT {job.out} holds a training with other options: {changes}. Give another folder; "
+        f"--init-from {job.out / STATE_FILE} starts it from the networks trained here"
+    )
 
 
-def _train_on_ray(job: Job, source: Source, watch: Watch, console: Console) -> End:
-    from pipeline.jobs.ray import connected
-    from pipeline.training.driver import train_on_ray, workers_need
-
-    with connected(job.config.address, console, workers_need(job)):
-        return train_on_ray(job, source, watch)
+def _word(value: object) -> str:
+    return "default" if value is None else str(value)
 
 
-def _finish(job: Job, tracking: Tracking, console: Console, *, ended: End) -> int:
-    """Write the averaged generators, hand them to the record, and say how to use them."""
-    checkpoint = newest_state(job)
+@contextmanager
+def watch_sigint() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether Ctrl-C was pressed inside the block, so that a step is finished first.
+
+    A second Ctrl-C raises KeyboardInterrupt at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    pressed = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _finish(job: Job, tracking: Tracking, console: Console) -> int:
+    """Write what the training is for, hand it to the record, and say how to use it."""
+    checkpoint = settle_checkpoint(job.out)
     if checkpoint is None:
         return DONE
-    forget_ray(job)
+    shutil.rmtree(job.out / RAY_FOLDER, ignore_errors=True)  # as large again; the furthest is in its place now
     state = open_state(job, checkpoint=checkpoint)
-    paths = _written(job, state)
-    tracking.artifact(job.out / LOG_FILE)
-    tracking.model([*paths], job.config.register or f"disrupt-{job.config.system}")
-    if ended != "done":
-        again = "the same command goes on"
-        console.print(f"stopped at step {state.step} of {job.settings.steps}; {again}", highlight=False, soft_wrap=True)
-    console.print(f"written: {', '.join(str(path) for path in paths)}", highlight=False, soft_wrap=True)
-    for line in how_to_use(job, paths):
-        console.print(line, highlight=False, soft_wrap=True)
-    return DONE
-
-
-def _written(job: Job, state: TrainState) -> list[Path]:
-    """What the training is for: the weights of its generators, or the bundle of its signals."""
     if isinstance(job.system, SignalSystem):
         config = job.config.what_changes_results()
-        return [export_bundle(job.system, state, held_out_squares(job), job.out, config=config).path]
-    return export(job.config.system, state.G_ema, job.out, size=job.sizes.image, blur=job.config.blur)
+        paths = [export_bundle(job.system, state, held_out_squares(job), job.out, config=config)]
+    else:
+        paths = export(job.system, state.G_ema, job.out, size=job.sizes.image, blur=job.config.blur)
+    tracking.artifact(job.out / LOG_FILE)
+    tracking.model([*paths], job.config.register or f"disrupt-{job.config.system}")
+    lines = [f"written: {', '.join(str(path) for path in paths)}", *how_to_use(job, paths)]
+    if state.step < job.settings.steps:
+        lines.insert(0, f"stopped at step {state.step} of {job.settings.steps}; run the same command again to resume")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+    return DONE
 
 
 def how_to_use(job: Job, paths: list[Path]) -> list[str]:
@@ -126,13 +197,12 @@ def how_to_use(job: Job, paths: list[Path]) -> list[str]:
 def _tracking(job: Job, command: str, run_id: str | None) -> Tracking:
     if not job.config.tracking:
         return no_record()
-    params = dataclasses.asdict(job.config) | {"resolved": dataclasses.asdict(job.settings) | dataclasses.asdict(job.sizes)}
-    params["resolved"] |= {"batch": job.batch, "weights": json.dumps(dataclasses.asdict(job.system), default=str)}  # type: ignore[call-overload]
-    tags = {"command": command, "signature": job.signature}
-    name = f"train {job.config.system} {job.signature}"
-    return open_tracking(experiment=job.config.experiment, run_name=name, params=params, tags=tags, run_id=run_id)
-
-
-def _check_gpu(config: TrainConfig) -> None:
-    if config.gpus_per_worker and not config.workers and not torch.cuda.is_available():
-        raise ConfigError("--gpus-per-worker asks for a GPU, but torch sees none here; leave it out to train on the CPU")
+    resolved = dataclasses.asdict(job.settings) | dataclasses.asdict(job.sizes) | {"batch": job.batch}
+    resolved["weights"] = json.dumps(dataclasses.asdict(job.system), default=str)  # type: ignore[call-overload]
+    return open_tracking(
+        experiment=job.config.experiment,
+        run_name=f"train {job.config.system} {job.signature}",
+        params=dataclasses.asdict(job.config) | {"resolved": resolved},
+        tags={"command": command, "signature": job.signature},
+        run_id=run_id,
+    )

@@ -1,24 +1,28 @@
-"""Everything that changes while a system trains, in one value that is saved and restored whole."""
+"""Everything that changes while a system trains, in one value that is saved and restored whole; and the checkpoints of a folder."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.generators.checkpoint import CheckpointError, load_weights, read_state_dict, read_torch
-from pipeline.training.errors import TrainError
-from pipeline.training.system import Nets, Sizes, System
+from pipeline.training.options import TrainError
+from pipeline.training.systems.system import Nets, Sizes, System
 
 FORMAT = 2
-"""Raised when older checkpoints cannot be continued; their nets can still be started from."""
+"""Raised when older checkpoints cannot be resumed; their networks can still be started from."""
+STATE_FILE = "state.pt"
+RAY_FOLDER = ".disrupt/ray"
+"""Where Ray Train keeps its checkpoints, below the folder of the training."""
 
 
 @dataclass
@@ -49,8 +53,6 @@ class TrainState:
 
         Torch's global random state is left as it was. Raises TrainError for a side that the nets cannot take.
         """
-        if sizes.image < 4 or sizes.image % 4:
-            raise TrainError(f"the image size is {sizes.image}; expected a multiple of 4, since the generators halve it twice")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             nets = system.build(sizes)
@@ -83,37 +85,30 @@ class TrainState:
         """
         if not all(bool(p.isfinite().all()) for net in (self.nets.G, self.nets.D, self.G_ema) for p in net.parameters()):
             raise TrainError(f"a weight is not a finite number at step {self.step}; the last checkpoint is unharmed")
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            with temporary.open("xb") as file:
-                torch.save(self.content(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            write_whole(path, lambda file: torch.save(self.content(), file))
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-            reason = _reason(error)
+            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error).splitlines()[0]
             raise TrainError(
                 f"cannot write {path} at step {self.step}: {reason}; an earlier checkpoint there is unharmed"
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def restore(self, path: Path) -> None:
         """Take over the state that ``save`` wrote; raises TrainError for one of another system or shape, or a damaged file."""
-        kept = read_checkpoint(path)
-        if kept.get("format") != FORMAT:
+        checkpoint = read_checkpoint(path)
+        if checkpoint.get("format") != FORMAT:
             raise TrainError(f"{path} is no checkpoint of this version; start from its nets instead (init_from)")
-        made, wanted = _described(kept["system"], kept["sizes"]), _described(self.system, asdict(self.sizes))
-        if made != wanted:
-            raise TrainError(f"{path} is of {made}, but this training is of {wanted}; choose another folder")
+        theirs, ours = _described(checkpoint["system"], checkpoint["sizes"]), _described(self.system, asdict(self.sizes))
+        if theirs != ours:
+            raise TrainError(f"{path} is of {theirs}, but this training is of {ours}; choose another folder")
         for name, part in self._parts().items():
             try:
-                part.load_state_dict(kept[name])
+                part.load_state_dict(checkpoint[name])
             except (KeyError, RuntimeError, ValueError) as error:
                 why = " ".join(str(error).split())[:200]
                 raise TrainError(f"{path} does not fit this {self.system}: {name} is of another shape ({why})") from error
-        self.rng.set_state(kept["rng"])
-        self.step = int(kept["step"])
+        self.rng.set_state(checkpoint["rng"])
+        self.step = int(checkpoint["step"])
 
     def start_from(self, path: Path) -> None:
         """Take the nets, and only these, from another training's checkpoint or the generator from a weights file.
@@ -140,10 +135,57 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a checkpoint holds, by name; raises CheckpointError for a file that is missing, damaged or holds code."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    kept = read_torch(path)
-    if not isinstance(kept, dict):
+    checkpoint = read_torch(path)
+    if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path}: not a checkpoint of a training")
-    return kept
+    return checkpoint
+
+
+def furthest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of a training with the most steps, in place or among Ray's; None when there is none.
+
+    Ray may not know its last ones yet when a worker dies, and the very last may be cut off.
+    """
+    steps = {path: _step(path) for path in checkpoints(folder)}
+    whole = {path: step for path, step in steps.items() if step >= 0 or path == folder / STATE_FILE}
+    return max(whole, key=lambda path: whole[path], default=None)
+
+
+def settle_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint to resume from, copied to ``state.pt`` first; None when there is none."""
+    furthest, state_file = furthest_checkpoint(folder), folder / STATE_FILE
+    if furthest is None or furthest == state_file:
+        return furthest
+    with furthest.open("rb") as checkpoint:
+        write_whole(state_file, lambda file: shutil.copyfileobj(checkpoint, file))
+    return state_file
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints of a training, whole or not: the one in place, and those that Ray keeps."""
+    in_place = [folder / STATE_FILE] if (folder / STATE_FILE).exists() else []
+    return [*in_place, *(folder / RAY_FOLDER).glob(f"*/checkpoint_*/{STATE_FILE}")]
+
+
+def _step(path: Path) -> int:
+    """The step that a checkpoint reached; -1 for a damaged one."""
+    try:
+        return int(read_checkpoint(path).get("step", -1))
+    except CheckpointError:
+        return -1
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file under a temporary name, sync it and rename it: ``path`` holds the old file or all of the new one."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @torch.no_grad()
@@ -176,7 +218,3 @@ def _named_as_in(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> Mapping[
 def _described(system: str, sizes: Mapping[str, int]) -> str:
     widths = f"widths {sizes['conv_dim']} and {sizes['d_conv_dim']}"
     return f"{system} at {sizes['image']} px, {widths}"
-
-
-def _reason(error: OSError | RuntimeError) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error).splitlines()[0]

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from pipeline.training.adversarial import Adversarial, frozen, perturbed_fakes, perturbed_inputs, perturbed_reals
-from pipeline.training.errors import TrainError
+from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState, move_average
-from pipeline.training.system import Batch, Images, Parts, System
+from pipeline.training.systems.system import Batch, Images, Parts, System
 
 Average = Callable[[Sequence[Tensor]], None]
 """Replaces each tensor, in place, by its mean over all workers; called by all of them in the same order."""
@@ -54,16 +54,11 @@ class StepSettings:
     d_steps: int = 1
     """D moves in every step, G in every ``d_steps``-th."""
     ema_decay: float = 0.998
+    """Of the moving average of G's weights, which is what is written; 0 writes the last weights."""
     precision: Literal["fp32", "bf16"] = "fp32"
     accumulate: int = 1
     """Into how many parts a worker cuts its rows, one after the other, to need less memory."""
     adversarial: Adversarial = field(default_factory=Adversarial)
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.d_steps, self.accumulate) < 1:
-            raise TrainError("steps, d_steps and accumulate are whole numbers of at least 1")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise TrainError(f"the learning rate is {self.lr}; expected a number above 0")
 
 
 def train_step(state: TrainState, system: System, batch: Batch, settings: StepSettings, share: Share = ALONE) -> dict[str, float]:
@@ -72,21 +67,51 @@ def train_step(state: TrainState, system: System, batch: Batch, settings: StepSe
     ``batch`` is the whole batch, the same on all workers. Raises TrainError when a loss is not a finite number; the state is then
     of no more use, but no checkpoint of it has been written.
     """
-    drawn = settings.adversarial.draw(system.draw(batch, state.step, state.rng), state.rng)
-    micros = [_on(state.device, micro) for micro in split(share.rows(drawn), settings.accumulate, what="accumulated parts")]
+    nets, attack = state.nets, settings.adversarial
+    batch = attack.draw(system.draw(batch, state.step, state.rng), state.rng)
+    micros = [_on(state.device, micro) for micro in split(share.rows(batch), settings.accumulate, what="accumulated parts")]
     moves_G = (state.step + 1) % settings.d_steps == 0
-    learner = _Learner(state, system, settings)
-    learner.set_learning_rate()
-    works = [learner.translated(micro, with_graph=moves_G and len(micros) == 1) for micro in micros]
-    parts = [learner.d_backward(work, len(works)) for work in works]
+    shares_graph = moves_G and len(micros) == 1  # D's and G's step then share one forward pass
+    for optimiser in (state.opt_D, state.opt_G):
+        optimiser.zero_grad(set_to_none=True)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(state.step, settings)
+
+    def precision() -> AbstractContextManager[None]:  # one context a pass: autocast keeps converted weights, with or without graph
+        return torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16")
+
+    parts: list[Parts] = []
+    translated: list[tuple[Images, Images, Images]] = []
+    for micro in micros:
+        with precision():
+            inputs, clean = (system.inputs(micro), {}) if attack.mode == "none" else perturbed_inputs(system, nets.G, micro, attack)
+        with precision(), torch.set_grad_enabled(shares_graph):
+            fake = system.translate(nets.G, inputs, micro)
+        translated.append((inputs, clean, fake))
+        with precision():
+            real, fake = system.reals(micro), {name: image.detach() for name, image in fake.items()}
+            if attack.mode == "both":
+                real = perturbed_reals(system, nets.D, micro, attack)
+                fake = perturbed_fakes(system, nets.D, fake, micro, attack)
+            loss, losses = system.d_loss(nets, micro, real, fake, state.step)
+        (loss / len(micros)).backward()
+        parts.append(losses | {"d_loss": loss.detach()})
     _move(state.opt_D, share)
+
     if moves_G:
-        with frozen(state.nets.D):
-            parts += [learner.g_backward(work, len(works)) for work in works]
+        for micro, (inputs, clean, fake) in zip(micros, translated, strict=True):
+            with frozen(nets.D), precision():
+                images = fake if shares_graph else system.translate(nets.G, inputs, micro)
+                loss, losses = system.g_loss(nets, micro, inputs, images, state.step)
+                if clean and attack.consistency > 0:
+                    apart = torch.stack([(images[name] - clean[name]).square().mean() for name in images]).mean()
+                    loss, losses = loss + attack.consistency * apart, losses | {"g_consistency": apart.detach()}
+            (loss / len(micros)).backward()
+            parts.append(losses | {"g_loss": loss.detach()})
         _move(state.opt_G, share)
-        move_average(state.G_ema, state.nets.G, decay=min(settings.ema_decay, (1 + state.step) / (10 + state.step)))
+        move_average(state.G_ema, nets.G, decay=min(settings.ema_decay, (1 + state.step) / (10 + state.step)))
     state.step += 1
-    return _reported(parts, state.step, share)
+    return _means(parts, state.step, share)
 
 
 def learning_rate(step: int, settings: StepSettings) -> float:
@@ -105,70 +130,6 @@ def split(batch: Batch, parts: int, *, what: str) -> list[Batch]:
     return [{name: tensor[i * size : (i + 1) * size] for name, tensor in batch.items()} for i in range(parts)]
 
 
-@dataclass(frozen=True)
-class _Work:
-    """Images of one micro-batch between D's and G's step; ``clean`` is G's output without eta2, where one was added."""
-
-    batch: Batch
-    inputs: Images
-    fake: Images
-    clean: Images | None
-
-
-@dataclass(frozen=True)
-class _Learner:
-    """The two losses of a step, each with its perturbations, added to the gradients of the nets."""
-
-    state: TrainState
-    system: System
-    settings: StepSettings
-
-    def set_learning_rate(self) -> None:
-        for optimiser in (self.state.opt_D, self.state.opt_G):
-            optimiser.zero_grad(set_to_none=True)
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(self.state.step, self.settings)
-
-    def translated(self, batch: Batch, *, with_graph: bool) -> _Work:
-        """G's output, perturbed or not. D's and G's step share one forward pass where its graph can be kept."""
-        G, attack = self.state.nets.G, self.settings.adversarial
-        with self._precision():
-            if attack.mode == "none":
-                inputs, clean = self.system.inputs(batch), None
-            else:
-                inputs, clean = perturbed_inputs(self.system, G, batch, attack)
-        with self._precision(), torch.set_grad_enabled(with_graph):
-            return _Work(batch, inputs, self.system.translate(G, inputs, batch), clean)
-
-    def d_backward(self, work: _Work, works: int) -> Parts:
-        """Add the gradient of D's loss; both perturbations of D are crafted against D as it is before it moves."""
-        nets, attack = self.state.nets, self.settings.adversarial
-        fake = {name: image.detach() for name, image in work.fake.items()}
-        with self._precision():
-            real = self.system.reals(work.batch)
-            if attack.mode == "both":
-                real = perturbed_reals(self.system, nets.D, work.batch, attack)
-                fake = perturbed_fakes(self.system, nets.D, fake, work.batch, attack)
-            loss, parts = self.system.d_loss(nets, work.batch, real, fake, self.state.step)
-        (loss / works).backward()
-        return parts | {"d_loss": loss.detach()}
-
-    def g_backward(self, work: _Work, works: int) -> Parts:
-        """Add the gradient of G's loss; with several micro-batches the images are translated again, since no graph was kept."""
-        nets, attack = self.state.nets, self.settings.adversarial
-        with self._precision():
-            fake = work.fake if works == 1 else self.system.translate(nets.G, work.inputs, work.batch)
-            loss, parts = self.system.g_loss(nets, work.batch, work.inputs, fake, self.state.step)
-            if work.clean is not None and attack.consistency > 0:
-                apart = torch.stack([(fake[name] - work.clean[name]).square().mean() for name in fake]).mean()
-                loss, parts = loss + attack.consistency * apart, parts | {"g_consistency": apart.detach()}
-        (loss / works).backward()
-        return parts | {"g_loss": loss.detach()}
-
-    def _precision(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.state.device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bf16")
-
-
 def _move(optimiser: torch.optim.Adam, share: Share) -> None:
     gradients = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
     share.average(gradients)
@@ -179,7 +140,7 @@ def _on(device: torch.device, batch: Batch) -> Batch:
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
-def _reported(parts: Sequence[Parts], step: int, share: Share) -> dict[str, float]:
+def _means(parts: Sequence[Parts], step: int, share: Share) -> dict[str, float]:
     """The mean of each part over micro-batches and workers; raises TrainError when one is not a finite number."""
     names = list(dict.fromkeys(name for part in parts for name in part))
     means = torch.stack([torch.stack([part[name] for part in parts if name in part]).mean() for name in names])

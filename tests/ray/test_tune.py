@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from pipeline.signals.bundle import read_bundle
-from pipeline.training.signals import SignalSystem
+from pipeline.training.systems.signals import SignalSystem
 from tests.fast.tune.small import TINY, write_photos
 from tune.objective import read_reports
 

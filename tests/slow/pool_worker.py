@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.training.pool import ImagePool, draw_slots
+from pipeline.training.systems.cyclegan import ImagePool, draw_slots
 
 ROUNDS, CAPACITY, COUNT = 6, 6, 4
 

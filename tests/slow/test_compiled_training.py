@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.loop import compile_nets
-from pipeline.training.stargan import REGIMES
+from pipeline.training.job import compile_nets
 from pipeline.training.step import StepSettings, train_step
+from pipeline.training.systems.stargan import REGIMES
 from tests.fast.training.small import batch_of, fresh
 
 

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipeline.photos.photo import U8
-from pipeline.training.faces import load_faces
-from pipeline.training.sample_data import SHEET, SIDE, VALUES, SampleDataError, sheet_faces, write_sample_data
+from pipeline.training.data.faces import load_faces
+from pipeline.training.data.sample_data import SHEET, SIDE, VALUES, sheet_faces, write_sample_data
+from pipeline.training.options import TrainError
 
 LEVELS = [int(level) for level in np.linspace(20, 180, 16)]
 
@@ -38,12 +39,12 @@ def test_the_pictures_of_a_sheet_are_cut_inside_their_frames_row_by_row() -> Non
 
 
 def test_a_sheet_of_another_layout_is_refused() -> None:
-    with pytest.raises(SampleDataError, match="expected, found 3 x 4"):
+    with pytest.raises(TrainError, match="expected, found 3 x 4"):
         sheet_faces(sheet(rows=3))
 
 
 def test_a_system_without_samples_is_refused_with_those_that_have_some(tmp_path: Path) -> None:
-    with pytest.raises(SampleDataError, match=r"there are no samples for pix2pixhd: .* stargan, ganimation, cyclegan"):
+    with pytest.raises(TrainError, match=r"there are no samples for pix2pixhd: .* stargan, ganimation, cyclegan"):
         write_sample_data(tmp_path, "pix2pixhd")
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.tables.signals.pictures import translator
-from pipeline.training.sample_data import sample_faces
+from pipeline.training.data.sample_data import sample_faces
 from tests.verbs import detect, protect
 
 KEY = "the secret of a test, not of a photographer"

@@ -142,3 +142,9 @@ def test_a_layer_gives_its_activation_as_it_is_before_the_next_layer_changes_it(
     assert activation.shape == (1, 4, 16, 16)
     assert activation.min() < 0  # the rectifier that follows works in place
     assert not generator.net.main[1]._forward_hooks  # type: ignore[index, union-attr]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_no_two_classes_of_a_row_have_the_same_condition(name: str) -> None:
+    conditions = [c for c in ZOO[name].classes.values() if c]
+    assert len(set(conditions)) == len(conditions)

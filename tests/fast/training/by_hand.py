@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.system import Batch
+from pipeline.training.systems.system import Batch
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from pipeline.training.attributes import ATTRIBUTES
+from pipeline.training.data.labels import ATTRIBUTES
 from tests.fast.tiny import picture
 
 NARROW = ["--conv-dim", "4", "--d-conv-dim", "4", "--batch", "4", "--threads", "1", "--grid-every", "0"]

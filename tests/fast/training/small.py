@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.training.faces import Faces
-from pipeline.training.stargan import StarGANSystem
+from pipeline.training.data.faces import Faces
 from pipeline.training.state import TrainState
-from pipeline.training.system import Batch, Sizes
+from pipeline.training.systems.stargan import StarGANSystem
+from pipeline.training.systems.system import Batch, Sizes
 
 SIZES = Sizes(image=64, conv_dim=2, d_conv_dim=2)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,9 +14,9 @@ from pipeline.training.adversarial import (
     perturbed_inputs,
     perturbed_reals,
 )
-from pipeline.training.errors import TrainError
-from pipeline.training.stargan import StarGANSystem
-from pipeline.training.system import Batch
+from pipeline.training.options import TrainError
+from pipeline.training.systems.stargan import StarGANSystem
+from pipeline.training.systems.system import Batch
 from tests.fast.training.small import batch_of, fresh
 
 EPSILON = 6 / 127.5
@@ -97,21 +95,9 @@ def test_without_hardening_nothing_is_drawn() -> None:
     assert torch.equal(rng.get_state(), before)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"mode": "discriminator"}, "none, generator or both"),
-        ({"start": "clean"}, "gradient is zero"),
-        ({"start": "middle"}, "expected one of clean"),
-        ({"reference": "red"}, "expected one of output"),
-        ({"steps": 0}, "at least 1 step"),
-        ({"epsilon": 0.0}, "epsilon"),
-        ({"consistency": -1.0}, "0 or more"),
-    ],
-)
-def test_an_attack_that_cannot_be_is_refused_with_what_was_expected(wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(TrainError, match=said):
-        Adversarial(**wrong)
+def test_an_attack_from_where_the_gradient_is_zero_is_refused() -> None:
+    with pytest.raises(TrainError, match="gradient is zero"):
+        Adversarial(start="clean")
 
 
 def test_a_clean_start_is_fine_with_another_reference_than_the_output() -> None:
@@ -131,5 +117,3 @@ def test_a_blur_before_the_generator_is_part_of_it_for_translation_and_attack() 
     _, clean = perturbed_inputs(system, state.nets.G, batch, Adversarial("generator", steps=1))
     torch.testing.assert_close(clean["fake"], sharp.detach())
     assert list(state.nets.G.state_dict()) == names
-    with pytest.raises(TrainError, match="expected 0"):
-        blur_before(state.nets.G, -1)

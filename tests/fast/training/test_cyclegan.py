@@ -15,12 +15,11 @@ from torch import Tensor
 from pipeline.generators.checkpoint import save_weights
 from pipeline.generators.zoo import load_generator
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.cyclegan import CycleGANSystem
-from pipeline.training.errors import TrainError
-from pipeline.training.pool import ImagePool, draw_slots
+from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
-from pipeline.training.system import Batch, Nets, Sizes
+from pipeline.training.systems.cyclegan import CycleGANSystem, ImagePool, draw_slots
+from pipeline.training.systems.system import Batch, Nets, Sizes
 
 SIZES = Sizes(32, 2, 2)
 SYSTEM = CycleGANSystem(pool=8)

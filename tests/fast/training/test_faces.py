@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.training.augment import crop_flip_resize, draw_views, for_discriminator
-from pipeline.training.errors import TrainError
-from pipeline.training.faces import load_faces
+from pipeline.training.data.augment import crop_flip_resize, draw_views, for_discriminator
+from pipeline.training.data.faces import load_faces
+from pipeline.training.options import TrainError
 
 HEADER = "file,split,licence,Black_Hair,Male"
 ROWS = ["a.png,train,MIT,1,0", "b.png,train,MIT,0,1", "c.png,train,other,0,1", "d.png,val,MIT,0,0.25"]

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.generators.label_maps import label_planes
-from pipeline.training.errors import TrainError
-from pipeline.training.label_pairs import load_label_pairs
-from pipeline.training.order import shuffled
-from pipeline.training.unpaired import load_unpaired
+from pipeline.training.data.batches import shuffled
+from pipeline.training.data.label_pairs import load_label_pairs
+from pipeline.training.data.pictures import load_unpaired
+from pipeline.training.options import TrainError
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 5))

@@ -13,14 +13,13 @@ from torch import Tensor
 from pipeline.generators.checkpoint import save_weights
 from pipeline.generators.zoo import load_generator
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.augment import for_discriminator
-from pipeline.training.errors import TrainError
-from pipeline.training.ganimation import EXPRESSIONS, REGIMES, GANimationSystem, Painted, each_expression, expression_classes
-from pipeline.training.masks import roughness, saturation
-from pipeline.training.stargan import REGIMES as STARGAN
+from pipeline.training.data.augment import for_discriminator
+from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
-from pipeline.training.system import Batch, Nets, Sizes
+from pipeline.training.systems.ganimation import EXPRESSIONS, REGIMES, GANimationSystem, Painted, roughness, saturation
+from pipeline.training.systems.stargan import REGIMES as STARGAN
+from pipeline.training.systems.system import Batch, Nets, Sizes
 
 SIZES = Sizes(64, 2, 2)
 PUBLISHED, FEW = REGIMES["published"], REGIMES["few-images"]
@@ -187,14 +186,14 @@ def test_a_step_of_training_moves_every_weight_of_g_and_d(regime: str, mode: str
 
 def test_the_trained_net_is_taken_by_the_table_of_generators_with_its_expressions_as_classes(tmp_path: Path) -> None:
     nets = FEW.build(SIZES)
-    metadata = {"system": "ganimation", "size": "64", "classes": json.dumps(expression_classes())}
+    metadata = {"system": "ganimation", "size": "64", "classes": json.dumps(FEW.classes())}
     save_weights(nets.G["G"], tmp_path / "generator.safetensors", metadata=metadata)
     generator = load_generator("ganimation", weights=tmp_path / "generator.safetensors")
     assert tuple(generator.classes) == EXPRESSIONS
     x = torch.rand(1, 3, 64, 64) * 2 - 1
     batch = {"image": x, "labels": torch.zeros(1, 7)}
     with torch.no_grad():
-        columns = each_expression(FEW, nets.G, batch)
+        columns = FEW.samples(nets.G, batch)
     assert len(columns) == 8
     torch.testing.assert_close(generator(x, "sad"), columns[1 + EXPRESSIONS.index("sad")])
     assert isinstance(FEW.translate(nets.G, {"fake": x}, {"target": torch.zeros(1, 7)}), Painted)

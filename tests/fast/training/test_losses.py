@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.training.losses import (
+from pipeline.training.systems.losses import (
     classification,
     gradient_penalty,
     hinge_d,

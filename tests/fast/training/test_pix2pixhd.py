@@ -14,12 +14,12 @@ from pipeline.generators.checkpoint import CheckpointError, read_state_dict, sav
 from pipeline.generators.label_maps import label_planes
 from pipeline.generators.pix2pixhd import pix2pixhd_from_state
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.errors import TrainError
-from pipeline.training.perceptual import VGGFeatures, vgg_from_state
-from pipeline.training.pix2pixhd import Pix2PixHDSystem, coloured, each_scene
+from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
-from pipeline.training.system import Batch, Nets, Sizes
+from pipeline.training.systems.perceptual import VGGFeatures, vgg_from_state
+from pipeline.training.systems.pix2pixhd import Pix2PixHDSystem, colour_labels
+from pipeline.training.systems.system import Batch, Nets, Sizes
 
 SIZES = Sizes(32, 1, 2)
 SYSTEM = Pix2PixHDSystem()
@@ -186,9 +186,9 @@ def test_a_hardening_step_moves_every_weight_and_the_trained_net_loads_again(tmp
 def test_a_sample_grid_shows_labels_in_colours_edges_black_and_the_photo(nets: Nets) -> None:
     batch = scenes()
     with torch.no_grad():
-        columns = each_scene(SYSTEM, nets.G, batch)
+        columns = SYSTEM.samples(nets.G, batch)
     assert [column.shape for column in columns] == [(4, 3, 32, 64)] * 3
-    colours = coloured(batch["planes"])
+    colours = colour_labels(batch["planes"])
     edge = batch["planes"][:, 35:].expand_as(colours) > 0
     assert (colours[edge] == -1).all()
     assert (colours[~edge] > -1).all()

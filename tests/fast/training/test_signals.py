@@ -20,14 +20,14 @@ from pipeline.signals.bundle import JOURNEYS, Signals, read_bundle
 from pipeline.signals.detector import Detector
 from pipeline.signals.manipulation import SourceName, apply_random_channel, load_source, manipulate
 from pipeline.signals.signal_set import SignalSet, add_signals
-from pipeline.training.config import OF_SIGNALS, TrainConfig, signature
-from pipeline.training.errors import TrainError
-from pipeline.training.loop import Hooks, Rhythm, run
-from pipeline.training.setup import plan
-from pipeline.training.signals import SignalSystem, signal_set
+from pipeline.training.job import plan
+from pipeline.training.loop import SaveDue, Schedule
+from pipeline.training.loop import train as train_loop
+from pipeline.training.options import OF_SIGNALS, TrainConfig, TrainError, signature
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
-from pipeline.training.system import Batch, Sizes
+from pipeline.training.systems.signals import SignalSystem, signal_set
+from pipeline.training.systems.system import Batch, Sizes
 from tests.fast.tiny import BUILD, photo_bytes
 from tests.fast.training.small import differing
 from tests.verbs import train
@@ -193,19 +193,16 @@ def test_the_mean_over_two_workers_shares_is_the_loss_of_the_whole_batch_gradien
 
 
 def test_a_killed_and_continued_training_ends_as_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
-    through = run(fresh(dtype=torch.float32), SYSTEM, Photos(), SETTINGS)
-
-    def kill_at_four(step: int) -> None:
-        if step == 4:
-            raise KeyboardInterrupt
-
-    hooks = Hooks(checkpoint=lambda state: state.save(tmp_path / "state.pt"), seen=kill_at_four)
-    with pytest.raises(KeyboardInterrupt):
-        run(fresh(dtype=torch.float32), SYSTEM, Photos(), SETTINGS, rhythm=Rhythm(checkpoint=3), hooks=hooks)
-    continued = fresh(seed=8, dtype=torch.float32)
+    through, killed, continued = (fresh(seed=seed, dtype=torch.float32) for seed in (3, 3, 8))
+    list(train_loop(through, SYSTEM, Photos(), SETTINGS))
+    for event in train_loop(killed, SYSTEM, Photos(), SETTINGS, Schedule(losses=1, save=3)):
+        if isinstance(event, SaveDue):
+            killed.save(tmp_path / "state.pt")
+        elif event.step == 4:
+            break
     continued.restore(tmp_path / "state.pt")
     assert continued.step == 3
-    run(continued, SYSTEM, Photos(), SETTINGS)
+    list(train_loop(continued, SYSTEM, Photos(), SETTINGS))
     assert differing(through, continued) == []
 
 

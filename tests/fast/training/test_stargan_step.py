@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.stargan import REGIMES, StarGANSystem
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, train_step
-from pipeline.training.system import Batch
+from pipeline.training.systems.stargan import REGIMES, StarGANSystem
+from pipeline.training.systems.system import Batch
 from tests.fast.training import by_hand
 from tests.fast.training.small import batch_of, fresh
 
@@ -105,6 +105,13 @@ def test_the_moving_average_follows_the_generator_only() -> None:
     decay = 1 / 10  # at the first step the average forgets quickly
     for a, old, p in zip(state.G_ema.parameters(), before.parameters(), state.nets.G.parameters(), strict=True):
         torch.testing.assert_close(a, decay * old + (1 - decay) * p)
+
+
+def test_without_averaging_the_written_generator_is_the_trained_one() -> None:
+    state = fresh()
+    train_step(state, StarGANSystem(), batch_of(), StepSettings(ema_decay=0))
+    for a, p in zip(state.G_ema.parameters(), state.nets.G.parameters(), strict=True):
+        assert torch.equal(a, p)
 
 
 def test_published_targets_are_the_labels_of_other_images_of_the_batch() -> None:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.errors import TrainError
-from pipeline.training.stargan import REGIMES, StarGANSystem
+from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState
 from pipeline.training.step import Share, StepSettings, learning_rate, split, train_step
+from pipeline.training.systems.stargan import REGIMES, StarGANSystem
 from tests.fast.training.small import batch_of, fresh
 
 BOTH = Adversarial("both", steps=2)
@@ -122,9 +122,3 @@ def test_the_learning_rate_stays_then_falls_in_a_straight_line() -> None:
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(TrainError, match="a batch of 4 cannot be shared evenly by 3 workers"):
         split(batch_of(4), 3, what="workers")
-
-
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"d_steps": 0}, {"accumulate": 0}, {"lr": 0.0}, {"lr": float("nan")}])
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(TrainError):
-        StepSettings(**wrong)  # type: ignore[arg-type]

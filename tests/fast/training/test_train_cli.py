@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from pipeline.generators.zoo import load_generator
-from pipeline.training.session import Event
-from pipeline.training.watch import Watch
+from pipeline.training.loop import Event, Losses
+from pipeline.training.report import Report
+from pipeline.training.systems.table import SYSTEMS
 from tests.fast.training.few_faces import NARROW, write_faces
 from tests.verbs import train
 
@@ -55,16 +56,29 @@ def refused(said: Said, *words: str | Path) -> str:
     return err
 
 
-def at_step(step: int, act: Callable[[], None]) -> type[Watch]:
-    """A watch that acts once, when it hears of the losses of a step."""
+def at_step(step: int, act: Callable[[], None]) -> type[Report]:
+    """A report that acts once, when it gets the losses of a step."""
 
-    class Acting(Watch):
-        def __call__(self, event: Event) -> None:
-            super().__call__(event)
-            if (event.kind, event.step) == ("losses", step):
+    class Acting(Report):
+        def add(self, event: Event) -> None:
+            super().add(event)
+            if isinstance(event, Losses) and event.step == step:
                 act()
 
     return Acting
+
+
+def test_the_help_says_the_numbers_that_a_training_starts_with(capsys: Said) -> None:
+    with pytest.raises(SystemExit):
+        train(["--help"])
+    entries = [re.sub(r"[\s│]+", " ", entry) for entry in re.split(r"\n\W (?=--)", capsys.readouterr().out)]
+    about = {entry.split(maxsplit=1)[0]: entry for entry in entries[1:]}
+    recipes = [recipe for row in SYSTEMS.values() for recipe in row.recipes.values()]
+    for name, values in {
+        **{name: {getattr(row, name) for row in SYSTEMS.values()} for name in ("steps", "size", "conv_dim", "d_conv_dim")},
+        **{name: {getattr(recipe, name) for recipe in recipes} for name in ("batch", "d_steps")},
+    }.items():
+        assert set(map(str, values)) <= set(re.findall(r"\w+", about["--" + name.replace("_", "-")])), name
 
 
 def test_a_training_writes_what_protect_takes_at_once(unbroken: Path) -> None:
@@ -93,7 +107,7 @@ def test_ctrl_c_keeps_the_last_step_and_the_same_command_ends_with_the_same_weig
     faces: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     words = [str(faces), str(tmp_path / "out"), *WORDS]
-    monkeypatch.setattr("pipeline.training.run.Watch", at_step(2, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr("pipeline.training.run.Report", at_step(2, lambda: signal.raise_signal(signal.SIGINT)))
     assert train(words) == 130
     assert "Run the same command again" in capsys.readouterr().err
     assert int(weights(tmp_path / "out")["step"]) == 3
@@ -108,7 +122,7 @@ def test_ctrl_c_keeps_the_last_step_and_the_same_command_ends_with_the_same_weig
 def test_a_time_limit_ends_with_everything_written(faces: Path, tmp_path: Path, capsys: Said) -> None:
     assert train([str(faces), str(tmp_path / "out"), *WORDS, "--steps", "1000", "--minutes", "0"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"stopped at step \d+ of 1000; the same command goes on", said)
+    assert re.search(r"stopped at step \d+ of 1000; run the same command again to resume", said)
     assert f"disrupt protect PHOTOS PROTECTED --generator stargan --weights {tmp_path / 'out' / 'generator.safetensors'}" in said
     assert 0 < int(weights(tmp_path / "out")["step"]) < 1000
 
@@ -134,7 +148,7 @@ def test_a_loss_that_is_no_number_breaks_the_training_off_and_keeps_the_last_che
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     words = [str(faces), str(tmp_path / "out"), *WORDS]
-    monkeypatch.setattr("pipeline.training.run.Watch", at_step(1, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr("pipeline.training.run.Report", at_step(1, lambda: signal.raise_signal(signal.SIGINT)))
     assert train(words) == 130
     monkeypatch.undo()
     checkpoint = tmp_path / "out" / "state.pt"
@@ -153,6 +167,8 @@ def test_a_loss_that_is_no_number_breaks_the_training_off_and_keeps_the_last_che
     ("words", "message"),
     [
         (["--system", "stargna"], "did you mean stargan?"),
+        (["--loss", "r1_every=0"], "--loss r1_every must"),
+        (["--seed", str(2**64)], "--seed must"),
         (["--size", "65"], "--size must be a multiple of 4"),
         (["--size", "32"], "at least 64"),
         (["--licence", "GPL"], "no row of"),

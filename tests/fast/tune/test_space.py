@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from pipeline.jobs.options import ConfigError
-from pipeline.training.config import TrainConfig
-from pipeline.training.signals import SignalSystem
+from pipeline.training.options import TrainConfig
+from pipeline.training.systems.signals import SignalSystem
 from tune.options import OF_TRAINING, SearchConfig, signature, training_options
 from tune.space import PARAMETERS, first_values, position, read_space
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.jobs.settings import parse
-from pipeline.training.config import TrainConfig
-from pipeline.training.setup import plan
-from pipeline.training.signals import SignalSystem
+from pipeline.training.job import plan
+from pipeline.training.options import TrainConfig
+from pipeline.training.systems.signals import SignalSystem
 from tests.fast.tiny import BUILD
 from tune.objective import Report
 from tune.options import SearchConfig

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.jobs.options import ConfigError
-from pipeline.training.config import HOW_IT_RUNS, LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
-from pipeline.training.setup import plan
+from pipeline.training.job import plan
+from pipeline.training.options import HOW_IT_RUNS, LIMITS, LOSS_LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
+from pipeline.training.state import TrainState
+from pipeline.training.step import StepSettings, learning_rate, train_step
+from pipeline.training.systems.system import Sizes
+from pipeline.training.systems.table import SYSTEMS
 
 BASE = TrainConfig(data=SAMPLES, output=Path("out"), adversarial="both")
 OTHER_RESULTS: dict[str, Any] = {
@@ -101,6 +108,18 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"loss": ("recc=1",)}, "did you mean rec?"),
     ({"init_from": Path("nowhere.pt")}, "--init-from nowhere.pt: no such file"),
     ({"vgg": Path("vgg.pt")}, "--vgg is for pix2pixhd"),
+    ({"vgg": Path("vgg.pt"), "system": "pix2pixhd"}, "--vgg vgg.pt: no such file"),
+    ({"loss": ("rec=nan",)}, "--loss rec must"),
+    ({"loss": ("rec=inf",)}, "--loss rec must"),
+    ({"loss": ("rec_share=1.5",)}, "--loss rec_share must"),
+    ({"loss": ("r1_every=0",)}, "--loss r1_every must"),
+    ({"loss": ("r1_every=2.5",)}, "--loss r1_every must be a whole number"),
+    ({"loss": ("rec_every=0",), "system": "ganimation"}, "--loss rec_every must"),
+    ({"loss": ("pool=-1",), "system": "cyclegan"}, "--loss pool must"),
+    ({"loss": ("pool=3",), "system": "cyclegan", "batch": 4}, "--loss pool=3 is smaller than --batch 4"),
+    ({"blur": 1e-200}, "--blur must"),
+    ({"gpus_per_worker": 1.5}, "--gpus-per-worker is"),
+    ({"gpus_per_worker": 1e-9}, "--gpus-per-worker is"),
     ({"batch": 8, "workers": 3}, "--batch 8 cannot be shared evenly by 3 workers in 1 parts each; take 9"),
     ({"batch": 8, "accumulate": 5}, "by 1 workers in 5 parts each; take 10"),
 ]
@@ -124,6 +143,46 @@ def test_a_number_outside_its_limits_is_refused_with_limits_and_unit(flag: str) 
             dataclasses.replace(BASE, **wrong).check()
 
 
+def test_every_option_that_is_a_number_has_limits_that_refuse_what_is_no_number() -> None:
+    hints = typing.get_type_hints(TrainConfig)
+    numbers = {name for name, kind in hints.items() if {int, float} & {kind, *typing.get_args(kind)}}
+    assert {f"--{name.replace('_', '-')}" for name in numbers} == LIMITS.keys()
+    for name in numbers:
+        for value in (math.nan, math.inf, -math.inf):
+            wrong: dict[str, Any] = {name: value}
+            with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} must"):
+                dataclasses.replace(BASE, **wrong).check()
+
+
+FACES = {
+    "image": torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1,
+    "A": torch.zeros(2, 3, 64, 64),
+    "B": torch.zeros(2, 3, 64, 64),
+}
+KEYS = [
+    (system, regime, field.name)
+    for system in ("stargan", "ganimation", "cyclegan")
+    for regime, recipe in SYSTEMS[system].recipes.items()
+    for field in dataclasses.fields(recipe.system)  # type: ignore[arg-type]
+    if type(field.default) in (int, float)
+]
+"""All keys of --loss of systems that take any pictures."""
+
+
+@pytest.mark.parametrize(("name", "regime", "key"), KEYS)
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_step_can_be_taken_at_both_ends_of_every_loss_key(name: str, regime: str, key: str, end: int) -> None:
+    limit = LOSS_LIMITS.get(key, (0, 100))[end]
+    job = plan(TrainConfig(data=SAMPLES, output=Path("out"), system=name, regime=regime, loss=(f"{key}={limit}",)))
+    labels = torch.eye(7)[:2, : len(SYSTEMS[name].columns)]
+    batch = (
+        {"A": FACES["A"], "B": FACES["B"]} if name == "cyclegan" else {"image": FACES["image"], "labels": labels, "known": labels}
+    )
+    state = TrainState.fresh(job.system, Sizes(64, 1, 1), seed=0)
+    losses = train_step(state, job.system, batch, StepSettings())
+    assert all(map(math.isfinite, losses.values()))
+
+
 def test_loss_weights_and_sizes_reach_the_system() -> None:
     job = plan(dataclasses.replace(BASE, loss=("rec=3", "r1_every=4"), size=128, conv_dim=16, batch=12, steps=7, lr=0.01))
     assert {"rec": 3.0, "r1_every": 4}.items() <= dataclasses.asdict(job.system).items()  # type: ignore[call-overload]
@@ -131,5 +190,28 @@ def test_loss_weights_and_sizes_reach_the_system() -> None:
     assert (job.settings.adversarial.mode, job.settings.adversarial.epsilon) == ("both", 6.0)
 
 
-def test_the_published_recipe_of_stargan_moves_g_in_every_fifth_step() -> None:
-    assert [plan(dataclasses.replace(BASE, regime=regime)).settings.d_steps for regime in (None, "published")] == [1, 5]
+@pytest.mark.parametrize(
+    ("system", "batch", "lr", "d_steps", "decay_from"),
+    [
+        ("stargan", 16, 1e-4, 5, 0.5),
+        ("ganimation", 25, 1e-4, 5, 2 / 3),
+        ("cyclegan", 1, 2e-4, 1, 1 / 2),
+        ("pix2pixhd", 1, 2e-4, 1, 1 / 2),
+    ],
+)
+def test_published_means_the_numbers_of_the_papers(system: str, batch: int, lr: float, d_steps: int, decay_from: float) -> None:
+    job = plan(TrainConfig(data=SAMPLES, output=Path("out"), system=system, regime="published", steps=600))
+    settings = job.settings
+    assert (job.batch, settings.lr, settings.d_steps) == (batch, lr, d_steps)
+    assert [learning_rate(round(600 * share), settings) for share in (0, decay_from, (1 + decay_from) / 2, 1)] == pytest.approx(
+        [lr, lr, lr / 2, 0]
+    )
+    assert settings.ema_decay == 0
+    assert not job.recipe.balanced
+
+
+def test_the_few_images_regime_keeps_its_numbers() -> None:
+    job = plan(BASE)
+    assert (job.batch, job.settings.lr, job.settings.d_steps, job.settings.ema_decay) == (8, 2e-4, 1, 0.998)
+    assert learning_rate(job.settings.steps, job.settings) == pytest.approx(0.05 * 2e-4)
+    assert job.recipe.balanced

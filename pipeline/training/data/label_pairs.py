@@ -14,11 +14,10 @@ from torch import Tensor
 
 from pipeline.generators.label_maps import LABELS, label_planes
 from pipeline.images.levels import pixels_to_unit
-from pipeline.training.batches import stream_of
-from pipeline.training.errors import TrainError
-from pipeline.training.order import shuffled
-from pipeline.training.reading import picture_files, read_pictures
-from pipeline.training.system import Batch
+from pipeline.training.data.batches import shuffled, stream_of
+from pipeline.training.data.pictures import picture_files, read_pictures
+from pipeline.training.options import TrainError
+from pipeline.training.systems.system import Batch
 
 ENDINGS = {"label": "_gtFine_labelIds", "inst": "_gtFine_instanceIds", "img": "_leftImg8bit"}
 """What follows the name of a scene in its files, by folder; a file without the ending is named like its scene."""
@@ -40,11 +39,11 @@ class Scenes:
     def batch(self, index_B: Tensor, mirrored_B: Tensor, labels: int) -> Batch:
         """{"planes": (B, labels + 1, H, W) of 0 and 1, "image": (B, 3, H, W) in [-1, 1] where there are photos}."""
         planes = label_planes(self.labels_NHW[index_B], self.instances_NHW[index_B], labels)
-        made = {"planes": planes}
+        batch = {"planes": planes}
         if self.u8_NCHW is not None:
-            made["image"] = pixels_to_unit(self.u8_NCHW[index_B].float())
+            batch["image"] = pixels_to_unit(self.u8_NCHW[index_B].float())
         flip = mirrored_B.view(-1, 1, 1, 1)
-        return {name: torch.where(flip, tensor.flip(3), tensor) for name, tensor in made.items()}
+        return {name: torch.where(flip, tensor.flip(3), tensor) for name, tensor in batch.items()}
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,6 @@ class LabelPairs:
     """Scenes in a batch."""
     seed: int
     labels: int = LABELS
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise TrainError(f"a batch of {self.count} scenes cannot be; expected at least 1")
 
     @property
     def skipped(self) -> int:
@@ -99,30 +94,30 @@ def _scenes(folder: Path, split: str, kinds: tuple[str, ...], *, size: int, mult
         raise TrainError(f"{folder / f'{split}_label'}: none of the label maps here can be read together with its instance map")
     first_HW = next(iter(maps.values()))[0].shape
     width = max(round(size * first_HW[1] / first_HW[0] / multiple), 1) * multiple
-    kept = list(maps)
+    scenes = list(maps)
     photos = None
     if "img" in kinds:
-        pictures = read_pictures([files[scene]["img"] for scene in kept], height=size, width=width)
-        _check_shapes([files[kept[row]] for row in pictures.rows], [maps[kept[row]][0] for row in pictures.rows], pictures.shapes)
-        kept, photos = [kept[row] for row in pictures.rows], pictures.u8_NCHW
-    resized = [np.stack([_nearest(maps[scene][i], size, width) for scene in kept]) for i in range(2)]
+        pictures = read_pictures([files[scene]["img"] for scene in scenes], height=size, width=width)
+        scenes, photos = [scenes[row] for row in pictures.rows], pictures.u8_NCHW
+        _check_shapes([files[scene] for scene in scenes], [maps[scene][0] for scene in scenes], pictures.shapes)
+    resized = [np.stack([_nearest(maps[scene][i], size, width) for scene in scenes]) for i in range(2)]
     return Scenes(
-        torch.from_numpy(resized[0].astype(np.uint8)), torch.from_numpy(resized[1]), photos, skipped=len(files) - len(kept)
+        torch.from_numpy(resized[0].astype(np.uint8)), torch.from_numpy(resized[1]), photos, skipped=len(files) - len(scenes)
     )
 
 
 def _by_scene(folders: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
     """The files of each scene by kind; raises TrainError naming files without their partners."""
-    found: dict[str, dict[str, Path]] = {}
+    files: dict[str, dict[str, Path]] = {}
     for kind, folder in folders.items():
         for path in picture_files(folder):
-            found.setdefault(path.stem.removesuffix(ENDINGS[kind]), {})[kind] = path
-    alone = [next(iter(paths.values())) for paths in found.values() if len(paths) < len(folders)]
+            files.setdefault(path.stem.removesuffix(ENDINGS[kind]), {})[kind] = path
+    alone = [next(iter(paths.values())) for paths in files.values() if len(paths) < len(folders)]
     if alone:
         shown = ", ".join(f"{path.parent.name}/{path.name}" for path in alone[:4]) + (", ..." if len(alone) > 4 else "")
         wanted = ", ".join(folder.name for folder in folders.values())
         raise TrainError(f"{len(alone)} scenes lack a file; each needs one in {wanted}. Without partners: {shown}")
-    return dict(sorted(found.items()))
+    return dict(sorted(files.items()))
 
 
 def _maps(paths: Mapping[str, Path], labels: int) -> tuple[Ids, Ids] | None:

@@ -41,12 +41,12 @@ class VGGFeatures(nn.Module):
         """The five features, finest first."""
         mean, std = (x_BCHW.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
         h_BCHW = ((x_BCHW + 1) / 2 - mean) / std
-        found = []
+        features = []
         for number, layer in enumerate(self.features):
             h_BCHW = layer(h_BCHW)
             if number in self.taps:
-                found.append(h_BCHW)
-        return found
+                features.append(h_BCHW)
+        return features
 
 
 def vgg_from_state(state: Mapping[str, Tensor], *, source: str) -> VGGFeatures:
@@ -70,6 +70,6 @@ def vgg_from_file(path: Path, device: torch.device, dtype: torch.dtype) -> VGGFe
 def perceptual(vgg: VGGFeatures, x_BCHW: Tensor, y_BCHW: Tensor) -> Tensor:
     """The weighted sum over layers of the mean absolute difference of the features; ``y`` is held fixed."""
     with torch.no_grad():
-        wanted = vgg(y_BCHW)
-    distances = [w * F.l1_loss(a, b) for w, a, b in zip(LAYER_WEIGHTS, vgg(x_BCHW), wanted, strict=True)]
+        targets = vgg(y_BCHW)
+    distances = [w * F.l1_loss(a, b) for w, a, b in zip(LAYER_WEIGHTS, vgg(x_BCHW), targets, strict=True)]
     return torch.stack(distances).sum()

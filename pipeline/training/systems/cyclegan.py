@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.cyclegan import CycleGANGenerator, PatchDiscriminator
-from pipeline.training.errors import TrainError
-from pipeline.training.initial import small_normal
-from pipeline.training.losses import least_squares_d, least_squares_g
-from pipeline.training.pool import ImagePool, draw_slots
-from pipeline.training.sizes import checked_side
-from pipeline.training.system import Batch, Images, Nets, Parts, Sizes
+from pipeline.training.options import TrainError
+from pipeline.training.systems.losses import least_squares_d, least_squares_g
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, detached, small_normal
 
 WAYS = {"A2B": ("A", "B"), "B2A": ("B", "A")}
 """Each translation with the kinds of picture that it goes from and to."""
@@ -23,30 +21,25 @@ BACK = {"A2B": "B2A", "B2A": "A2B"}
 
 
 @dataclass(frozen=True)
-class CycleGANSystem:
+class CycleGANSystem(System):
     """G and D of both ways; the fields are the weights of the losses, by default the published ones."""
 
     cycle: float = 10.0
     identity: float = 0.5
     """As a share of ``cycle``."""
     pool: int = 50
-    """Earlier translations that are kept to show to D, per way; 0 shows the new ones alone."""
-    published_d_steps: int = 1
+    """Earlier translations that D may see again, per way; 0 shows it the new ones alone."""
     name: str = "cyclegan"
-
-    def __post_init__(self) -> None:
-        if self.pool < 0:
-            raise TrainError(f"the pool is {self.pool} images; expected 0 (none) or more")
 
     def build(self, sizes: Sizes) -> Nets:
         """G and D of both ways, and in D the pools; raises TrainError for a side below 32 or not divisible by 4."""
-        side = checked_side(sizes.image, multiple=4, least=32)
+        check_side(sizes.image, multiple=4, least=32)
         G = nn.ModuleDict({way: CycleGANGenerator(sizes.conv_dim) for way in WAYS})
         D = nn.ModuleDict({way: PatchDiscriminator(sizes.d_conv_dim) for way in WAYS})
         for net in (G, D):
             small_normal(net)
         if self.pool:
-            D.update({f"pool_{way}": ImagePool(self.pool, side=side) for way in WAYS})
+            D.update({f"pool_{way}": ImagePool(self.pool, side=sizes.image) for way in WAYS})
         return Nets(G, D)
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
@@ -65,7 +58,7 @@ class CycleGANSystem:
         return {way: batch[end] for way, (_, end) in WAYS.items()}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
-        """The translations of the given inputs."""
+        """The translation of each input."""
         return {way: G[way](x_BCHW) for way, x_BCHW in inputs.items()}
 
     def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:
@@ -83,7 +76,7 @@ class CycleGANSystem:
                 shown_BCHW = pool.exchange(shown_BCHW, batch[f"slot_{way}"], batch[f"swap_{way}"])
             scores = (nets.D[way](images).to(shown_BCHW.dtype) for images in (real[way], shown_BCHW))
             parts[f"d_{way}"] = least_squares_d(*scores)
-        return torch.stack(list(parts.values())).sum(), _detached(parts)
+        return torch.stack(list(parts.values())).sum(), detached(parts)
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """Adversarial, cycle and identity losses of both ways; the identity compares G(picture of the goal) with that picture."""
@@ -96,8 +89,56 @@ class CycleGANSystem:
             if self.identity:
                 parts[f"g_identity_{way}"] = F.l1_loss(nets.G[way](goals[way]), goals[way])
                 loss = loss + self.cycle * self.identity * parts[f"g_identity_{way}"]
-        return loss, _detached(parts)
+        return loss, detached(parts)
 
 
-def _detached(parts: Parts) -> Parts:
-    return {name: part.detach() for name, part in parts.items()}
+class ImagePool(nn.Module):
+    """``capacity`` images as buffers without parameters, so that they travel in a checkpoint with the nets.
+
+    The images of one batch have slots of their own (``draw_slots``), so in which order or on how many workers they are exchanged
+    changes nothing.
+    """
+
+    images: Tensor
+    filled: Tensor
+
+    def __init__(self, capacity: int, *, side: int, channels: int = 3) -> None:
+        super().__init__()
+        self.register_buffer("images", torch.zeros(capacity, channels, side, side))
+        self.register_buffer("filled", torch.zeros(capacity, dtype=torch.bool))
+
+    @torch.no_grad()
+    def exchange(self, fake_BCHW: Tensor, slots_B: Tensor, swap_B: Tensor) -> Tensor:
+        """What D is shown for these translations: each itself, or what is in its slot where ``swap`` is true and the slot filled.
+
+        A translation that is swapped, or meets an empty slot, stays in the slot. All workers must call this together, with equally
+        many images: each keeps the whole pool.
+        """
+        fake_BCHW = fake_BCHW.to(self.images.dtype)
+        swapped_B = swap_B & self.filled[slots_B]
+        shown_BCHW = torch.where(swapped_B.view(-1, 1, 1, 1), self.images[slots_B], fake_BCHW)
+        stays_B = swapped_B | ~self.filled[slots_B]
+        everyones_slots, everyones_fakes = _of_all_workers(torch.where(stays_B, slots_B, -1)), _of_all_workers(fake_BCHW)
+        stays = everyones_slots >= 0
+        self.images[everyones_slots[stays]] = everyones_fakes[stays]
+        self.filled[everyones_slots[stays]] = True
+        return shown_BCHW
+
+
+def draw_slots(count: int, capacity: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Different slots for the images of a batch, and which are to be swapped (each with probability 1/2); (count,) each.
+
+    Raises TrainError for a batch larger than the pool.
+    """
+    if count > capacity:
+        raise TrainError(f"a batch of {count} does not fit the pool of {capacity} images; choose a smaller batch or a larger pool")
+    return torch.randperm(capacity, generator=rng)[:count], torch.rand(count, generator=rng) < 0.5
+
+
+def _of_all_workers(rows: Tensor) -> Tensor:
+    """The rows of all workers, one below the other; as they are when there is one process."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)

@@ -21,6 +21,7 @@ from PIL import Image
 
 from pipeline.jobs.samples import SamplesMissingError
 from pipeline.photos.photo import U8
+from pipeline.training.options import TrainError
 
 SIDE = 128
 """Pixels of the faces."""
@@ -40,10 +41,6 @@ SPLITS = {"P001": "test", "P009": "val"}
 """One person is never in two splits."""
 YOUNG_BELOW = 50
 LICENCE = "MIT"
-
-
-class SampleDataError(ValueError):
-    """Sample data that cannot be made; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +68,17 @@ def write_sample_data(folder: Path, system: str) -> Path:
     """A folder in the layout that ``system`` trains on, with the faces of the sample photos; one made before is left as it is.
 
     stargan, signals: attributes in labels.csv; ganimation: expressions that are one of the seven; cyclegan: serious faces in
-    trainA, smiling ones in trainB, testA and testB of other people. Raises SampleDataError for a system that there are no
+    trainA, smiling ones in trainB, testA and testB of other people. Raises TrainError for a system that there are no
     samples for and when the samples are not installed.
     """
     if system not in LAYOUTS:
-        raise SampleDataError(f"there are no samples for {system}: give a folder as DATA; samples are for {', '.join(LAYOUTS)}")
+        raise TrainError(f"there are no samples for {system}: give a folder as DATA; samples are for {', '.join(LAYOUTS)}")
     done = folder / ".complete"
     if not done.exists():
         try:
             faces = list(sample_faces())
         except SamplesMissingError as error:
-            raise SampleDataError(str(error)) from error
+            raise TrainError(str(error)) from error
         LAYOUTS[system](folder, faces)
         _write(done, b"")
     return folder
@@ -104,12 +101,12 @@ def sample_faces() -> Iterator[Face]:
 def sheet_faces(sheet_HWC: U8) -> list[U8]:
     """The sixteen framed pictures of a sheet, row by row, each cut to its centred square of ``SIDE`` pixels.
 
-    The frames are the only straight white lines: rows and columns that are mostly white. Raises SampleDataError for another layout.
+    The frames are the only straight white lines: rows and columns that are mostly white. Raises TrainError for another layout.
     """
     white_HW = sheet_HWC.min(axis=2) > 215
     rows, columns = (_gaps(white_HW.mean(axis=axis)) for axis in (1, 0))
     if len(rows) != 4 or len(columns) != 4:
-        raise SampleDataError(f"a sheet of 4 x 4 framed pictures was expected, found {len(rows)} x {len(columns)}")
+        raise TrainError(f"a sheet of 4 x 4 framed pictures was expected, found {len(rows)} x {len(columns)}")
     return [_square(sheet_HWC[top:bottom, left:right]) for top, bottom in rows for left, right in columns]
 
 
@@ -139,13 +136,13 @@ def _attributes(folder: Path, faces: list[Face]) -> None:
         brown = face.person in BROWN_HAIR
         labels = {"Male": face.male, "Young": face.young, "Smiling": face.expression in SMILES}
         rows.append((face, labels | {"Black_Hair": not brown, "Brown_Hair": brown}))
-    _labelled(folder, rows)
+    _write_labelled(folder, rows)
 
 
 def _expressions(folder: Path, faces: list[Face]) -> None:
-    kept = [face for face in faces if face.expression in VALUES]
+    labelled = [face for face in faces if face.expression in VALUES]
     names = sorted(set(VALUES.values()))
-    _labelled(folder, [(face, {name: VALUES[face.expression] == name for name in names}) for face in kept])
+    _write_labelled(folder, [(face, {name: VALUES[face.expression] == name for name in names}) for face in labelled])
 
 
 def _unpaired(folder: Path, faces: list[Face]) -> None:
@@ -158,7 +155,7 @@ LAYOUTS = {"stargan": _attributes, "ganimation": _expressions, "cyclegan": _unpa
 """How the samples are laid out for each system that they suit."""
 
 
-def _labelled(folder: Path, rows: list[tuple[Face, dict[str, bool]]]) -> None:
+def _write_labelled(folder: Path, rows: list[tuple[Face, dict[str, bool]]]) -> None:
     """Pictures and labels.csv."""
     text = io.StringIO(newline="")
     table = csv.writer(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.ganimation import GANimationGenerator, paint
-from pipeline.training.faces_game import FacesGame
-from pipeline.training.masks import roughness, saturation
-from pipeline.training.system import Batch, Images, Nets, Parts, System
+from pipeline.training.systems.faces_game import FacesGame
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, detached
 
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 """The columns of labels.csv that stand in for action units, each in 0..1."""
@@ -59,17 +57,25 @@ class GANimationSystem(FacesGame):
         is_pure_B1 = torch.rand(B, 1, generator=rng) < self.pure
         drawn = {"target": torch.where(is_pure_B1, pure_BK, others_BK)}
         drawn["cycled"] = (torch.rand((), generator=rng) * self.rec_every < 1).repeat(B)
-        drawn |= self.views_of_d(batch, rng)
+        drawn |= self.draw_d_views(batch, rng)
         return {**batch, **drawn}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
         """The photos with their target expression; the dict is a `Painted`, so that ``g_loss`` has the masks."""
         return _painted(G, inputs["fake"], batch["target"])
 
+    def edit(self, G: nn.ModuleDict, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+        """The photos painted with the expressions."""
+        return _painted(G, x_BCHW, c_BK)["fake"]
+
+    def classes(self) -> dict[str, list[float]]:
+        """Each expression at full intensity."""
+        return {name: [float(name == other) for other in self.expressions] for name in self.expressions}
+
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """The game, the wished expressions, the way back, and open, smooth masks on both ways."""
         fake_BCHW, photo_BCHW = fake["fake"], batch["image"]
-        adv, read_BK = self.judged(nets, batch, fake_BCHW)
+        adv, read_BK = self.judge(nets, batch, fake_BCHW)
         painted = fake if isinstance(fake, Painted) else _painted(nets.G, inputs["fake"], batch["target"])
         masks = [painted.attention_B1HW]
         parts = {"g_adv": adv, "g_cls": F.mse_loss(read_BK, batch["target"])}
@@ -82,7 +88,7 @@ class GANimationSystem(FacesGame):
         parts["g_saturation"] = torch.stack([saturation(mask) for mask in masks]).sum()
         parts["g_roughness"] = torch.stack([roughness(mask) for mask in masks]).sum()
         loss = loss + self.saturation * parts["g_saturation"] + self.smoothness * parts["g_roughness"]
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return loss, detached(parts)
 
 
 REGIMES: dict[str, GANimationSystem] = {
@@ -92,18 +98,16 @@ REGIMES: dict[str, GANimationSystem] = {
 """``few-images`` is for hundreds of images, few with a strong expression. With ``published``, D moves five times as often."""
 
 
-def expression_classes(expressions: Sequence[str] = EXPRESSIONS) -> dict[str, list[float]]:
-    """Every class of a generator with its condition: each expression at full intensity."""
-    return {name: [float(name == other) for other in expressions] for name in expressions}
+def saturation(attention_B1HW: Tensor) -> Tensor:
+    """The mean of the mask: at 1 everywhere the photo would stay as it is. Source: the released code of [P18], eq. 4 in spirit."""
+    return attention_B1HW.mean()
 
 
-def each_expression(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
-    """The photos, and the photos with each expression at full intensity: columns (B, 3, H, W)."""
-    photos_BCHW, values_BK = batch["image"], batch["labels"]
-    columns = [photos_BCHW]
-    for row_K in torch.eye(values_BK.shape[1]).to(values_BK):
-        columns += system.translate(G, {"fake": photos_BCHW}, {**batch, "target": row_K.expand_as(values_BK)}).values()
-    return columns
+def roughness(attention_B1HW: Tensor) -> Tensor:
+    """The sum of squared differences of neighbours over a mask, averaged over the batch: total variation. Source: [P18] eq. 4."""
+    down = (attention_B1HW[:, :, 1:] - attention_B1HW[:, :, :-1]).square().flatten(1).sum(1)
+    across = (attention_B1HW[:, :, :, 1:] - attention_B1HW[:, :, :, :-1]).square().flatten(1).sum(1)
+    return (down + across).mean()
 
 
 def _painted(G: nn.ModuleDict, x_BCHW: Tensor, c_BK: Tensor) -> Painted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.stargan import StarGANDiscriminator
-from pipeline.training.augment import draw_views, for_discriminator
-from pipeline.training.losses import gradient_penalty, hinge_d, hinge_g, r1_penalty, wasserstein_d, wasserstein_g
-from pipeline.training.sizes import checked_side
-from pipeline.training.system import Batch, Images, Nets, Parts, Sizes
+from pipeline.training.data.augment import draw_views, for_discriminator
+from pipeline.training.systems.losses import gradient_penalty, hinge_d, hinge_g, r1_penalty, wasserstein_d, wasserstein_g
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, detached
 
 D_LAYERS = 6
 """D halves the image this often."""
@@ -22,8 +21,8 @@ GAMES = {"hinge": (hinge_d, hinge_g), "wasserstein": (wasserstein_d, wasserstein
 
 
 @dataclass(frozen=True)
-class FacesGame(ABC):
-    """The game between G and D, D's penalties and what D sees; the fields are the weights of the losses and how they are taken."""
+class FacesGame(System):
+    """The game between G and D, D's penalties and D's view of the images; the fields are the weights of the losses."""
 
     game: Literal["hinge", "wasserstein"] = "hinge"
     cls: float = 1.0
@@ -35,7 +34,6 @@ class FacesGame(ABC):
     """The R1 penalty is taken in one step of so many, with so many times its weight."""
     augment: bool = True
     """Whether D sees images moved, cut and lit at random."""
-    published_d_steps: int = 5
 
     @abstractmethod
     def generator(self, conv_dim: int) -> tuple[nn.Module, int]:
@@ -45,11 +43,16 @@ class FacesGame(ABC):
     def misread(self, read_BK: Tensor, batch: Batch) -> Tensor:
         """How far what D read off real images is from the truth, one number."""
 
+    @abstractmethod
+    def edit(self, G: nn.ModuleDict, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+        """The images translated by their conditions, same shape."""
+
     def build(self, sizes: Sizes) -> Nets:
         """G and D; raises TrainError for a side that D cannot halve six times."""
-        side = checked_side(sizes.image, multiple=4, least=2**D_LAYERS)
+        check_side(sizes.image, multiple=4, least=2**D_LAYERS)
         G, count = self.generator(sizes.conv_dim)
-        return Nets(nn.ModuleDict({"G": G}), nn.ModuleDict({"D": StarGANDiscriminator(side, sizes.d_conv_dim, count)}))
+        D = StarGANDiscriminator(sizes.image, sizes.d_conv_dim, count)
+        return Nets(nn.ModuleDict({"G": G}), nn.ModuleDict({"D": D}))
 
     def inputs(self, batch: Batch) -> Images:
         """The photos."""
@@ -59,7 +62,7 @@ class FacesGame(ABC):
         """The photos."""
         return {"fake": batch["image"]}
 
-    def views_of_d(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    def draw_d_views(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """What D sees in each of its steps, and where its gradient is taken."""
         B, size = len(batch["image"]), batch["image"].shape[3]
         views = {"view_D": draw_views(B, size, rng), "view_G": draw_views(B, size, rng)} if self.augment else {}
@@ -67,31 +70,37 @@ class FacesGame(ABC):
 
     def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:
         """The mean of D's patches for images as D sees them in this step, (B,)."""
-        patches, _ = D["D"](self._seen(images_BCHW, batch, "view_D"))
+        patches, _ = D["D"](self._view(images_BCHW, batch, "view_D"))
         score_B: Tensor = patches.flatten(1).mean(1)
         return score_B
 
     def d_loss(self, nets: Nets, batch: Batch, real: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """The game, what D misreads on real images, and a penalty on D's gradient."""
         D, loss_d = nets.D["D"], GAMES[self.game][0]
-        real_seen, fake_seen = (self._seen(images["fake"], batch, "view_D") for images in (real, fake))
-        patches, read_BK = D(torch.cat([real_seen, fake_seen]))
-        adv = loss_d(*patches.to(real_seen.dtype).chunk(2))
-        cls = self.misread(read_BK[: len(real_seen)].to(real_seen.dtype), batch)
+        real_view, fake_view = (self._view(images["fake"], batch, "view_D") for images in (real, fake))
+        patches, read_BK = D(torch.cat([real_view, fake_view]))
+        adv = loss_d(*patches.to(real_view.dtype).chunk(2))
+        cls = self.misread(read_BK[: len(real_view)].to(real_view.dtype), batch)
         loss, parts = adv + self.cls * cls, {"d_adv": adv, "d_cls": cls}
         if self.gp:
-            parts["d_gp"] = gradient_penalty(lambda x: D(x)[0], real_seen, fake_seen, batch["between"])
+            parts["d_gp"] = gradient_penalty(lambda x: D(x)[0], real_view, fake_view, batch["between"])
             loss = loss + self.gp * parts["d_gp"]
         if self.r1 and step % self.r1_every == 0:
-            parts["d_r1"] = r1_penalty(lambda x: D(x)[0], real_seen)
+            parts["d_r1"] = r1_penalty(lambda x: D(x)[0], real_view)
             loss = loss + 0.5 * self.r1 * self.r1_every * parts["d_r1"]
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return loss, detached(parts)
 
-    def judged(self, nets: Nets, batch: Batch, fake_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def judge(self, nets: Nets, batch: Batch, fake_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """G's loss in the game, and what D reads off translated images, (B, K)."""
-        patches, read_BK = nets.D["D"](self._seen(fake_BCHW, batch, "view_G"))
+        patches, read_BK = nets.D["D"](self._view(fake_BCHW, batch, "view_G"))
         dtype = batch["image"].dtype
         return GAMES[self.game][1](patches.to(dtype)), read_BK.to(dtype)
 
-    def _seen(self, images_BCHW: Tensor, batch: Batch, view: str) -> Tensor:
+    def _view(self, images_BCHW: Tensor, batch: Batch, view: str) -> Tensor:
         return for_discriminator(images_BCHW, batch[view]) if self.augment else images_BCHW
+
+    def samples(self, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
+        """The photos, and the photos translated to each class: columns (B, 3, H, W)."""
+        photos_BCHW = batch["image"]
+        conditions = [torch.tensor(c).to(photos_BCHW).expand(len(photos_BCHW), -1) for c in self.classes().values()]
+        return [photos_BCHW, *(self.edit(G, photos_BCHW, c_BK) for c_BK in conditions)]

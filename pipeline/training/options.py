@@ -12,13 +12,28 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipeline.disruption.recipes import REFERENCES, STARTS
-from pipeline.jobs.options import FILE_OR_SHIPPED, NOTHING, ConfigError, PathOption, own_default, within
-from pipeline.jobs.options import one_of as _one_of
+from pipeline.jobs.options import (
+    FILE_OR_SHIPPED,
+    NOTHING,
+    Address,
+    ConfigError,
+    PathOption,
+    SettingsFile,
+    check_weights,
+    one_of,
+    own_default,
+    within,
+)
 from pipeline.signals.bundle import JOURNEYS
+
+
+class TrainError(ValueError):
+    """A training that cannot start or resume; the message says what was expected."""
+
 
 SAMPLES = "samples"
 """The word for DATA that means the sample photos."""
-RESULT_FORMAT = 1
+RESULT_FORMAT = 2
 """Raised when the same options give other weights than before; part of the signature."""
 _OF_SYSTEM = "the system's"
 
@@ -37,8 +52,8 @@ class TrainConfig:
     The system signals learns a set of imperceptible signals and their detector instead of a generator, and writes
     bundle.safetensors.
 
-    Writes state.pt (to go on from), generator.safetensors, log.jsonl and sample pictures into OUT. Run the same command again to go
-    on after a stop. Exit code: 0 when done, 1 when the training broke off, 2 for a wrong call, 130 after Ctrl-C.
+    Writes state.pt (to resume from), generator.safetensors, log.jsonl and sample pictures into OUT. Run the same command again to
+    resume after a stop. Exit code: 0 when done, 1 when the training broke off, 2 for a wrong call, 130 after Ctrl-C.
     """
 
     data: Annotated[str, PathOption((SAMPLES,)), tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
@@ -49,7 +64,9 @@ class TrainConfig:
     system: Annotated[str, tyro.conf.arg(metavar="SYSTEM")] = "stargan"
     """What to train: stargan, ganimation, cyclegan, pix2pixhd or signals."""
     regime: Annotated[str | None, own_default("{published,few-images}", _OF_SYSTEM)] = None
-    """Recipe: as published, or for few photos on a small machine (the default of stargan and ganimation, which have both)."""
+    """Recipe: published, or for few photos on a small machine (the default of stargan and ganimation, which have both). published
+    sets losses, draws, batch size, learning rate and its decay as published, without averaging of weights; sizes, widths and
+    steps stay those of a small machine unless given."""
     adversarial: Literal["none", "generator", "both"] = "none"
     """Hardening: none; generator: disrupt what the generator is given; both: also what the discriminator is shown."""
     epsilon: Annotated[float, tyro.conf.arg(metavar="LEVELS")] = 6.0
@@ -68,23 +85,30 @@ class TrainConfig:
     """Sigma of a Gaussian blur before the generator, in pixels: a further defence, part of the network; 0 is none."""
 
     steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
-    """Steps of the whole training; the discriminator moves in each. The learning rate falls over its second half."""
+    """Steps of the whole training; the discriminator moves in each. The learning rate falls over its second half, of the published
+    ganimation its last third. Here 4000, cyclegan 80000, pix2pixhd 20000, signals 600; published: stargan 200000, ganimation 30
+    epochs, cyclegan and pix2pixhd 200 epochs."""
     minutes: Annotated[float | None, own_default("MINUTES", "no limit")] = None
     """Stop after so many minutes of training (0: one step), with everything written; the same command trains on for as long."""
     size: Annotated[int | None, own_default("PIXELS", _OF_SYSTEM)] = None
-    """Side of the pictures (of pix2pixhd: their height), a multiple of 4."""
+    """Side of the pictures (of pix2pixhd: their height), a multiple of 4. Here 64, cyclegan 128, pix2pixhd 256; published: stargan
+    and ganimation 128, cyclegan 256, pix2pixhd 512."""
     conv_dim: Annotated[int | None, own_default("CHANNELS", _OF_SYSTEM)] = None
-    """Width of the generator's first layer, in channels."""
+    """Width of the generator's first layer, in channels. Here 32; published: 64."""
     d_conv_dim: Annotated[int | None, own_default("CHANNELS", _OF_SYSTEM)] = None
-    """Width of the discriminator's first layer, in channels."""
+    """Width of the discriminator's first layer, in channels. Here 32, cyclegan and pix2pixhd 64; published: 64."""
     batch: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
-    """Pictures a step, over all workers together."""
+    """Pictures a step, over all workers together. few-images 8, signals 16; published: stargan 16, ganimation 25, cyclegan and
+    pix2pixhd 1."""
     lr: Annotated[float | None, own_default("RATE", _OF_SYSTEM)] = None
-    """Learning rate of Adam at the start, for both networks."""
+    """Learning rate of Adam at the start, for both networks. few-images 2e-4, at the end 5 % of it, signals 1e-3; published, at the
+    end 0: stargan and ganimation 1e-4, cyclegan and pix2pixhd 2e-4."""
     d_steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
-    """The generator moves in every so many-th step."""
+    """The generator moves in every so many-th step. few-images 1, signals 2; published: stargan and ganimation 5, cyclegan and
+    pix2pixhd 1."""
     loss: Annotated[tuple[str, ...], own_default("NAME=WEIGHT [NAME=WEIGHT ...]", _OF_SYSTEM)] = ()
-    """Weights of single losses, e.g. rec=10 cls=1; a wrong name is refused with those that the system has."""
+    """Weights of single losses, e.g. rec=10 cls=1, and how often they are taken, e.g. r1_every=16; a wrong name is refused with
+    those that the system has."""
     licence: Annotated[tuple[str, ...], own_default("LICENCE [LICENCE ...]", "all")] = ()
     """Only pictures with one of these words in the column licence of labels.csv."""
     init_from: Annotated[Path | None, own_default("FILE", "none")] = None
@@ -115,8 +139,7 @@ class TrainConfig:
     """Processes that share each batch, on Ray; 0 trains in this process without Ray."""
     gpus_per_worker: float = 0.0
     """GPUs of each worker, fractions allowed; without workers, anything above 0 takes the GPU of this machine."""
-    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
-    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
+    address: Address = "auto"
     retries: int = 3
     """How often a worker that died is replaced; training goes on from the last checkpoint."""
     threads: Annotated[int | None, own_default("INT", "all cores, shared by the workers")] = None
@@ -138,8 +161,7 @@ class TrainConfig:
     """Name of the MLflow experiment."""
     register: Annotated[str | None, own_default("NAME", "disrupt-SYSTEM")] = None
     """Name under which the final weights are registered in MLflow."""
-    config: Annotated[Path | None, own_default("FILE", "none")] = None
-    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
+    config: SettingsFile = None
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot be, saying what was expected. The system's own checks come later."""
@@ -149,8 +171,8 @@ class TrainConfig:
             raise ConfigError(f"DATA {self.data}: no such folder; the word samples takes the sample photos")
         if self.output.exists() and not self.output.is_dir():
             raise ConfigError(f"OUT {self.output} is a file; it has to be a folder")
-        _one_of("--attack-reference", self.attack_reference, REFERENCES)
-        _one_of("--attack-start", self.attack_start, STARTS)
+        one_of("--attack-reference", self.attack_reference, REFERENCES)
+        one_of("--attack-start", self.attack_start, STARTS)
         for flag, (low, high, unit) in LIMITS.items():
             value = getattr(self, flag.removeprefix("--").replace("-", "_"))
             if value is not None:
@@ -159,10 +181,16 @@ class TrainConfig:
             raise ConfigError(
                 f"--size must be a multiple of 4, such as {self.size // 4 * 4} or {self.size // 4 * 4 + 4}, not {self.size}"
             )
+        if 0 < self.blur < 0.1:
+            raise ConfigError(f"--blur must be 0 for none, or from 0.1 to 16 (pixels), not {self.blur:g}")
+        if self.gpus_per_worker % 1 and not 0.001 <= self.gpus_per_worker < 1:
+            raise ConfigError(f"--gpus-per-worker is a whole number or a share of one GPU from 0.001, not {self.gpus_per_worker:g}")
         if self.init_from is not None and not self.init_from.is_file():
             raise ConfigError(f"--init-from {self.init_from}: no such file; it is the state.pt of another training")
         if self.vgg is not None and self.system != "pix2pixhd":
             raise ConfigError(f"--vgg is for pix2pixhd; {self.system} has no perceptual loss")
+        if self.vgg is not None and not self.vgg.is_file():
+            raise ConfigError(f"--vgg {self.vgg}: no such file; it holds the weights of a VGG-16 or VGG-19")
         self.loss_weights()
         if self.system == "signals":
             self._check_signals()
@@ -172,23 +200,24 @@ class TrainConfig:
             raise ConfigError("--adversarial hardens generators; leave it out for signals")
         if not self.generator:
             raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
-        if self.weights and len(self.weights) != len(self.generator):
-            raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
+        check_weights("--weights", self.weights, self.generator)
         for name in self.survive:
-            _one_of("--survive", name, (*JOURNEYS, NOTHING))
+            one_of("--survive", name, (*JOURNEYS, NOTHING))
         if NOTHING in self.survive and len(self.survive) > 1:
             raise ConfigError(f"--survive {NOTHING} stands alone")
 
     def loss_weights(self) -> dict[str, float]:
-        """The weights given with --loss by name. Raises ConfigError for one that is not NAME=WEIGHT."""
+        """The weights of --loss by name. Raises ConfigError for one that is not NAME=WEIGHT or outside its limits."""
         weights: dict[str, float] = {}
         for word in self.loss:
-            name, _, value = word.partition("=")
+            name, _, value = (part.strip() for part in word.partition("="))
             try:
-                weights[name.strip()] = float(value)
+                weights[name] = float(value)
             except ValueError:
                 raise ConfigError(f"--loss takes NAME=WEIGHT with a number, such as rec=10, not {word!r}") from None
-            within(f"--loss {name}", weights[name.strip()], 0, 1e6, "weight of a loss")
+            within(f"--loss {name}", weights[name], *LOSS_LIMITS.get(name, (0, 1e6, "weight of a loss")))
+            if name in WHOLE_NUMBERS and weights[name] % 1:
+                raise ConfigError(f"--loss {name} must be a whole number, not {value}")
         return weights
 
     def what_changes_results(self) -> dict[str, Any]:
@@ -198,10 +227,10 @@ class TrainConfig:
         facts = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
         if self.adversarial == "none":
             facts = {name: value for name, value in facts.items() if not name.startswith("attack_")}
-        places: dict[str, Any] = {name: str(value) for name, value in facts.items() if isinstance(value, Path)}
+        paths: dict[str, Any] = {name: str(value) for name, value in facts.items() if isinstance(value, Path)}
         if "weights" in facts:
-            places["weights"] = [str(path) for path in self.weights]
-        return facts | places | {"loss": dict(sorted(self.loss_weights().items()))}
+            paths["weights"] = [str(path) for path in self.weights]
+        return facts | paths | {"loss": dict(sorted(self.loss_weights().items()))}
 
 
 LIMITS: dict[str, tuple[float, float, str]] = {
@@ -218,6 +247,7 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "--batch": (1, 4096, "pictures"),
     "--lr": (1e-8, 1, "learning rate"),
     "--d-steps": (1, 100, "steps for each of the generator"),
+    "--seed": (-(2**63), 2**63 - 1, "a number of 64 bits"),
     "--workers": (0, 10_000, "processes"),
     "--gpus-per-worker": (0, 64, "GPUs"),
     "--retries": (0, 1000, "replaced workers"),
@@ -230,6 +260,17 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "--grid-every": (0, 10**8, "steps"),
 }
 """From, to and unit of each option that is a number."""
+
+LOSS_LIMITS: dict[str, tuple[float, float, str]] = {
+    "r1_every": (1, 10_000, "steps"),
+    "rec_every": (1, 10_000, "steps"),
+    "pool": (0, 1000, "pictures"),
+    "rec_share": (0, 1, "share of a batch"),
+    "pure": (0, 1, "share of the images"),
+    "k": (0, 1, "share of the spectrum"),
+}
+"""From, to and unit of what --loss sets that is no weight."""
+WHOLE_NUMBERS = {"r1_every", "rec_every", "pool"}
 
 HOW_IT_RUNS = {
     "output", "minutes", "workers", "gpus_per_worker", "address", "retries", "threads", "accumulate", "every", "grid_every",

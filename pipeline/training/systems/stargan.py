@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.stargan import StarGANGenerator
-from pipeline.training.attributes import ATTRIBUTES, draw_target, hair_count
-from pipeline.training.faces_game import FacesGame
-from pipeline.training.losses import classification
-from pipeline.training.system import Batch, Images, Nets, Parts
+from pipeline.training.data.labels import ATTRIBUTES, class_conditions, draw_target, hair_count, label_conditions
+from pipeline.training.systems.faces_game import FacesGame
+from pipeline.training.systems.losses import classification
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, detached
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class StarGANSystem(FacesGame):
 
     attributes: tuple[str, ...] = ATTRIBUTES
     conditions: Literal["three-valued", "labels"] = "three-valued"
-    """What G is told: +1 set, -1 clear, 0 leave as it is; or the wished labels, 0/1, all of them, taken from other images."""
+    """G's condition: +1 sets, -1 clears, 0 leaves as it is; or all target labels, 0 or 1, taken from other images."""
     rec: float = 10.0
     rec_share: float = 0.5
     """On which share of a batch the cycle is closed."""
@@ -49,23 +49,32 @@ class StarGANSystem(FacesGame):
             hair = hair_count(self.attributes)
             c_BK, target_BK, target_known_BK, back_BK = draw_target(labels_BK, known_BK, hair=hair, rng=rng)
         drawn = {"c": c_BK, "target": target_BK, "target_known": target_known_BK, "back": back_BK}
-        drawn |= self.views_of_d(batch, rng)
+        drawn |= self.draw_d_views(batch, rng)
         return {**batch, **drawn, "cycle_weight": _cycle_weights(B, self.rec_share).to(batch["image"])}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
         """Each photo with its drawn condition."""
-        return {name: G["G"](x_BCHW, batch["c"]) for name, x_BCHW in inputs.items()}
+        return {"fake": self.edit(G, inputs["fake"], batch["c"])}
+
+    def edit(self, G: nn.ModuleDict, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+        """G(x, c)."""
+        y_BCHW: Tensor = G["G"](x_BCHW, c_BK)
+        return y_BCHW
+
+    def classes(self) -> dict[str, list[float]]:
+        """The conditions of hair colours and of the other attributes, in the form that G is trained with."""
+        return label_conditions(self.attributes) if self.conditions == "labels" else class_conditions(self.attributes)
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """The game, the wished attributes, the way back to the untouched photo, and the distance from it."""
         fake_BCHW, photo_BCHW = fake["fake"], batch["image"]
-        adv, read_BK = self.judged(nets, batch, fake_BCHW)
+        adv, read_BK = self.judge(nets, batch, fake_BCHW)
         cls = classification(read_BK, batch["target"], batch["target_known"])
         rec = self._cycle(nets.G["G"], fake_BCHW, batch)
         keep = (fake_BCHW - photo_BCHW).abs().mean()
         loss = adv + self.cls * cls + self.rec * rec + self.keep * keep
         parts = {"g_adv": adv, "g_cls": cls, "g_rec": rec, "g_keep": keep}
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return loss, detached(parts)
 
     def _cycle(self, G: nn.Module, fake_BCHW: Tensor, batch: Batch) -> Tensor:
         """Weighted mean L1 of the way there and back; an image of weight zero costs nothing."""

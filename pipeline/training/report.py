@@ -1,4 +1,4 @@
-"""Whoever watches a training: its curves in log.jsonl and MLflow, its sample pictures, and how far it is on the terminal."""
+"""What a training shows while it runs: curves in log.jsonl and MLflow, sample pictures, and progress on the terminal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rich.console import Console
 from pipeline.jobs.progress import clock
 from pipeline.jobs.tracking import Tracking
 from pipeline.storage import open_storage, write_atomic
-from pipeline.training.session import Event
-from pipeline.training.setup import LOG_FILE
+from pipeline.training.loop import Event, Losses, Picture, Started
 
+LOG_FILE = "log.jsonl"
 RECORD_SECONDS = 5.0
 NOT_LOSSES = {"lr", "s_per_step", "pictures_per_s"}
 FEWEST = 10
@@ -24,7 +24,7 @@ RECENT = 50
 """Points of the curves over which the pace is averaged."""
 
 
-class Watch:
+class Report:
     """Takes the events of a training as they come; a step that is trained again after a crash is recorded again."""
 
     def __init__(self, console: Console, *, out: Path, steps: int, minutes: float | None, tracking: Tracking) -> None:
@@ -37,18 +37,20 @@ class Watch:
         self._curves: dict[str, list[float]] = {}
         self._pace: list[float] = []
         self._pause = 1.0 if console.is_terminal else 15.0
-        self._said = self._recorded = time.monotonic()
+        self._printed = self._recorded = time.monotonic()
         self.step = 0
 
-    def __call__(self, event: Event) -> None:
-        """Note one event."""
-        self.step = max(event.step, self.step) if event.kind != "begun" else event.step
-        if event.kind == "begun":
+    def add(self, event: Event) -> None:
+        """Show and record one event."""
+        self.step = event.step if isinstance(event, Started) else max(event.step, self.step)
+        if isinstance(event, Started):
             self._console.print(f"training from step {event.step} to {self._steps}", highlight=False)
-        elif event.kind == "losses" and event.values is not None:
-            self._losses(event.step, event.values)
-        elif event.kind == "picture":
-            self._picture(event.step, event.png)
+        elif isinstance(event, Losses):
+            self._add_losses(event.step, event.values)
+        elif isinstance(event, Picture):
+            path = self._out / f"pictures-{event.step:06d}.png"
+            write_atomic(*open_storage(path), event.png)
+            self._tracking.artifact(path, "pictures")
 
     def line(self) -> str:
         """How far the training is, as one line."""
@@ -59,15 +61,15 @@ class Watch:
         losses = "  ".join(f"{name} {statistics.fmean(curve[-RECENT:]):.4g}" for name, curve in self._curves.items())
         return f"{self.step}/{self._steps} steps, {seconds:.2f} s/step, {clock(left)} left  {losses}  "
 
-    def fall(self) -> str:
+    def changes(self) -> str:
         """Each loss at the beginning and at the end of what was watched, as one line; empty when there was too little."""
-        said = []
+        lines = []
         for name, curve in self._curves.items():
             if len(curve) < FEWEST:
                 continue
             tenth = max(len(curve) // 10, 1)
-            said.append(f"{name} {statistics.fmean(curve[:tenth]):.4g} -> {statistics.fmean(curve[-tenth:]):.4g}")
-        return ", ".join(said)
+            lines.append(f"{name} {statistics.fmean(curve[:tenth]):.4g} -> {statistics.fmean(curve[-tenth:]):.4g}")
+        return ", ".join(lines)
 
     def close(self) -> None:
         """Record what has not been recorded yet and end the line."""
@@ -75,7 +77,7 @@ class Watch:
         if self._curves:
             self._console.print(self.line(), highlight=False, soft_wrap=True)
 
-    def _losses(self, step: int, values: Mapping[str, float]) -> None:
+    def _add_losses(self, step: int, values: Mapping[str, float]) -> None:
         shown = {name: float(f"{value:.5g}") for name, value in values.items()}
         with (self._out / LOG_FILE).open("a", encoding="utf-8") as log:
             log.write(json.dumps({"step": step} | shown) + "\n")
@@ -85,17 +87,11 @@ class Watch:
         self._pace.append(values["s_per_step"])
         self._waiting.append((step, values))
         now = time.monotonic()
-        if now - self._said >= self._pause:
-            self._said = now
+        if now - self._printed >= self._pause:
+            self._printed = now
             self._console.print(self.line(), end="\r" if self._console.is_terminal else "\n", highlight=False, soft_wrap=True)
         if now - self._recorded >= RECORD_SECONDS:
             self._record()
-
-    def _picture(self, step: int, png: bytes) -> None:
-        path = self._out / f"pictures-{step:06d}.png"
-        fs, name = open_storage(path)
-        write_atomic(fs, name, png)
-        self._tracking.artifact(path, "pictures")
 
     def _record(self) -> None:
         self._recorded = time.monotonic()

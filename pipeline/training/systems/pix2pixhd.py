@@ -11,11 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.pix2pixhd import MultiscaleDiscriminator, Pix2PixHDGenerator
-from pipeline.training.initial import small_normal
-from pipeline.training.losses import least_squares_d, least_squares_g
-from pipeline.training.perceptual import perceptual, vgg_from_file
-from pipeline.training.sizes import checked_side
-from pipeline.training.system import Batch, Images, Nets, Parts, Sizes, System
+from pipeline.training.systems.losses import least_squares_d, least_squares_g
+from pipeline.training.systems.perceptual import perceptual, vgg_from_file
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, detached, small_normal
 
 MULTIPLE = 16
 """The generator halves its planes four times."""
@@ -25,7 +23,7 @@ Scales = Sequence[Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
-class Pix2PixHDSystem:
+class Pix2PixHDSystem(System):
     """The global generator and D on two scales; the fields are the weights of the losses, by default the published ones."""
 
     features: float = 10.0
@@ -33,7 +31,6 @@ class Pix2PixHDSystem:
     perceptual: float = 10.0
     vgg: Path | None = None
     """The user's file of VGG-16 or VGG-19 weights; without it there is no perceptual loss, and pictures come out less crisp."""
-    published_d_steps: int = 1
     name: str = "pix2pixhd"
 
     def build(self, sizes: Sizes) -> Nets:
@@ -41,15 +38,11 @@ class Pix2PixHDSystem:
 
         Raises TrainError unless it is a multiple of 16 and at least 32.
         """
-        checked_side(sizes.image, multiple=MULTIPLE, least=2 * MULTIPLE)
+        check_side(sizes.image, multiple=MULTIPLE, least=2 * MULTIPLE)
         G, D = Pix2PixHDGenerator(sizes.conv_dim), MultiscaleDiscriminator(sizes.d_conv_dim)
         for net in (G, D):
             small_normal(net)
         return Nets(nn.ModuleDict({"G": G}), nn.ModuleDict({"D": D}))
-
-    def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
-        """The batch as it is: the losses need no random numbers."""
-        return batch
 
     def inputs(self, batch: Batch) -> Images:
         """The label planes and the edges: what [R20] perturbs."""
@@ -65,11 +58,11 @@ class Pix2PixHDSystem:
 
     def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:
         """The mean over scales of the mean patch score, (B,)."""
-        return torch.stack([scale[-1].flatten(1).mean(1) for scale in _judged(D, batch, images_BCHW)]).mean(0)
+        return torch.stack([scale[-1].flatten(1).mean(1) for scale in _features(D, batch, images_BCHW)]).mean(0)
 
     def d_loss(self, nets: Nets, batch: Batch, real: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """Least squares, summed over scales."""
-        reals, fakes = _judged(nets.D, batch, real["fake"]), _judged(nets.D, batch, fake["fake"])
+        reals, fakes = _features(nets.D, batch, real["fake"]), _features(nets.D, batch, fake["fake"])
         loss = torch.stack([least_squares_d(r[-1], f[-1]) for r, f in zip(reals, fakes, strict=True)]).sum()
         return loss, {"d_adv": loss.detach()}
 
@@ -77,8 +70,8 @@ class Pix2PixHDSystem:
         """Least squares summed over scales, feature matching, and the perceptual distance where VGG weights are given."""
         y_BCHW, photo_BCHW = fake["fake"], batch["image"]
         with torch.no_grad():
-            reals = _judged(nets.D, batch, photo_BCHW)
-        fakes = _judged(nets.D, batch, y_BCHW)
+            reals = _features(nets.D, batch, photo_BCHW)
+        fakes = _features(nets.D, batch, y_BCHW)
         adversarial = torch.stack([least_squares_g(scale[-1]) for scale in fakes]).sum()
         parts = {"g_adv": adversarial, "g_features": feature_matching(reals, fakes)}
         loss = adversarial + self.features * parts["g_features"]
@@ -86,7 +79,12 @@ class Pix2PixHDSystem:
             vgg = vgg_from_file(self.vgg, photo_BCHW.device, photo_BCHW.dtype)
             parts["g_perceptual"] = perceptual(vgg, y_BCHW, photo_BCHW)
             loss = loss + self.perceptual * parts["g_perceptual"]
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return loss, detached(parts)
+
+    def samples(self, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
+        """Label maps in colours, what G paints, and the photos where there are any: columns (B, 3, H, W)."""
+        painted = self.translate(G, self.inputs(batch), batch)["fake"]
+        return [colour_labels(batch["planes"]), painted, *([batch["image"]] if "image" in batch else [])]
 
 
 def feature_matching(real: Scales, fake: Scales) -> Tensor:
@@ -98,13 +96,7 @@ def feature_matching(real: Scales, fake: Scales) -> Tensor:
     return torch.stack(distances).sum() * 4 / (len(real[0]) - 1) / len(real)
 
 
-def each_scene(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
-    """Label maps in colours, what G paints, and the photos where there are any: columns (B, 3, H, W)."""
-    painted = system.translate(G, system.inputs(batch), batch)["fake"]
-    return [coloured(batch["planes"]), painted, *([batch["image"]] if "image" in batch else [])]
-
-
-def coloured(planes_BPHW: Tensor) -> Tensor:
+def colour_labels(planes_BPHW: Tensor) -> Tensor:
     """Label planes (the last are edges) as pictures in [-1, 1]: one fixed colour per label, edges black."""
     labels = planes_BPHW.shape[1] - 1
     colours_L3 = (torch.rand(labels, 3, generator=torch.Generator().manual_seed(1)) * 1.6 - 0.6).to(planes_BPHW)
@@ -112,7 +104,7 @@ def coloured(planes_BPHW: Tensor) -> Tensor:
     return torch.where(planes_BPHW[:, labels:] > 0.5, -torch.ones_like(picture_B3HW), picture_B3HW)
 
 
-def _judged(D: nn.ModuleDict, batch: Batch, images_BCHW: Tensor) -> Scales:
+def _features(D: nn.ModuleDict, batch: Batch, images_BCHW: Tensor) -> Scales:
     images_BCHW = images_BCHW.to(batch["planes"].dtype)
     scales: list[list[Tensor]] = D["D"](torch.cat([batch["planes"], images_BCHW], dim=1))
     return [[feature.to(images_BCHW.dtype) for feature in scale] for scale in scales]

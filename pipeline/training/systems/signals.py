@@ -16,16 +16,15 @@ from pipeline.signals.bundle import JOURNEYS
 from pipeline.signals.detector import Detection, Detector
 from pipeline.signals.manipulation import SourceName, apply_random_channel, load_source, manipulate
 from pipeline.signals.signal_set import SignalSet, add_signals, grey_signals, turn_grey
-from pipeline.training.errors import TrainError
-from pipeline.training.sizes import checked_side
-from pipeline.training.system import Batch, Images, Nets, Parts, Sizes, System
+from pipeline.training.options import TrainError
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, detached
 
 AMPLIFIED = 20
 """How much stronger a signal is drawn in sample pictures."""
 
 
 @dataclass(frozen=True)
-class SignalSystem:
+class SignalSystem(System):
     """The five terms of the loss with their weights l1..l5, the recovery term, and what is learned against what."""
 
     detection: float = 1.0
@@ -59,16 +58,17 @@ class SignalSystem:
     """What may happen to photos before the detector sees them."""
     grey: float = 0.125
     """Share of the photos that are turned grey before they get their signal, which is then one plane of it."""
-    published_d_steps: int = 2
     name: str = "signals"
 
     def build(self, sizes: Sizes) -> Nets:
         """The signals, and the detector of width ``d_conv_dim``; raises TrainError for a side or width they cannot take."""
-        side = checked_side(sizes.image, multiple=4, least=16)
+        check_side(sizes.image, multiple=4, least=16)
         if sizes.d_conv_dim % 8:
-            raise TrainError(f"the detector's width is {sizes.d_conv_dim}; expected a multiple of 8 (--d-conv-dim)")
-        signals = SignalSet(self.count, size=side, budget_levels=self.budget)
-        return Nets(nn.ModuleDict({"signals": signals}), nn.ModuleDict({"detector": Detector(size=side, width=sizes.d_conv_dim)}))
+            raise TrainError(f"--d-conv-dim of signals must be a multiple of 8, not {sizes.d_conv_dim}")
+        signals = SignalSet(self.count, size=sizes.image, budget_levels=self.budget)
+        return Nets(
+            nn.ModuleDict({"signals": signals}), nn.ModuleDict({"detector": Detector(size=sizes.image, width=sizes.d_conv_dim)})
+        )
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
         """Adds to each photo its signal, its class, its three journeys and whether it is grey; and one generator to all of them."""
@@ -121,7 +121,18 @@ class SignalSystem:
             "g_pairwise": losses.pairwise(signals_nCHW),
         }
         loss = loss + self.magnitude * own["g_magnitude"] + self.spectrum * own["g_spectrum"] + self.pairwise * own["g_pairwise"]
-        return loss, parts | {name: part.detach() for name, part in own.items()}
+        return loss, parts | detached(own)
+
+    def samples(self, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
+        """The photo, with its signal, the signal alone and amplified, and what each generator makes of it."""
+        photo_BCHW = batch["image"]
+        class_B = torch.rand(len(photo_BCHW), generator=torch.Generator().manual_seed(0))
+        which_B = torch.arange(len(photo_BCHW)) % max(self.count, 1)
+        signal_BCHW = signal_set(G).signals()[which_B] if self.count else torch.zeros_like(photo_BCHW)
+        signed_BCHW = add_signals(photo_BCHW, signal_BCHW)
+        generators = [load_source(source, str(signed_BCHW.device), signed_BCHW.dtype) for source in self.sources]
+        fakes = [manipulate(generator, signed_BCHW, class_B) for generator in generators]
+        return [photo_BCHW, signed_BCHW, (AMPLIFIED * signal_BCHW).clamp(-1, 1), *fakes]
 
     def _manipulated(self, x_BCHW: Tensor, batch: Batch) -> Tensor:
         source = self.sources[int(batch["source"][0])]
@@ -146,28 +157,15 @@ class SignalSystem:
             )
             parts[f"{prefix}separation"] = losses.separation(signals_nCHW, detections["manipulated"].recovered_B3SS)
             loss = loss + self.recovery * parts[f"{prefix}recovery"] + self.separation * parts[f"{prefix}separation"]
-        return loss, {name: part.detach() for name, part in parts.items()}
+        return loss, detached(parts)
 
 
 def signal_set(G: nn.ModuleDict) -> SignalSet:
-    """The signals among the nets of a training; raises TypeError for a training of anything else."""
+    """The signals among the networks of a training; raises TypeError for a training of anything else."""
     net = dict(G.items()).get("signals")
     if not isinstance(net, SignalSet):
         raise TypeError("only a training of signals has a SignalSet")
     return net
-
-
-def each_signal(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
-    """Columns of a sample grid: the photo, with its signal, the signal alone and amplified, and what each generator makes of it."""
-    if not isinstance(system, SignalSystem):
-        raise TypeError(f"only signals are shown like this, not {system.name}")
-    photo_BCHW = batch["image"]
-    class_B = torch.rand(len(photo_BCHW), generator=torch.Generator().manual_seed(0))
-    which_B = torch.arange(len(photo_BCHW)) % max(system.count, 1)
-    signal_BCHW = signal_set(G).signals()[which_B] if system.count else torch.zeros_like(photo_BCHW)
-    shown = add_signals(photo_BCHW, signal_BCHW)
-    fakes = [manipulate(load_source(source, str(shown.device), shown.dtype), shown, class_B) for source in system.sources]
-    return [photo_BCHW, shown, (AMPLIFIED * signal_BCHW).clamp(-1, 1), *fakes]
 
 
 def _signal_of_each(signals_nCHW: Tensor, batch: Batch) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.training.attributes import ATTRIBUTES, HAIR_COUNT, class_conditions, draw_target
-from pipeline.training.faces import balanced_weights
+from pipeline.generators.zoo import CELEBA
+from pipeline.training.data.faces import balanced_weights
+from pipeline.training.data.labels import ATTRIBUTES, class_conditions, draw_target, label_conditions
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,21 @@ def test_all_groups_are_drawn(drawn: tuple[torch.Tensor, ...]) -> None:
 
 def test_the_classes_set_or_clear_one_group_each() -> None:
     classes = class_conditions()
-    assert len(classes) == 2 * len(ATTRIBUTES) - HAIR_COUNT
+    assert len(classes) == 2 * len(ATTRIBUTES) - 2
     assert classes["Black_Hair"] == [1, -1, 0, 0, 0]
     assert classes["Male"] == [0, 0, 1, 0, 0]
     assert classes["Female"] == [0, 0, -1, 0, 0]
+
+
+def test_classes_of_published_labels_are_zeros_and_ones_and_those_of_celeba_are_those_of_the_released_net() -> None:
+    assert {value for c in label_conditions().values() for value in c} == {0, 1}
+    celeba = label_conditions(("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"))
+    assert {name: tuple(c) for name, c in celeba.items()} == CELEBA
+
+
+@pytest.mark.parametrize("conditions", [class_conditions(), label_conditions()], ids=["three-valued", "labels"])
+def test_no_two_classes_have_the_same_condition(conditions: dict[str, list[float]]) -> None:
+    assert len({tuple(c) for c in conditions.values()}) == len(conditions)
 
 
 def test_balanced_weights_with_power_one_give_every_combination_the_same_chance() -> None:

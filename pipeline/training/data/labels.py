@@ -1,7 +1,7 @@
-"""What a condition means: three-valued attributes, so that a photo without labels can be translated.
+"""What a condition means: three-valued attributes, so that a photo without labels can be translated; or the published 0/1 labels.
 
-``c_i = +1`` sets attribute i, ``-1`` clears it, ``0`` leaves it as it is. Hair colours exclude each other: setting one clears
-the others. A class is a named condition; a generator's card stores the table.
+Three-valued, ``c_i = +1`` sets attribute i, ``-1`` clears it, ``0`` leaves it as it is. Hair colours exclude each other: setting
+one clears the others. A class is a named condition; the file of weights stores the table.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.training.errors import TrainError
+from pipeline.training.options import TrainError
 
 ATTRIBUTES = ("Black_Hair", "Brown_Hair", "Male", "Smiling", "Young")
 """The attributes of the shipped generator, hair colours first."""
-
-HAIR_COUNT = 2
 
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 """Attributes of which an image has at most one; a photo with none of them is one whose hair colour is not known."""
@@ -41,6 +39,21 @@ def class_conditions(attributes: Sequence[str] = ATTRIBUTES) -> dict[str, list[f
     for i, name in enumerate(rest):
         for sign, label in ((1.0, name), (-1.0, OPPOSITES.get(name, f"Not_{name}"))):
             classes[label] = [0.0] * count + [sign if i == j else 0.0 for j in range(len(rest))]
+    return dict(sorted(classes.items()))
+
+
+def label_conditions(attributes: Sequence[str] = ATTRIBUTES) -> dict[str, list[float]]:
+    """Every class of a generator that takes the labels, 0 or 1, that an image is to have; no two are the same.
+
+    A user's photo has no labels, so all classes describe one person but for one thing: the last hair colour and all other
+    attributes set. A class sets another hair colour or clears one attribute. Source: the targets of [C18]'s released evaluation.
+    """
+    count = hair_count(attributes)
+    hair, rest = attributes[:count], attributes[count:]
+    classes = {name: [float(name == other) for other in hair] + [1.0] * len(rest) for name in hair}
+    for name in rest:
+        person = [float(other == hair[-1]) for other in hair]
+        classes[OPPOSITES.get(name, f"Not_{name}")] = person + [float(name != other) for other in rest]
     return dict(sorted(classes.items()))
 
 

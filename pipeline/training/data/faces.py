@@ -1,0 +1,189 @@
+"""Faces with labels, or photos without, as batches: a folder becomes tensors of squares in 8 bits, and these become batches."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.containers.find import find_photos
+from pipeline.containers.naming import LEAVES_FOLDER, unsafe_reason
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.photo import U8, PhotoBrokenError, PhotoRefusedError
+from pipeline.storage import open_storage, read_bytes
+from pipeline.training.data.augment import crop_flip_resize, resized
+from pipeline.training.data.batches import shuffled, stream_of
+from pipeline.training.data.labels import HAIR
+from pipeline.training.options import TrainError
+from pipeline.training.systems.system import Batch
+
+TABLE = "labels.csv"
+HELD_OUT = 10
+"""One photo in so many is held out where no table says so."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Images (N, 3, S, S) uint8, labels (N, K) in [0, 1] and known (N, K) 0/1; an unlabelled hair colour is not known."""
+
+    names: tuple[str, ...]
+    u8_NCHW: Tensor
+    labels_NK: Tensor
+    known_NK: Tensor
+    skipped: int = 0
+    """Images that could not be read and were left out."""
+
+
+@dataclass(frozen=True)
+class FacesSource:
+    """Faces with their labels: batches of ``image`` (B, 3, S, S) in [-1, 1], ``labels`` and ``known`` (B, K)."""
+
+    train: Faces
+    val: Faces
+    size: int
+    count: int
+    """Images in a batch."""
+    seed: int
+    balanced: bool = True
+    """Draws rare combinations of labels more often, cropped and lit at random; else each face once an epoch, as published."""
+    samples: int = 8
+    _weights_N: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_weights_N", balanced_weights(self.train.labels_NK))
+
+    @property
+    def skipped(self) -> int:
+        """Unreadable images in both parts."""
+        return self.train.skipped + self.val.skipped
+
+    def batch(self, step: int) -> Batch:
+        """The faces of a step, half of them mirrored."""
+        rng = stream_of(self.seed, step)
+        if self.balanced:
+            index_B = torch.multinomial(self._weights_N, self.count, replacement=True, generator=rng)
+            images_BCHW = crop_flip_resize(self.train.u8_NCHW[index_B], self.size, rng)
+        else:
+            index_B = shuffled(self.seed, step, batch=self.count, count=len(self.train.names), about="faces")
+            images_BCHW = resized(self.train.u8_NCHW[index_B], self.size)
+            mirrored_B = torch.rand(self.count, generator=rng) < 0.5
+            images_BCHW = torch.where(mirrored_B.view(-1, 1, 1, 1), images_BCHW.flip(3), images_BCHW)
+        return {"image": images_BCHW, "labels": self.train.labels_NK[index_B], "known": self.train.known_NK[index_B]}
+
+    def held_out(self) -> Batch:
+        """Faces at even distances in the list, as they are."""
+        pick = torch.linspace(0, len(self.val.names) - 1, min(self.samples, len(self.val.names))).long()
+        images_BCHW = resized(self.val.u8_NCHW[pick], self.size)
+        return {"image": images_BCHW, "labels": self.val.labels_NK[pick], "known": self.val.known_NK[pick]}
+
+
+def load_faces(folder: Path, *, attributes: Sequence[str], split: str, licences: Sequence[str] | None, size: int = 128) -> Faces:
+    """The rows of ``folder/labels.csv`` in ``split`` whose licence is one of ``licences`` (all if None).
+
+    Images that cannot be read are skipped and counted. Raises TrainError, with file and row, for a label that is missing or outside
+    0 to 1, for a file outside ``folder``, and when no row is left.
+    """
+    table = folder / TABLE
+    rows = [(i, r) for i, r in _rows(table, attributes) if r["split"] == split and (licences is None or r["licence"] in licences)]
+    if not rows:
+        raise TrainError(f"no row of {table} is in split {split!r} with licence in {licences}")
+    for i, row in rows:
+        if row["file"] and unsafe_reason(row["file"]) == LEAVES_FOLDER:
+            raise TrainError(f"{table}, line {i}: {row['file']!r} lies outside the folder; expected a file in {folder}")
+    labels = [[_label(r, a, table=table, row=i) for a in attributes] for i, r in rows]
+    images = [_square(folder / r["file"], size) for _, r in rows]
+    read = [i for i, image in enumerate(images) if image is not None]
+    if not read:
+        raise TrainError(f"none of the {len(rows)} images of split {split!r} in {folder} can be read")
+    known = [[a not in HAIR or any(r[h] == "1" for h in HAIR if h in r) for a in attributes] for _, r in rows]
+    return Faces(
+        names=tuple(rows[i][1]["file"] for i in read),
+        u8_NCHW=torch.from_numpy(np.stack([image for image in images if image is not None])).permute(0, 3, 1, 2).contiguous(),
+        labels_NK=torch.tensor([labels[i] for i in read]),
+        known_NK=torch.tensor([known[i] for i in read], dtype=torch.float32),
+        skipped=len(rows) - len(read),
+    )
+
+
+def load_squares(folder: Path, *, split: str, licences: Sequence[str] | None, size: int) -> Faces:
+    """The photos of ``split`` (train, val or test) below ``folder``, each its largest centred square, without labels.
+
+    A ``labels.csv`` with the columns file, split and licence says which photo is in which split; without one a tenth of the
+    photos, those whose names have the lowest hashes, is val and test alike. Photos that cannot be read are skipped and counted.
+    Raises TrainError when none is left.
+    """
+    if (folder / TABLE).is_file():
+        return load_faces(folder, attributes=(), split=split, licences=licences, size=size)
+    if licences is not None:
+        raise TrainError(f"--licence needs {folder / TABLE} with the columns file, split and licence")
+    by_hash = sorted(find_photos(folder).refs, key=lambda ref: hashlib.sha256(ref.key.encode("utf-8", "surrogatepass")).digest())
+    few = -(-len(by_hash) // HELD_OUT)
+    refs = sorted(by_hash[few:] if split == "train" else by_hash[:few], key=lambda ref: ref.key)
+    read = [(ref.key, square) for ref in refs if ref.refused is None and (square := _square(ref.uri, size)) is not None]
+    if not read:
+        raise TrainError(f"no photo of split {split!r} below {folder} can be read; give more photos, or {TABLE} that names splits")
+    return Faces(
+        names=tuple(key for key, _ in read),
+        u8_NCHW=torch.from_numpy(np.stack([square for _, square in read])).permute(0, 3, 1, 2).contiguous(),
+        labels_NK=torch.zeros(len(read), 0),
+        known_NK=torch.zeros(len(read), 0),
+        skipped=len(refs) - len(read),
+    )
+
+
+def _rows(table: Path, attributes: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """The rows of the table with their line numbers; the header is line 1."""
+    if not table.is_file():
+        raise TrainError(f"{table} is missing; expected a table with the columns file, split, licence, {', '.join(attributes)}")
+    with table.open(newline="", encoding="utf-8") as handle:
+        reader = csv.DictReader(handle)
+        missing = [a for a in ("file", "split", "licence", *attributes) if a not in (reader.fieldnames or ())]
+        if missing:
+            raise TrainError(f"{table} has no column {', '.join(missing)}")
+        return [(reader.line_num, row) for row in reader]
+
+
+def _label(cells: Mapping[str, str | None], attribute: str, *, table: Path, row: int) -> float:
+    text = cells[attribute] or ""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        problem = f"is {text!r}" if text else "is missing"
+        raise TrainError(f"{table}, line {row} ({cells['file']}): {attribute} {problem}; expected a number from 0 to 1")
+    return value
+
+
+def _square(uri: str | Path, size: int) -> U8 | None:
+    """The largest centred square of a photo as (size, size, 3), or None when it cannot be read."""
+    try:
+        pixels_HWC = decode_photo(read_bytes(*open_storage(uri))).pixels_HWC
+    except (OSError, PhotoBrokenError, PhotoRefusedError):
+        return None
+    height, width = pixels_HWC.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    window = pixels_HWC[top : top + side, left : left + side]
+    image = Image.fromarray(window if window.shape[2] == 3 else window.repeat(3, axis=2))
+    return np.asarray(image if side == size else image.resize((size, size), Image.Resampling.LANCZOS), dtype=np.uint8)
+
+
+def balanced_weights(labels_NK: Tensor, power: float = 0.5) -> Tensor:
+    """Sampling weight per image, the inverse count of its combination of labels to ``power``; sums to 1. Shape (N,).
+
+    Labels between 0 and 1 count as the nearer of both.
+    """
+    if labels_NK.shape[1] == 0:
+        return torch.full((len(labels_NK),), 1 / len(labels_NK), dtype=torch.float64)
+    _, cell_N, counts = torch.unique(labels_NK.round(), dim=0, return_inverse=True, return_counts=True)
+    weights_N = counts.double()[cell_N] ** -power
+    normalised_N: Tensor = weights_N / weights_N.sum()
+    return normalised_N

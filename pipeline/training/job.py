@@ -1,0 +1,231 @@
+"""From the options of a training to its parts: system, sizes, settings, schedule, source and state."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, one_of
+from pipeline.signals.manipulation import load_source, source_names
+from pipeline.training.adversarial import Adversarial, blur_before
+from pipeline.training.data.batches import Source
+from pipeline.training.data.faces import Faces, FacesSource, load_faces, load_squares
+from pipeline.training.data.label_pairs import load_label_pairs
+from pipeline.training.data.pictures import load_unpaired
+from pipeline.training.data.sample_data import write_sample_data
+from pipeline.training.loop import Schedule
+from pipeline.training.options import SAMPLES, TrainConfig, signature
+from pipeline.training.state import STATE_FILE, TrainState
+from pipeline.training.step import StepSettings
+from pipeline.training.systems.cyclegan import CycleGANSystem
+from pipeline.training.systems.signals import SignalSystem
+from pipeline.training.systems.system import Batch, Sizes, System
+from pipeline.training.systems.table import SYSTEMS, Recipe, SystemRow
+
+T = TypeVar("T")
+MOST_LINES = 5000
+"""About as many points has each curve of a whole training."""
+NO_WEIGHTS = {"count", "budget", "grey"}
+"""Numbers of a system that have options of their own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked training, as plain values that any process can take."""
+
+    config: TrainConfig
+    system: System
+    sizes: Sizes
+    settings: StepSettings
+    schedule: Schedule
+    batch: int
+    signature: str
+
+    @property
+    def row(self) -> SystemRow:
+        """The system's row in the table."""
+        return SYSTEMS[self.config.system]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the regime, by default the first."""
+        return self.row.recipes[self.config.regime or next(iter(self.row.recipes))]
+
+    @property
+    def out(self) -> Path:
+        """The folder of the training."""
+        return self.config.output
+
+    @property
+    def state_file(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.out / STATE_FILE
+
+
+def plan(config: TrainConfig) -> Job:
+    """The training that the options describe; raises ConfigError or TrainError for what cannot be, with what was expected."""
+    config.check()
+    one_of("--system", config.system, SYSTEMS)
+    row = SYSTEMS[config.system]
+    regime = next(iter(row.recipes)) if config.regime is None else config.regime
+    one_of("--regime", regime, row.recipes)
+    recipe = row.recipes[regime]
+    batch, steps = _or(config.batch, recipe.batch), _or(config.steps, row.steps)
+    shares = max(config.workers, 1) * config.accumulate
+    if batch % shares:
+        raise ConfigError(
+            f"--batch {batch} cannot be shared evenly by {max(config.workers, 1)} workers in {config.accumulate} parts each; "
+            f"take {max(round(batch / shares), 1) * shares}"
+        )
+    attack = Adversarial(
+        mode=config.adversarial,
+        epsilon=config.epsilon,
+        steps=config.attack_steps,
+        step_size=config.attack_step_size,
+        reference=config.attack_reference,
+        start=config.attack_start,
+        consistency=config.consistency,
+    )
+    settings = StepSettings(
+        lr=_or(config.lr, recipe.lr),
+        steps=steps,
+        d_steps=_or(config.d_steps, recipe.d_steps),
+        decay_from=recipe.decay_from,
+        final_lr=recipe.final_lr,
+        ema_decay=recipe.ema_decay,
+        precision="bf16" if config.precision == "bf16" else "fp32",
+        accumulate=config.accumulate,
+        adversarial=attack,
+    )
+    system = _system(recipe.system, config)
+    if isinstance(system, CycleGANSystem) and 0 < system.pool < batch:
+        raise ConfigError(f"--loss pool={system.pool} is smaller than --batch {batch}: give a larger pool, or 0 for none")
+    return Job(
+        config=config,
+        system=system,
+        sizes=Sizes(_or(config.size, row.size), _or(config.conv_dim, row.conv_dim), _or(config.d_conv_dim, row.d_conv_dim)),
+        settings=settings,
+        schedule=Schedule(max(1, steps // MOST_LINES), config.every, config.grid_every, config.minutes),
+        batch=batch,
+        signature=signature(config),
+    )
+
+
+def _system(system: System, config: TrainConfig) -> System:
+    """The system with the options that are its own.
+
+    Raises ConfigError for a weight that it does not have, and the zoo's errors, which name a generator that does not load.
+    """
+    fields = {field.name: getattr(system, field.name) for field in dataclasses.fields(system)}  # type: ignore[arg-type]
+    known = {name: value for name, value in fields.items() if type(value) in (int, float) and name not in NO_WEIGHTS}
+    changes: dict[str, Any] = {} if config.vgg is None else {"vgg": config.vgg}
+    for name, weight in config.loss_weights().items():
+        one_of("--loss", name, known)
+        changes[name] = int(weight) if isinstance(known[name], int) else weight
+    if isinstance(system, SignalSystem):
+        sources = source_names(config.generator, config.weights, shipped=SHIPPED)
+        for source in sources:
+            load_source(source, "cpu", torch.float32)
+        changes |= {
+            "count": config.signals,
+            "budget": config.budget,
+            "sources": sources,
+            "through_generators": config.generator_gradients,
+            "region": config.spectrum,
+            "journeys": () if NOTHING in config.survive else config.survive,
+            "grey": config.grey,
+        }
+    changed: System = dataclasses.replace(system, **changes)  # type: ignore[type-var]
+    return changed
+
+
+def open_source(job: Job) -> Source:
+    """The pictures of the training. Raises the project's own errors for a folder or a label that is not as it has to be."""
+    folder, size, count, seed = _folder(job), job.sizes.image, job.batch, job.config.seed
+    source: Source
+    if job.row.data == "unpaired":
+        source = load_unpaired(folder, size=size, count=count, seed=seed)
+    elif job.row.data == "label_maps":
+        source = load_label_pairs(folder, size=size, count=count, seed=seed)
+    else:
+        train, val = (_faces(folder, job, split) for split in ("train", "val"))
+        source = FacesSource(train, val, size=size, count=count, seed=seed, balanced=job.recipe.balanced)
+    return _Double(source) if job.config.precision == "fp64" else source
+
+
+def _faces(folder: Path, job: Job, split: str) -> Faces:
+    licences = job.config.licence or None
+    if job.row.data == "photos":
+        return load_squares(folder, split=split, licences=licences, size=2 * job.sizes.image)
+    return load_faces(folder, attributes=job.row.columns, split=split, licences=licences)
+
+
+def _folder(job: Job) -> Path:
+    """Where the pictures are; the samples are written there first."""
+    if job.config.data == SAMPLES:
+        return write_sample_data(job.out / SAMPLES / job.config.system, job.config.system)
+    return Path(job.config.data)
+
+
+def held_out_squares(job: Job) -> Faces:
+    """The photos of split val of a training of signals, at twice the side that it trains with."""
+    return _faces(_folder(job), job, "val")
+
+
+def open_state(job: Job, *, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> TrainState:
+    """The state to train on from: that of the checkpoint, else new networks or those of ``--init-from``."""
+    dtype = torch.float64 if job.config.precision == "fp64" else torch.float32
+    state = TrainState.fresh(job.system, job.sizes, seed=job.config.seed, lr=job.settings.lr, device=device, dtype=dtype)
+    if checkpoint is not None:
+        state.restore(checkpoint)
+    elif job.config.init_from is not None:
+        state.start_from(job.config.init_from)
+    for nets in (state.nets.G, state.G_ema):
+        blur_before(nets, job.config.blur)
+    if job.config.compile:
+        compile_nets(state)
+    return state
+
+
+def compile_nets(state: TrainState, *, backend: str = "inductor") -> None:
+    """From now on the networks run as torch.compile makes them, under their names as before; penalties still run uncompiled.
+
+    The backend ``inductor`` needs a C++ compiler.
+    """
+    for net in (*state.nets.G.values(), *state.nets.D.values()):
+        net.compile(backend=backend)
+
+
+def threads(config: TrainConfig) -> int:
+    """CPU threads of each process: those asked for, else the cores of this machine shared by the workers."""
+    return config.threads or max(1, (os.cpu_count() or 1) // max(config.workers, 1))
+
+
+@dataclass(frozen=True)
+class _Double:
+    """A source with its pictures in float64."""
+
+    source: Source
+
+    @property
+    def skipped(self) -> int:
+        return self.source.skipped
+
+    def batch(self, step: int) -> Batch:
+        return _double(self.source.batch(step))
+
+    def held_out(self) -> Batch:
+        return _double(self.source.held_out())
+
+
+def _double(batch: Batch) -> Batch:
+    return {name: tensor.double() if tensor.dim() == 4 else tensor for name, tensor in batch.items()}
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
