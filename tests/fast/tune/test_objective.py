@@ -93,7 +93,7 @@ def test_a_trial_that_was_stopped_goes_on_and_tells_what_one_that_was_not_tells(
     assert [report.step for report in read_reports(halfway)] == [2]
     again = reports_of(job)
     assert [report.ap for report in again] == [report.ap for report in whole]
-    assert torch.equal(*(torch.load(d / "state.pt", weights_only=True)["G"]["G.raw"] for d in (halfway, tmp_path / "whole")))
+    assert torch.equal(*(torch.load(d / "state.pt", weights_only=True)["G"]["signals.raw"] for d in (halfway, tmp_path / "whole")))
 
 
 def test_a_score_that_was_not_told_before_a_stop_is_measured_again(config: SearchConfig, tmp_path: Path) -> None:
