@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-THRESHOLD = 0.05
-"""From this L2 on, a sample counts as disrupted ([Ruiz 2020], section 4)."""
-
 MASK_THRESHOLD = 0.5
 """A pixel is manipulated when the generator moves it by more than this, summed over channels ([Huang 2022], CMUA)."""
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.protection.options import JOURNEYS
 from pipeline.signals import losses
+from pipeline.signals.bundle import JOURNEYS
 from pipeline.signals.detector import Detection, Detector
 from pipeline.signals.manipulation import SourceName, apply_random_channel, load_source, manipulate
 from pipeline.signals.signal_set import SignalSet, add_signals, grey_signals, turn_grey

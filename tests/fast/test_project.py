@@ -59,11 +59,11 @@ ONLY = {
         "pipeline.training.feed",
         "tune.search",
     },
-    "ray.data": {"pipeline.protection.flow", "pipeline.jobs.ray_data", "pipeline.training.feed"},
+    "ray.data": {"pipeline.jobs.ray_data", "pipeline.training.feed"},
     "ray.train": {"pipeline.training.driver"},
     "mlflow": {"pipeline.jobs.tracking"},
     "ray.tune": {"tune.search"},
-    "optuna": {"tune.study"},
+    "optuna": {"tune.search", "tune.space", "tune.trials"},
     "sklearn": {"pipeline.signals.measures"},
 }
 """Who may import a library at all, also inside functions and for types only."""
@@ -141,7 +141,7 @@ def test_a_library_is_imported_only_at_its_edge(library: str) -> None:
 def test_the_search_knows_the_pipeline_and_of_the_pipeline_only_the_command_line_knows_the_search() -> None:
     users = {module for module, names in graph().items() if any(within(name, "tune") for name in names)}
     assert {module for module in users if within(module, "pipeline")} <= {"pipeline.cli"}
-    on_ray = {"tune.search", "tune.run", "tune.cli", "tune.search_signals"}
+    on_ray = {"tune.search", "tune.run", "tune.search_signals"}
     trials = [module for module in graph() if within(module, "tune") and module not in on_ray]
     assert "tune.objective" in trials
     assert [module for module in trials if any(within(name, "ray") for name in reached_from(module))] == []

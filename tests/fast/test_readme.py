@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.cli import VERBS, protect
-from pipeline.detection.options import DetectConfig
+from pipeline.cli import VERBS
 from pipeline.disruption.recipes import RECIPES
-from pipeline.evaluation.options import EvaluateConfig
-from pipeline.protection.options import ProtectConfig
-from pipeline.training.config import TrainConfig
-from tune.config import SearchConfig
+from pipeline.jobs.settings import option_names
+from tests.verbs import protect
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,7 +23,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"
 PLANNED = re.compile(r"Not there yet: .*")
 
 
-CONFIGS = (ProtectConfig, EvaluateConfig, TrainConfig, DetectConfig, SearchConfig)
+CONFIGS = [resolve_name(verb.options) for verb in VERBS.values()]
 
 
 def blocks(language: str) -> list[str]:
@@ -72,7 +69,7 @@ def test_verbs_that_the_readme_calls_missing_are_missing() -> None:
 
 
 def test_every_option_that_the_readme_names_exists() -> None:
-    options = {f"--{field.name.replace('_', '-')}" for kind in CONFIGS for field in dataclasses.fields(kind)}
+    options = {f"--{name.replace('_', '-')}" for kind in CONFIGS for name in option_names(kind)}
     options |= {"--no-tracking", "--config", "--help"}
     elsewhere = {"--working-dir", "--backend-store-uri", "--strict"}
     lines = [" ".join(words) for words in command_lines() if words[0] in ("disrupt", "ray")]
