@@ -27,7 +27,7 @@ from pipeline.training.setup import Job, held_out_squares, open_source, plan
 from tune.objective import HeldOut
 from tune.options import SearchConfig, signature, training_options, trial_options
 from tune.report import open_run, terminal_table, write_page
-from tune.search import RAY_FOLDER, TRIALS_FOLDER, TrialInputs, search
+from tune.search import RAY_FOLDER, TRIALS_FOLDER, TrialInputs, search, trial_need
 from tune.space import first_values
 from tune.trials import TrialRow, as_csv, as_parquet, best_of, best_options, from_table, importances
 
@@ -116,7 +116,7 @@ def _search(
     names = ", ".join(generator.name for generator in generators)
     console.print(f"{config.trials} trials of up to {config.steps} steps; scored on {count} photos with {names}", highlight=False)
     inputs = TrialInputs(first.config, source, held_out)
-    with connected(config.address, console), heeded() as interrupted:
+    with connected(config.address, console, trial_need(config)), heeded() as interrupted:
         return search(config, inputs, record, console, interrupted=interrupted)
 
 

@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from optuna.samplers import TPESampler
 from ray import tune
@@ -29,7 +28,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
-from pipeline.jobs.options import ConfigError
+from pipeline.jobs.room import Need
 from pipeline.jobs.tracking import Tracking
 from pipeline.ledger.layout import OWN
 from pipeline.training.batches import Source
@@ -152,10 +151,8 @@ def search(
 ) -> list[TrialRow]:
     """Run the missing trials on the connected cluster; the rows of all, in the order of the search.
 
-    ``record`` is the run of the search in MLflow. ``interrupted`` raises KeyboardInterrupt after Ctrl-C. Raises ConfigError when
-    the cluster cannot hold a trial.
+    ``record`` is the run of the search in MLflow. ``interrupted`` raises KeyboardInterrupt after Ctrl-C.
     """
-    check_cluster(config)
     space = config.space()
     first = {name: value for name, value in first_values(space).items() if not space[name].single()}
     folder = config.output.absolute() / RAY_FOLDER
@@ -200,12 +197,10 @@ def search(
     return sorted((_row(trial, config) for trial in analysis.trials), key=lambda row: row.number)
 
 
-def check_cluster(config: SearchConfig) -> None:
-    """Raise ConfigError when the cluster has too few cores or GPUs for a trial; Ray would wait for ever."""
-    for resource, needed, flag in (("CPU", config.threads, "--threads"), ("GPU", config.gpus_per_trial, "--gpus-per-trial")):
-        amount = ray.cluster_resources().get(resource, 0.0)
-        if needed > amount:
-            raise ConfigError(f"a trial needs {needed:g} {resource}s, the cluster has {amount:g}: give fewer with {flag}")
+def trial_need(config: SearchConfig) -> Need:
+    """What a trial asks of a cluster; for more of them Ray Tune asks by itself."""
+    trial = {"CPU": float(config.threads)} | ({"GPU": config.gpus_per_trial} if config.gpus_per_trial else {})
+    return Need([trial], [trial], "--threads or --gpus-per-trial")
 
 
 def _run_trial(values: dict[str, Any], inputs: TrialInputs) -> None:

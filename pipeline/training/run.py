@@ -75,9 +75,9 @@ def _train_here(job: Job, state: TrainState, source: Source, watch: Watch) -> En
 
 def _train_on_ray(job: Job, source: Source, watch: Watch, console: Console) -> End:
     from pipeline.jobs.ray import connected
-    from pipeline.training.driver import train_on_ray
+    from pipeline.training.driver import train_on_ray, workers_need
 
-    with connected(job.config.address, console):
+    with connected(job.config.address, console, workers_need(job)):
         return train_on_ray(job, source, watch)
 
 

@@ -55,6 +55,7 @@ ONLY = {
         "pipeline.protection.flow",
         "pipeline.jobs.ray_data",
         "pipeline.jobs.ray",
+        "pipeline.jobs.room",
         "pipeline.training.driver",
         "pipeline.training.feed",
         "tune.search",
