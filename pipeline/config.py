@@ -44,7 +44,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ProtectConfig:
-    """Add an imperceptible perturbation to every photo so that image-translation networks break visibly on it.
+    """Add a small perturbation to every photo so that what the named image-translation networks make of it is broken.
 
     Example: disrupt protect photos protected --epsilon 6
 
@@ -190,7 +190,7 @@ class ProtectConfig:
             )
         if self.key_file is not None and self.signals is None:
             raise ConfigError("--key-file is the secret of signals: give --signals BUNDLE with it, or leave it out")
-        within("--epsilon", self.epsilon, 1, 64, "levels of 255; 6 is imperceptible on most photos")
+        within("--epsilon", self.epsilon, 1, 64, "levels of 255; more is easier to see")
         within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
         within("--actors", self.actors, 1, 100_000, "processes")
         within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
