@@ -44,7 +44,7 @@ help:  ## this list
 
 .PHONY: demo
 demo: $(VENV)/.samples  ## protect a dozen sample photos with the shipped generator, into demo/protected
-	@$(PY) -m pipeline.samples $(DEMO)/photos
+	@$(PY) -m pipeline.jobs.samples $(DEMO)/photos
 	@code=0; $(BIN)/disrupt protect $(DEMO)/photos $(DEMO)/protected || code=$$?; \
 	if [ $$code -eq 2 ]; then echo "If an older demo is in the way: make clean demo"; fi; \
 	if [ $$code -eq 1 ]; then echo "Not every sample is disrupted in every class; the report says which."; code=0; fi; exit $$code
@@ -88,12 +88,12 @@ tables: $(TABLES)
 
 $(TABLES): $(VENV)/.dev
 	@[ -n "$(FACES)" ] || { echo "make $@: name a folder of faces: make $@ FACES=folder"; exit 2; }
-	@$(PY) -m pipeline.evaluation.tables $@ --faces "$(FACES)" --out "$(TABLES_OUT)" --jobs $(JOBS) $(TABLE_FLAGS)
+	@$(PY) -m pipeline.tables $@ --faces "$(FACES)" --out "$(TABLES_OUT)" --jobs $(JOBS) $(TABLE_FLAGS)
 
 .PHONY: table-signals
 table-signals: $(VENV)/.dev
 	@[ -n "$(FACES)" ] && [ -n "$(ACTIVE)" ] || { echo "make $@: name a folder of faces and bundles: make $@ FACES=folder ACTIVE=\"a0/bundle.safetensors ...\""; exit 2; }
-	@$(PY) -m pipeline.evaluation.signals --faces "$(FACES)" --out "$(TABLES_OUT)" --active $(ACTIVE) \
+	@$(PY) -m pipeline.tables.signals --faces "$(FACES)" --out "$(TABLES_OUT)" --active $(ACTIVE) \
 	  $(if $(PASSIVE),--passive $(PASSIVE)) $(if $(SEEN),--seen $(SEEN)) $(if $(UNSEEN),--unseen $(UNSEEN)) $(if $(PHOTOS),--photos $(PHOTOS))
 
 clean:  ## remove the demo, caches and builds

@@ -15,7 +15,7 @@ from rich.console import Console
 from pipeline import __version__
 
 if TYPE_CHECKING:
-    from pipeline.config import ProtectConfig
+    from pipeline.protection.options import ProtectConfig
 
 WRONG_CALL, STOPPED = 2, 130
 T = TypeVar("T")
@@ -44,8 +44,8 @@ def protect(arguments: Sequence[str], *, prog: str = "disrupt protect", **defaul
 
     def run() -> int:
         config = parse_protect(arguments, prog=prog, defaults=defaults)
-        from pipeline.dry_run import estimate
-        from pipeline.protect import run_protect
+        from pipeline.protection.dry_run import estimate
+        from pipeline.protection.run import run_protect
 
         command = shlex.join([*prog.split(), *arguments])
         return estimate(config, console=console) if config.dry_run else run_protect(config, command=command, console=console)
@@ -57,7 +57,7 @@ def evaluate(arguments: Sequence[str], *, prog: str = "disrupt evaluate", **defa
     """Run ``disrupt evaluate`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
 
     def run() -> int:
-        from pipeline.evaluation.config import EvaluateConfig
+        from pipeline.evaluation.options import EvaluateConfig
 
         config = parse(EvaluateConfig, ("originals", "protected"), arguments, prog=prog, defaults=defaults)
         from pipeline.evaluation.run import run_evaluation
@@ -72,7 +72,7 @@ def detect(arguments: Sequence[str], *, prog: str = "disrupt detect", **defaults
     """Run ``disrupt detect`` with these words; ``defaults`` replace defaults of options. Returns the exit code."""
 
     def run() -> int:
-        from pipeline.detection.config import DetectConfig
+        from pipeline.detection.options import DetectConfig
 
         config = parse(DetectConfig, ("input", "signals"), arguments, prog=prog, defaults=defaults)
         from pipeline.detection.run import run_detection
@@ -100,7 +100,7 @@ def train(arguments: Sequence[str], *, prog: str = "disrupt train", **defaults: 
 
 def doctor(_arguments: Sequence[str]) -> int:
     """Run ``disrupt doctor``, which takes no words. Returns the exit code."""
-    from pipeline.doctor import examine
+    from pipeline.jobs.doctor import examine
 
     return examine()
 
@@ -152,7 +152,7 @@ def is_ours(error: ValueError) -> bool:
 
 def parse_protect(arguments: Sequence[str], *, prog: str, defaults: dict[str, str]) -> ProtectConfig:
     """The options of ``disrupt protect``; see `parse`."""
-    from pipeline.config import ProtectConfig
+    from pipeline.protection.options import ProtectConfig
 
     return parse(ProtectConfig, ("input", "output"), arguments, prog=prog, defaults=defaults)
 
@@ -162,7 +162,7 @@ def parse(options: type[T], places: tuple[str, ...], arguments: Sequence[str], *
 
     A wrong flag or value ends the process with 2.
     """
-    from pipeline.settings_file import read_settings
+    from pipeline.jobs.settings import read_settings
 
     settings: dict[str, object] = dict(defaults)
     config_file = _config_file(arguments)

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipeline.config import JOURNEYS, ConfigError, absolute_weights, within
-from pipeline.options import own_default
+from pipeline.jobs.options import own_default
+from pipeline.protection.options import JOURNEYS, ConfigError, absolute_weights, within
 from pipeline.training.config import SAMPLES, TrainConfig
 from tune.space import BUDGET, SIGNALS, Range, space_of
 

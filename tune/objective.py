@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from pipeline.channels.channels import find_channels
-from pipeline.levels import pixels_to_unit, unit_to_level, unit_to_pixels
-from pipeline.metrics.quality import psnr
+from pipeline.images.levels import pixels_to_unit, unit_to_level, unit_to_pixels
+from pipeline.images.quality import psnr
 from pipeline.photos.photo import U8, Photo
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle

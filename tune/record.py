@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.tracking import Status, Tracking, no_record, open_tracking
+from pipeline.jobs.tracking import Status, Tracking, no_record, open_tracking
 from tune.config import SearchConfig
 from tune.folder import RECORDS_FILE, read_json, write_json
 from tune.objective import Report

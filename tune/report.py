@@ -11,9 +11,9 @@ from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from pipeline.protection.summary import Reason, number
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import BAD, FAINT, GOOD, INK, drawing
-from pipeline.report.summary import Reason, number
 from tune.config import SearchConfig
 from tune.space import SEARCHED, Space
 from tune.trials import STATUSES, TrialRow, best_of, best_options

@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
-from pipeline.cluster import connected
-from pipeline.config import SHIPPED, ConfigError, absolute_weights
-from pipeline.interrupt import heeded
+from pipeline.jobs.interrupt import heeded
+from pipeline.jobs.ray import connected
+from pipeline.jobs.tracking import Tracking
+from pipeline.jobs.versions import versions
+from pipeline.protection.options import SHIPPED, ConfigError, absolute_weights
 from pipeline.signals.sources import SourceName, opened, source_names
-from pipeline.tracking import Tracking
 from pipeline.training.bundle import BUNDLE_FILE
 from pipeline.training.config import TrainConfig
 from pipeline.training.run import run_train
 from pipeline.training.setup import Job, held_out_squares, open_source, plan
-from pipeline.versions import versions
 from tune.config import SearchConfig, signature, training_options, trial_options
 from tune.folder import BEST_FILE, BEST_FOLDER, CSV_FILE, RAY_FOLDER, REPORT_FILE, TABLE_FILE, TRIALS_FOLDER, claimed, write_bytes
 from tune.objective import HeldOut

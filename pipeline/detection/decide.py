@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.detection.rows import DetectionRow
+from pipeline.detection.row import DetectionRow
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.key import signal_of
 

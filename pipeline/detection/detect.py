@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.config import ConfigError
-from pipeline.detection.config import DetectConfig
 from pipeline.detection.decide import decided, thresholds
 from pipeline.detection.look import Looked
-from pipeline.detection.rows import DetectionRow
+from pipeline.detection.options import DetectConfig
+from pipeline.detection.row import DetectionRow
+from pipeline.protection.options import ConfigError
 from pipeline.signals.bundle import read_bundle
 from pipeline.signals.judge import Judge
 

@@ -12,13 +12,13 @@ import pickle
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from pipeline.data_settings import set_up_ray_data
-from pipeline.detection.config import DetectConfig
+from pipeline.containers.listing import PhotoRef
 from pipeline.detection.detect import Detect
 from pipeline.detection.look import Sight, look
-from pipeline.detection.rows import DetectionRow
-from pipeline.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
-from pipeline.photos.listing import PhotoRef
+from pipeline.detection.options import DetectConfig
+from pipeline.detection.row import DetectionRow
+from pipeline.jobs.ray_data import set_up_ray_data
+from pipeline.protection.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
 from pipeline.signals.bundle import place_of
 
 AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"

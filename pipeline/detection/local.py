@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.detection.config import DetectConfig
+from pipeline.containers.listing import PhotoRef
 from pipeline.detection.detect import Detect
 from pipeline.detection.look import Sight, look
-from pipeline.detection.rows import DetectionRow
-from pipeline.photos.listing import PhotoRef
+from pipeline.detection.options import DetectConfig
+from pipeline.detection.row import DetectionRow
 
 
 def detect_locally(shards: Iterable[list[PhotoRef]], config: DetectConfig, sight: Sight) -> Iterator[list[DetectionRow]]:

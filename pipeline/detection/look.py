@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.detection.rows import DetectionRow, Status
+from pipeline.containers.listing import PhotoRef
+from pipeline.detection.row import DetectionRow, Status
 from pipeline.disruption.view import upright, upright_size
-from pipeline.levels import pixels_to_unit
-from pipeline.photos.listing import PhotoRef
+from pipeline.images.levels import pixels_to_unit
 from pipeline.photos.photo import Photo
-from pipeline.rows import Work
+from pipeline.protection.row import Work
+from pipeline.protection.stages.read import read_photos
 from pipeline.signals.detector import seen
-from pipeline.stages.read import read_photos
 
 
 @dataclass(frozen=True)

@@ -11,27 +11,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from pipeline.config import ConfigError
-from pipeline.detection.config import DetectConfig
+from pipeline.containers.find import find_photos
+from pipeline.containers.listing import PhotoRef
 from pipeline.detection.decide import Expectation, thresholds
 from pipeline.detection.local import detect_locally
 from pipeline.detection.look import Sight
+from pipeline.detection.options import DetectConfig
 from pipeline.detection.report import terminal_table, write_page
-from pipeline.detection.rows import DetectionRow, as_table, joined
+from pipeline.detection.row import DetectionRow, as_table, joined
 from pipeline.detection.summary import Summary, summarise
-from pipeline.engine import check_gpu, wants_ray
 from pipeline.evaluation.pairs import read_manifest
-from pipeline.evaluation.rows import Outcome
+from pipeline.evaluation.row import Outcome
+from pipeline.jobs.compute import check_gpu, wants_ray
+from pipeline.jobs.progress import Progress
+from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.versions import versions
 from pipeline.ledger.places import base_folder, check_places
 from pipeline.ledger.results import write_result
-from pipeline.photos.find import find_photos
-from pipeline.photos.listing import PhotoRef
-from pipeline.progress import Progress
+from pipeline.protection.options import ConfigError
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.key import VARIABLE, read_secret
 from pipeline.storage import exists, join, open_storage
-from pipeline.tracking import Tracking, no_record, open_tracking
-from pipeline.versions import versions
 
 ROWS_FILE, REPORT_FILE = "detection.parquet", "report.html"
 SHARD_COUNT, SHARD_BYTES = 64, 64 * 2**20
@@ -91,8 +91,8 @@ def engine(job: Job, console: Console) -> Iterator[list[DetectionRow]]:
     if not wants_ray(config, len(job.refs)):
         yield from detect_locally(parts, config, job.sight)
         return
-    from pipeline.cluster import connected
     from pipeline.detection.flow import detect_on_ray
+    from pipeline.jobs.ray import connected
 
     with connected(config.address, console):
         yield from detect_on_ray(parts, config, job.sight)

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.detection.decide import Thresholds
-from pipeline.detection.rows import DECISIONS, STATUSES, ordered
-from pipeline.report.summary import EXAMPLE_KEYS, Reason, numbers
+from pipeline.detection.row import DECISIONS, STATUSES, ordered
+from pipeline.protection.summary import EXAMPLE_KEYS, Reason, numbers
 
 SHOWN = 20
 """Pictures in a list of the report."""

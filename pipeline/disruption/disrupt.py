@@ -17,7 +17,7 @@ from pipeline.disruption.robust import robust_variants
 from pipeline.disruption.starts import STARTS
 from pipeline.disruption.streams import Stream
 from pipeline.disruption.transforms import BLURS, Transform
-from pipeline.levels import level_to_unit
+from pipeline.images.levels import level_to_unit
 
 WHITE_BOX_BLUR = "gaussian-1.5"
 _AIMS: dict[str, Callable[[Output, Tensor], Objective]] = {"away": away_from, "towards": towards}

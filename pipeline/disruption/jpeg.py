@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.levels import level_to_unit, unit_to_level
+from pipeline.images.levels import level_to_unit, unit_to_level
 
 Table = tuple[tuple[int, ...], ...]
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.blur import gaussian_blur
 from pipeline.disruption.jpeg import jpeg
 from pipeline.disruption.streams import Stream
 from pipeline.disruption.transforms import Transform
-from pipeline.levels import level_to_unit
+from pipeline.images.blur import gaussian_blur
+from pipeline.images.levels import level_to_unit
 
 Draw = Callable[[Stream, tuple[int, int, int]], Transform]
 """(stream of one photo, its own (C, H, W)) -> transform of that photo (1, C, H, W) with the drawn values filled in."""

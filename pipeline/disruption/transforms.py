@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from pipeline.blur import box_blur, gaussian_blur
+from pipeline.images.blur import box_blur, gaussian_blur
 
 Transform = Callable[[Tensor], Tensor]
 

@@ -12,14 +12,14 @@ import pickle
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from pipeline.config import absolute_weights
-from pipeline.data_settings import set_up_ray_data
-from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.look import look
-from pipeline.evaluation.measure import Measure
+from pipeline.evaluation.measures import Measure
+from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
-from pipeline.evaluation.rows import EvaluationRow
-from pipeline.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
+from pipeline.evaluation.row import EvaluationRow
+from pipeline.jobs.ray_data import set_up_ray_data
+from pipeline.protection.flow import Batch, bytes_column, check_cluster, in_actors, in_tasks, source, streamed
+from pipeline.protection.options import absolute_weights
 
 AFTER_DEATH = "(fewer --actors, smaller --max-megapixels): {reason}"
 

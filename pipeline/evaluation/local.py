@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.look import look
-from pipeline.evaluation.measure import Measure
+from pipeline.evaluation.measures import Measure
+from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
-from pipeline.evaluation.rows import EvaluationRow
+from pipeline.evaluation.row import EvaluationRow
 
 
 def evaluate_locally(shards: Iterable[list[Pair]], config: EvaluateConfig, sizes: Sequence[int]) -> Iterator[list[EvaluationRow]]:

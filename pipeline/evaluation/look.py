@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from pipeline.channels.channels import Channel, ChannelError, find_channels
+from pipeline.containers.listing import PhotoRef
 from pipeline.disruption.view import Box, View, region_box, upright
-from pipeline.evaluation.config import EvaluateConfig
+from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
-from pipeline.evaluation.rows import EvaluationRow
-from pipeline.metrics.quality import psnr, ssim
+from pipeline.evaluation.row import EvaluationRow
+from pipeline.images.quality import psnr, ssim
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.decode import decode_photo
-from pipeline.photos.listing import PhotoRef
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
-from pipeline.stages.protect import as_tensor
+from pipeline.protection.stages.disrupt import as_tensor
 from pipeline.storage import open_storage, read_bytes
 
 Seen = NDArray[np.float32]

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.evaluation.rows import EvaluationRow, Status
+from pipeline.containers.listing import PhotoRef
+from pipeline.evaluation.row import EvaluationRow, Status
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import MANIFEST_FILE
-from pipeline.photos.listing import PhotoRef
 from pipeline.storage import exists, is_folder, join, open_storage, read_bytes
 
 ORIGINAL_RENAMED, PROTECTED_RENAMED = "original renamed since", "protected file renamed since"

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.evaluation.summary import ALL, CLEAN, RELATIVE, Line, Summary
+from pipeline.protection.summary import THRESHOLD, number, outcome_table
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import FAINT, GOOD, INK, drawing
-from pipeline.report.summary import THRESHOLD, number, outcome_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

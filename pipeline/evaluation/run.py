@@ -12,22 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from pipeline.config import ConfigError
-from pipeline.engine import check_gpu, wants_ray
-from pipeline.evaluation.config import EvaluateConfig, ProtectedRun, read_run, resolved
+from pipeline.containers.find import find_photos
 from pipeline.evaluation.local import evaluate_locally
-from pipeline.evaluation.measure import Tested, check_classes, load_tested
+from pipeline.evaluation.measures import Tested, check_classes, load_tested
+from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, read_run, resolved
 from pipeline.evaluation.pairs import Pair, match, read_manifest
 from pipeline.evaluation.report import terminal_table, write_page
-from pipeline.evaluation.rows import UNFINISHED, EvaluationRow, as_table, joined, outcomes
+from pipeline.evaluation.row import UNFINISHED, EvaluationRow, as_table, joined, outcomes
 from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
+from pipeline.jobs.compute import check_gpu, wants_ray
+from pipeline.jobs.progress import Progress
+from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.versions import versions
 from pipeline.ledger.places import check_places
 from pipeline.ledger.results import write_result
-from pipeline.photos.find import find_photos
-from pipeline.progress import Progress
+from pipeline.protection.options import ConfigError
 from pipeline.storage import exists, join, open_storage
-from pipeline.tracking import Tracking, no_record, open_tracking
-from pipeline.versions import versions
 
 ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "report.html"
 SHARD_COUNT, SHARD_BYTES = 16, 64 * 2**20
@@ -104,8 +104,8 @@ def engine(job: Job, console: Console) -> Iterator[list[EvaluationRow]]:
     if not wants_ray(config, len(job.pairs)):
         yield from evaluate_locally(parts, config, job.sizes)
         return
-    from pipeline.cluster import connected
     from pipeline.evaluation.flow import evaluate_on_ray
+    from pipeline.jobs.ray import connected
 
     with connected(config.address, console):
         yield from evaluate_on_ray(parts, config, job.sizes)

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.evaluation.bootstrap import NONE, Floats, Interval, interval, ratio, resampled
-from pipeline.evaluation.rows import STATUSES, ordered, worst
-from pipeline.report.summary import EXAMPLE_KEYS, THRESHOLD, Reason, numbers
+from pipeline.evaluation.row import STATUSES, ordered, worst
+from pipeline.protection.summary import EXAMPLE_KEYS, THRESHOLD, Reason, numbers
 
 ALL = "all"
 """Stands for all classes of a generator; its samples are pairs of photo and class."""

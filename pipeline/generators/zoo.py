@@ -15,13 +15,13 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from pipeline.blur import blur_input
 from pipeline.generators.checkpoint import read_metadata, read_state_dict
 from pipeline.generators.cyclegan import cyclegan_from_state
 from pipeline.generators.ganimation import GANimationGenerator, ganimation_from_state
 from pipeline.generators.generator import Generator, Translate, conditional, fingerprint_of, unconditional
 from pipeline.generators.multistyle import STYLE_CLASSES, multistyle_from_state, read_multistyle
 from pipeline.generators.stargan import stargan_from_state
+from pipeline.images.blur import blur_input
 
 WEIGHTS = Path(str(files("pipeline.generators"))) / "weights"
 

@@ -14,9 +14,9 @@ import yaml
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.protection.summary import THRESHOLD, Summary, number, numbers, summarise
 from pipeline.report.examples import Example, amplification
 from pipeline.report.plots import histogram
-from pipeline.report.summary import THRESHOLD, Summary, number, numbers, summarise
 
 __all__ = ["Example", "write_report"]
 

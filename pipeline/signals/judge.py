@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.levels import pixels_to_unit
+from pipeline.images.levels import pixels_to_unit
 from pipeline.photos.photo import U8
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.detector import Detector, seen

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.levels import level_to_unit, pixels_to_unit, unit_to_pixels
+from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from pipeline.signals.bundle import GREEN
 
 START = 1.5

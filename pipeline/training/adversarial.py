@@ -15,14 +15,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.blur import blur_input
 from pipeline.disruption.ascent import Objective, ascend
 from pipeline.disruption.balls import Linf
 from pipeline.disruption.objectives import away_from
 from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.starts import STARTS
 from pipeline.disruption.streams import Stream
-from pipeline.levels import level_to_unit
+from pipeline.images.blur import blur_input
+from pipeline.images.levels import level_to_unit
 from pipeline.training.errors import TrainError
 from pipeline.training.system import Batch, Images, System
 

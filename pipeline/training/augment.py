@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.levels import pixels_to_unit
+from pipeline.images.levels import pixels_to_unit
 
 
 def resized(u8_BCHW: Tensor, size: int) -> Tensor:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.levels import unit_to_level
+from pipeline.images.levels import unit_to_level
+from pipeline.jobs.versions import versions
 from pipeline.signals.bundle import Bundle, read_bundle, write_bundle
 from pipeline.signals.calibrate import scores_of
 from pipeline.signals.detector import Detector
@@ -16,7 +17,6 @@ from pipeline.signals.judge import Judge
 from pipeline.training.faces import Faces
 from pipeline.training.signals import SignalSystem
 from pipeline.training.state import TrainState
-from pipeline.versions import versions
 
 BUNDLE_FILE = "bundle.safetensors"
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipeline.config import JOURNEYS, NOTHING, REFERENCES, STARTS, ConfigError, absolute_weights, within
-from pipeline.config import one_of as _one_of
-from pipeline.options import own_default
+from pipeline.jobs.options import own_default
+from pipeline.protection.options import JOURNEYS, NOTHING, REFERENCES, STARTS, ConfigError, absolute_weights, within
+from pipeline.protection.options import one_of as _one_of
 
 SAMPLES = "samples"
 """The word for DATA that means the sample photos."""

@@ -13,7 +13,7 @@ import ray.data
 import torch
 from ray.data import Dataset, TaskPoolStrategy
 
-from pipeline.data_settings import set_up_ray_data
+from pipeline.jobs.ray_data import set_up_ray_data
 from pipeline.training.batches import Source
 from pipeline.training.system import Batch
 

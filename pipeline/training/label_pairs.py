@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from pipeline.generators.label_maps import LABELS, label_planes
-from pipeline.levels import pixels_to_unit
+from pipeline.images.levels import pixels_to_unit
 from pipeline.training.batches import stream_of
 from pipeline.training.errors import TrainError
 from pipeline.training.order import shuffled

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.levels import unit_to_pixels
+from pipeline.images.levels import unit_to_pixels
 from pipeline.training.system import Batch, System
 
 

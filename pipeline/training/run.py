@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from pipeline.config import ConfigError
-from pipeline.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.protection.options import ConfigError
 from pipeline.training.batches import Source
 from pipeline.training.bundle import export_bundle
 from pipeline.training.config import TrainConfig
@@ -73,7 +73,7 @@ def _train_here(job: Job, state: TrainState, source: Source, watch: Watch) -> En
 
 
 def _train_on_ray(job: Job, source: Source, watch: Watch, console: Console) -> End:
-    from pipeline.cluster import connected
+    from pipeline.jobs.ray import connected
     from pipeline.training.driver import train_on_ray
 
     with connected(job.config.address, console):

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.jobs.samples import SamplesMissingError
 from pipeline.photos.photo import U8
-from pipeline.samples import SamplesMissingError
 
 SIDE = 128
 """Pixels of the faces."""

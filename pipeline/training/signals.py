@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import JOURNEYS
+from pipeline.protection.options import JOURNEYS
 from pipeline.signals import losses
 from pipeline.signals.detector import Detected, Detector
 from pipeline.signals.journey import travelled

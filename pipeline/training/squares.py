@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pipeline.containers.find import find_photos
 from pipeline.photos.decode import decode_photo
-from pipeline.photos.find import find_photos
 from pipeline.photos.photo import U8, PhotoBrokenError, PhotoRefusedError
 from pipeline.storage import open_storage, read_bytes
 from pipeline.training.errors import TrainError

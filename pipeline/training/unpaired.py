@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.levels import pixels_to_unit
+from pipeline.images.levels import pixels_to_unit
 from pipeline.training.batches import stream_of
 from pipeline.training.errors import TrainError
 from pipeline.training.order import shuffled

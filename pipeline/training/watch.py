@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.progress import clock
+from pipeline.jobs.progress import clock
+from pipeline.jobs.tracking import Tracking
 from pipeline.storage import open_storage, write_atomic
-from pipeline.tracking import Tracking
 from pipeline.training.session import Event
 from pipeline.training.setup import LOG_FILE
 

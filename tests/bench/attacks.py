@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipeline.cli import protect
-from pipeline.report.summary import summarise
+from pipeline.protection.summary import summarise
 
 RECIPES = ("fgsm", "ifgsm", "pgd")
 

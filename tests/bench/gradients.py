@@ -23,7 +23,7 @@ from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.streams import streams_for
 from pipeline.generators.generator import Generator
 from pipeline.generators.stargan import StarGANGenerator
-from pipeline.metrics.effect import l2
+from pipeline.images.effect import l2
 
 EPSILON, STEP = 6 / 127.5, 1.275 / 127.5
 CONDITION = (0.0, 0.0, 1.0, 0.0, 1.0)

@@ -24,15 +24,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import ProtectConfig
-from pipeline.local import protect_locally
+from pipeline.containers.find import find_photos
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import PNG_LEVEL, WEBP_EFFORT, encode_photo, read_back
-from pipeline.photos.find import find_photos
-from pipeline.rows import Work
+from pipeline.protection.local import protect_locally
+from pipeline.protection.options import ProtectConfig
+from pipeline.protection.row import Work
+from pipeline.protection.stages.sign import Signer
+from pipeline.protection.stages.write import Destination
 from pipeline.signals.bundle import read_bundle, write_bundle
-from pipeline.stages.sign import Signer
-from pipeline.stages.write import Destination
 from pipeline.storage import write_atomic
 
 SIZE, BUDGET, COUNT = 128, 3.0, 4

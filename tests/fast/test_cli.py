@@ -13,10 +13,10 @@ import torch
 
 from pipeline import __version__, protect_dataset
 from pipeline.cli import main, parse_protect, protect
-from pipeline.config import ConfigError, ProtectConfig
 from pipeline.disruption.recipes import RECIPES
 from pipeline.generators.cyclegan import CycleGANGenerator
-from pipeline.settings_file import read_settings
+from pipeline.jobs.settings import read_settings
+from pipeline.protection.options import ConfigError, ProtectConfig
 from tests.fast.tiny import BUILD, photo_folder
 
 Said = pytest.CaptureFixture[str]
@@ -175,7 +175,7 @@ def test_a_bug_is_not_dressed_up_as_a_wrong_call(photos: Path, monkeypatch: pyte
     def bug(config: ProtectConfig, **options: object) -> int:
         raise ValueError("not the user's fault")
 
-    monkeypatch.setattr("pipeline.protect.run_protect", bug)
+    monkeypatch.setattr("pipeline.protection.run.run_protect", bug)
     with pytest.raises(ValueError, match="not the user's fault"):
         protect([str(photos), "out"])
 
@@ -227,7 +227,7 @@ def test_the_job_script_takes_the_same_words_and_runs_on_ray_by_default(
         seen.append(config)
         return 0
 
-    monkeypatch.setattr("pipeline.protect.run_protect", note)
+    monkeypatch.setattr("pipeline.protection.run.run_protect", note)
     for words in (["--epsilon", "4"], ["--engine", "local"]):
         monkeypatch.setattr("sys.argv", ["protect_dataset.py", str(photos), "out", *words])
         assert protect_dataset.main() == 0

@@ -18,37 +18,49 @@ import pipeline
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "pipeline"
 
-EVALUATION = ("rows", "pairs", "bootstrap", "summary", "report", "config", "look", "measure", "local")
-DETECTION = ("rows", "decide", "summary", "report", "config", "look", "detect", "local")
+EVALUATION = ("row", "pairs", "bootstrap", "summary", "report", "options", "look", "measures", "local")
+DETECTION = ("row", "decide", "summary", "report", "options", "look", "detect", "local")
 TORCH_FREE = (
     "photos",
     "channels",
     "ledger",
     "report",
     "storage",
-    "rows",
-    "tracking",
-    "options",
+    "protection.row",
+    "containers",
+    "jobs.tracking",
+    "jobs.options",
     *(f"evaluation.{name}" for name in EVALUATION[:5]),
     *(f"signals.{name}" for name in ("add", "bundle", "key")),
     *(f"detection.{name}" for name in DETECTION[:4]),
 )
-RAY_FREE = (*TORCH_FREE, "generators", "disruption", "metrics", "signals", "stages", "training", "local", "config", "samples")
+RAY_FREE = (
+    *TORCH_FREE,
+    "generators",
+    "disruption",
+    "images",
+    "signals",
+    "protection.stages",
+    "training",
+    "protection.local",
+    "protection.options",
+    "jobs.samples",
+)
 RAY_FREE += tuple(f"evaluation.{name}" for name in EVALUATION) + tuple(f"detection.{name}" for name in DETECTION)
 ON_RAY = {"pipeline.training.driver", "pipeline.training.feed", "pipeline.training.run"}
 """The modules of Ray-free packages that lead to Ray; run imports the driver when workers are asked for."""
 ONLY = {
     "ray": {
-        "pipeline.flow",
-        "pipeline.data_settings",
-        "pipeline.cluster",
+        "pipeline.protection.flow",
+        "pipeline.jobs.ray_data",
+        "pipeline.jobs.ray",
         "pipeline.training.driver",
         "pipeline.training.feed",
         "tune.search",
     },
-    "ray.data": {"pipeline.flow", "pipeline.data_settings", "pipeline.training.feed"},
+    "ray.data": {"pipeline.protection.flow", "pipeline.jobs.ray_data", "pipeline.training.feed"},
     "ray.train": {"pipeline.training.driver"},
-    "mlflow": {"pipeline.tracking"},
+    "mlflow": {"pipeline.jobs.tracking"},
     "ray.tune": {"tune.search"},
     "optuna": {"tune.study"},
     "sklearn": {"pipeline.signals.measures"},
@@ -56,17 +68,14 @@ ONLY = {
 """Who may import a library at all, also inside functions and for types only."""
 NEIGHBOURS = {
     "photos": set(),
+    "containers": {"photos", "ledger"},
     "channels": set(),
-    "ledger": {"photos"},
-    "metrics": set(),
-    "generators": set(),
-    "disruption": set(),
-    "report": {"ledger"},
-    "signals": {"photos", "channels", "generators", "disruption"},
-    "stages": {"photos", "ledger", "metrics", "generators", "disruption", "signals"},
-    "evaluation": {"photos", "ledger", "metrics", "generators", "disruption", "signals", "stages", "channels", "report"}
-    | {"training"},
-    "detection": {"photos", "ledger", "disruption", "signals", "stages", "report", "evaluation"},
+    "ledger": {"photos", "containers"},
+    "images": set(),
+    "generators": {"images"},
+    "disruption": {"images"},
+    "report": {"ledger", "protection"},
+    "signals": {"photos", "channels", "generators", "disruption", "images"},
 }
 """Which packages of the project a package may know."""
 

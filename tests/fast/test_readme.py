@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from pipeline.cli import VERBS, protect
-from pipeline.config import ProtectConfig
-from pipeline.detection.config import DetectConfig
+from pipeline.detection.options import DetectConfig
 from pipeline.disruption.recipes import RECIPES
-from pipeline.evaluation.config import EvaluateConfig
+from pipeline.evaluation.options import EvaluateConfig
+from pipeline.protection.options import ProtectConfig
 from pipeline.training.config import TrainConfig
 from tune.config import SearchConfig
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.containers.find import find_photos
 from pipeline.photos.ball import linf_levels, project_levels
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import encode_photo, output_notes, read_back
-from pipeline.photos.find import find_photos
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 BAD = {

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import ProtectConfig
-from pipeline.photos.listing import PhotoRef
+from pipeline.containers.listing import PhotoRef
 from pipeline.photos.photo import Photo
-from pipeline.rows import Work
-from pipeline.stages.protect import Protect
+from pipeline.protection.options import ProtectConfig
+from pipeline.protection.row import Work
+from pipeline.protection.stages.disrupt import Protect
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 

@@ -11,8 +11,8 @@ import pytest
 import ray
 from rich.console import Console
 
-from pipeline import cluster
-from pipeline.config import ConfigError
+from pipeline.jobs import ray as cluster
+from pipeline.protection.options import ConfigError
 
 NOBODY = "127.0.0.1:9"
 PRIVATE = """

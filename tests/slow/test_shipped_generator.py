@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipeline.cli import protect
 from pipeline.generators.zoo import load_generator
-from pipeline.samples import copy_samples
-from pipeline.stages.protect import as_tensor
+from pipeline.jobs.samples import copy_samples
+from pipeline.protection.stages.disrupt import as_tensor
 
 OPPOSED = (("Black_Hair", "Brown_Hair"), ("Male", "Female"), ("Young", "Old"))
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.cli import detect, protect
-from pipeline.evaluation.signals.pictures import translator
+from pipeline.tables.signals.pictures import translator
 from pipeline.training.sample_data import sample_faces
 
 KEY = "the secret of a test, not of a photographer"

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.evaluation.signals.__main__ import main
-from pipeline.evaluation.signals.attacks import averaged, outcomes
-from pipeline.evaluation.signals.numbers import ACTIVE, DIFFERENCE, PASSIVE, numbers_of
-from pipeline.evaluation.signals.pictures import pixels_of, signed, translator
-from pipeline.evaluation.signals.scores import GREY, UNTOUCHED, Scores, judged, scores_of
-from pipeline.evaluation.signals.together import together
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import read_bundle
 from pipeline.signals.judge import Judge
+from pipeline.tables.signals.__main__ import main
+from pipeline.tables.signals.attacks import averaged, outcomes
+from pipeline.tables.signals.numbers import ACTIVE, DIFFERENCE, PASSIVE, numbers_of
+from pipeline.tables.signals.pictures import pixels_of, signed, translator
+from pipeline.tables.signals.scores import GREY, UNTOUCHED, Scores, judged, scores_of
+from pipeline.tables.signals.together import together
 from tests.fast.signals.bundles import tiny_bundle
 from tests.fast.tiny import BUILD, photo_bytes
 

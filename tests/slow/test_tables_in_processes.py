@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.evaluation.tables.bench import Bench
-from pipeline.evaluation.tables.cells import Net, Run, cell, in_turn
-from pipeline.evaluation.tables.config import TablesConfig
-from pipeline.evaluation.tables.page import as_csv
-from pipeline.evaluation.tables.sources import measured_photos
+from pipeline.tables.bench import Bench
+from pipeline.tables.cells import Net, Run, cell, in_turn
+from pipeline.tables.config import TablesConfig
+from pipeline.tables.page import as_csv
+from pipeline.tables.sources import measured_photos
 from tests.fast import tiny
 
 

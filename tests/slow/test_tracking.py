@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.tracking import Tracking, flatten, open_tracking
+from pipeline.jobs.tracking import Tracking, flatten, open_tracking
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -208,7 +208,7 @@ def test_points_that_could_not_be_sent_go_with_the_next_ones(template: Path, cap
 
 def test_two_processes_that_start_together_share_one_new_database(workplace: Path) -> None:
     code = (
-        "from pipeline.tracking import open_tracking\n"
+        "from pipeline.jobs.tracking import open_tracking\n"
         "with open_tracking(experiment='together', run_name='n') as run: run.metrics({'a': 1.0})\n"
         "print(run.run_id)"
     )
@@ -225,7 +225,7 @@ def test_two_processes_that_start_together_share_one_new_database(workplace: Pat
 
 
 def test_mlflow_is_not_imported_before_a_record_is_opened() -> None:
-    code = "import sys, pipeline.tracking; print('mlflow' in sys.modules)"
+    code = "import sys, pipeline.jobs.tracking; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

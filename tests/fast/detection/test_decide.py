@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.detection.decide import Expectation, Thresholds, decided, thresholds
-from pipeline.detection.rows import DETECTION, DetectionRow, as_table, joined
+from pipeline.detection.row import DETECTION, DetectionRow, as_table, joined
 from pipeline.detection.summary import summarise
 from pipeline.signals.bundle import Bundle
 

@@ -18,11 +18,11 @@ from safetensors.numpy import save_file
 
 from pipeline import detect_dataset
 from pipeline.cli import detect, main
-from pipeline.detection.config import DetectConfig
+from pipeline.containers.find import find_photos
 from pipeline.detection.detect import Detect
 from pipeline.detection.look import Sight, look
+from pipeline.detection.options import DetectConfig
 from pipeline.ledger.schema import ManifestRow, rows_to_table
-from pipeline.photos.find import find_photos
 from pipeline.signals.bundle import read_bundle, write_bundle
 from pipeline.signals.judge import Judge
 from pipeline.signals.key import signal_of

@@ -17,8 +17,8 @@ from pipeline.disruption.streams import streams_for
 from pipeline.disruption.transforms import BLURS
 from pipeline.disruption.view import BatchView, View, region_box
 from pipeline.generators.generator import Generator
-from pipeline.rows import Effect
-from pipeline.stages.write import verdict
+from pipeline.protection.row import Effect
+from pipeline.protection.stages.write import verdict
 from tests.fast.tiny import CLASSES, build, build_other
 
 EPSILON = 6 / 127.5

@@ -21,7 +21,7 @@ from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.robust import ROBUST_TO, blurred, robust_variants, smaller_and_back, window
 from pipeline.disruption.streams import Stream, streams_for
 from pipeline.disruption.view import BatchView, View, region_box
-from pipeline.levels import level_to_unit, pixels_to_unit, unit_to_pixels
+from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from tests.fast.tiny import build, picture
 
 EVERY = tuple(ROBUST_TO)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.blur import box_blur, gaussian_blur
 from pipeline.disruption.transforms import BLURS
+from pipeline.images.blur import box_blur, gaussian_blur
 
 
 def point(side: int = 25) -> torch.Tensor:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.containers.listing import PhotoRef
+from pipeline.containers.naming import output_names
 from pipeline.evaluation.pairs import ORIGINAL_RENAMED, PROTECTED_RENAMED, Pair, match, read_manifest
 from pipeline.ledger.errors import LedgerError
-from pipeline.photos.listing import PhotoRef
-from pipeline.photos.naming import output_names
 
 NAMES = st.lists(st.from_regex(r"[ab](/[ab])?\.(jpg|png|webp)", fullmatch=True), unique=True, max_size=12)
 

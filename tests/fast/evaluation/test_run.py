@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline import evaluate_dataset
 from pipeline.cli import evaluate, main
-from pipeline.evaluation.config import EvaluateConfig
+from pipeline.evaluation.options import EvaluateConfig
 from tests.fast import runs, tiny
 
 Said = pytest.CaptureFixture[str]
@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.photo_folder(folder / "photos")
     (folder / "photos" / "dot.png").write_bytes(tiny.photo_bytes(1, 1, suffix=".png"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.protect.write_report", lambda *arguments, **options: "")
+        patch.setattr("pipeline.protection.run.write_report", lambda *arguments, **options: "")
         assert runs.run(folder / "photos", folder / "protected", "--epsilon", "9") == 0
     return folder
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.bootstrap import draws, interval, resampled
-from pipeline.evaluation.rows import EvaluationRow, as_table, joined, outcomes
+from pipeline.evaluation.row import EvaluationRow, as_table, joined, outcomes
 from pipeline.evaluation.summary import ALL, RELATIVE, Summary, as_csv, summarise
 
 

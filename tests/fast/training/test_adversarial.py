@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.blur import gaussian_blur
+from pipeline.images.blur import gaussian_blur
 from pipeline.training.adversarial import (
     Adversarial,
     blur_before,

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pipeline.cli import train
-from pipeline.config import JOURNEYS, ConfigError
 from pipeline.generators.zoo import GeneratorError
-from pipeline.levels import unit_to_level
+from pipeline.images.levels import unit_to_level
 from pipeline.photos.photo import Photo
+from pipeline.protection.options import JOURNEYS, ConfigError
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.detector import Detector

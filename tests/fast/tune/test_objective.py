@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import SHIPPED
-from pipeline.metrics.quality import psnr
+from pipeline.images.quality import psnr
+from pipeline.protection.options import SHIPPED
 from pipeline.signals.sources import source_names
 from pipeline.training.batches import Source
 from pipeline.training.setup import Job, held_out_squares, open_source, open_state, plan

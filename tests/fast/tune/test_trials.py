@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.settings_file import read_settings
+from pipeline.jobs.settings import read_settings
 from pipeline.training.config import TrainConfig
 from pipeline.training.setup import plan
 from pipeline.training.signals import SignalSystem

@@ -1,0 +1,1 @@
+"""Where photos come from and go to: folders and tables, local or any URI."""

@@ -1,0 +1,126 @@
+"""Measure: what generators see of a pair in, rows out. Holds the generators."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.evaluation.look import Looked
+from pipeline.evaluation.options import EvaluateConfig
+from pipeline.evaluation.row import EvaluationRow
+from pipeline.generators.generator import Generator
+from pipeline.generators.zoo import load_generator
+from pipeline.images.effect import THRESHOLD, l1, l2, l2_mask, manipulated
+from pipeline.protection.options import SHIPPED, ConfigError
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A generator under the label that its rows bear, and the classes that it is tested on."""
+
+    label: str
+    generator: Generator
+    classes: tuple[str, ...]
+
+
+def load_tested(config: EvaluateConfig) -> list[Tested]:
+    """The generators of an evaluation on the CPU; raises ValueError with the fix for a wrong name or wrong weights.
+
+    Each is tested on those of the chosen classes that it has, or on all where it has none of them. Two of one name are told apart
+    by their weights' file name.
+    """
+    given = config.weights or (SHIPPED,) * len(config.generator)
+    if len(given) != len(config.generator):
+        raise ConfigError(f"--weights needs one file for each of the {len(config.generator)} generators, got {len(given)}")
+    loaded = [
+        load_generator(name, weights=None if path == SHIPPED else path) for name, path in zip(config.generator, given, strict=True)
+    ]
+    return [Tested(label, one, _classes(one, config.classes)) for label, one in zip(_labels(loaded), loaded, strict=True)]
+
+
+def check_classes(chosen: Sequence[str], tested: Sequence[Tested]) -> None:
+    """Raise UnknownClassError for a class that no generator has."""
+    for name in chosen:
+        if not any(name in one.generator.classes for one in tested):
+            tested[0].generator.chosen_classes([name])
+
+
+def _labels(generators: Sequence[Generator]) -> list[str]:
+    names = [generator.name for generator in generators]
+    labels: list[str] = []
+    for generator in generators:
+        label = (
+            generator.name
+            if names.count(generator.name) == 1
+            else f"{generator.name} ({generator.origin or generator.fingerprint})"
+        )
+        if label in labels:
+            raise ConfigError(f"--generator names {label} twice; give each network once")
+        labels.append(label)
+    return labels
+
+
+def _classes(generator: Generator, chosen: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in chosen if name in generator.classes) or tuple(generator.classes)
+
+
+class Measure:
+    """A callable stage: what is seen of pairs -> rows. One is made per process; ``threads`` are its CPU threads."""
+
+    def __init__(self, config: EvaluateConfig, *, threads: int) -> None:
+        torch.set_num_threads(threads)
+        if config.on_gpu() and not torch.cuda.is_available():
+            raise ConfigError("a GPU was asked for (--gpus-per-actor), but torch sees none here; give 0 to compute on the CPU")
+        self._device = torch.device("cuda" if config.on_gpu() else "cpu")
+        self._channels = config.channels
+        self._tested = load_tested(config)
+        for tested in self._tested:
+            tested.generator.to(self._device)
+
+    def __call__(self, looked: Sequence[Looked]) -> list[EvaluationRow]:
+        """All rows of these pairs."""
+        return [row for one in looked for row in self._rows(one)]
+
+    def _rows(self, looked: Looked) -> Iterator[EvaluationRow]:
+        if looked.row.status != "measured":
+            yield looked.row
+            return
+        for tested in self._tested:
+            for channel in self._channels:
+                row = dataclasses.replace(looked.row, generator=tested.label, channel=channel)
+                if channel in looked.problems:
+                    yield dataclasses.replace(row, status="failed", stage="channel", reason=looked.problems[channel])
+                    continue
+                seen = torch.from_numpy(looked.seen[channel, tested.generator.size]).to(self._device)
+                for name in tested.classes:
+                    yield self._measured(dataclasses.replace(row, class_name=name), tested, seen)
+
+    @torch.no_grad()
+    def _measured(self, row: EvaluationRow, tested: Tested, seen: Tensor) -> EvaluationRow:
+        """The row with the numbers of one class; a batch is always these three, so that nothing else changes a digit."""
+        name = row.class_name or ""
+        try:
+            output, disrupted, noisy = tested.generator(seen, name).double().split(1)
+        except (torch.OutOfMemoryError, MemoryError):
+            reason = f"not enough memory on {self._device} for {tested.label}"
+            return dataclasses.replace(row, status="failed", stage="generator", reason=reason)
+        if not all(y.isfinite().all() for y in (output, disrupted, noisy)):
+            reason = f"{tested.label} gives values that are not numbers for class {name}"
+            return dataclasses.replace(row, status="failed", stage="generator", reason=reason)
+        x = seen[:1].double()
+        d = disrupted - output
+        value, masked, share = float(l2(d)), float(l2_mask(disrupted, output, x)), float(manipulated(output, x).mean())
+        return dataclasses.replace(
+            row,
+            l1=float(l1(d)),
+            l2=value,
+            disrupted=value >= THRESHOLD,
+            l2_mask=masked,
+            mask_share=share,
+            success_mask=share > 0 and masked >= THRESHOLD,
+            floor_l2=float(l2(noisy - output)),
+        )

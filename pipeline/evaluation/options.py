@@ -1,0 +1,154 @@
+"""The options of an evaluation as one frozen value, and what the protection run of the files says where they are left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from pipeline.channels.channels import find_channels
+from pipeline.jobs.options import beside, own_default
+from pipeline.ledger.layout import CONFIG
+from pipeline.protection.options import ConfigError, Engine, within
+from pipeline.storage import exists, is_folder, join, open_storage, read_bytes
+
+Region = Literal["square", "whole", "box"]
+CLEAN = "clean"
+RED_TEAM = "red-team"
+DEFAULT_GENERATOR, DEFAULT_EPSILON = "stargan-faces", 6
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure protected files against their originals: what generators make of them, as written and after what the web does.
+
+    Example: disrupt evaluate photos protected --channels jpeg social
+
+    Writes evaluation.parquet (one row for each photo, generator, class and channel), summary.csv and report.html.
+    Exit code: 0 when every pair is measured, 1 when some failed or are missing, 2 for a wrong call.
+    """
+
+    originals: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ORIGINALS")]
+    """The photos before protection: folder, glob, single photo, table (.csv, .parquet) or storage URI, as given to protect."""
+    protected: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROTECTED")]
+    """The protected photos: the OUT of a protection run, or any folder with files of the same relative names."""
+
+    out: Annotated[str, own_default("FOLDER", "PROTECTED-evaluation, beside PROTECTED")] = ""
+    """Folder or storage URI for the results; an evaluation that is there already is replaced."""
+    generator: Annotated[
+        tuple[str, ...], own_default("NAME [NAME ...]", "those the files were protected against, else stargan-faces")
+    ] = ()
+    """Networks to test, each on its own, also such as the files were not protected against (transfer)."""
+    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
+    """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
+    classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "those that were protected, else all")] = ()
+    """Translations to test, by name; each generator is tested on those of them that it has."""
+    channels: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHANNEL [CHANNEL ...]")] = (CLEAN,)
+    """What happens to both files on their way: names or groups (all, jpeg, social, red-team). clean is always measured too."""
+    red_team: bool = False
+    """Also what an attacker does to remove the protection: the group red-team."""
+    region: Annotated[Region | None, own_default("{square,whole,box}", "as protected, else square")] = None
+    """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
+    epsilon: Annotated[int | None, own_default("LEVELS", "as protected, else 6")] = None
+    """Size of the random noise that the protection is compared with, in 8-bit levels, 1 to 64."""
+    bootstrap: Annotated[int, tyro.conf.arg(metavar="INT")] = 1000
+    """Times that the photos are drawn anew for the 95 % intervals; 0 gives none."""
+    seed: int = 0
+    """Seed of that drawing, of the noise and of channels that draw; each photo's own depends on it and on the photo's key alone."""
+
+    engine: Engine = "auto"
+    """local: one process; ray: on a cluster, or on one started here; auto: ray with --actors, --address or from 1000 photos on."""
+    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
+    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
+    actors: int = 1
+    """Processes that each hold the generators, with the ray engine."""
+    gpus_per_actor: float = 0.0
+    """GPUs each actor takes, fractions allowed; 0 computes on the CPU."""
+    threads: int = 1
+    """CPU threads per process."""
+    max_megapixels: int = 100
+    """Photos with more pixels than this are not measured, in millions."""
+
+    limit: Annotated[int | None, own_default("INT", "all")] = None
+    """Only the first so many originals, in the order of their names."""
+    tracking: bool = True
+    """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
+    experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "evaluate"
+    """Name of the MLflow experiment."""
+    config: Annotated[Path | None, own_default("FILE", "none")] = None
+    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
+
+    def on_gpu(self) -> bool:
+        """Whether the networks run on a GPU."""
+        return self.gpus_per_actor > 0
+
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels by name, clean first, each once; raises ValueError for an unknown one."""
+        asked = [CLEAN, *self.channels, *([RED_TEAM] if self.red_team else [])]
+        return tuple(channel.name for channel in find_channels(asked))
+
+    def check(self) -> None:
+        """Raise ValueError for a value that cannot be, saying what was expected."""
+        self.channel_names()
+        if self.epsilon is not None:
+            within("--epsilon", self.epsilon, 1, 64, "levels of 255")
+        within("--bootstrap", self.bootstrap, 0, 100_000, "drawings")
+        within("--seed", self.seed, 0, 2**62, "a whole number")
+        within("--actors", self.actors, 1, 100_000, "processes")
+        within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
+        within("--threads", self.threads, 1, 1024, "CPU threads per process")
+        within("--max-megapixels", self.max_megapixels, 1, 10_000, "million pixels")
+        if self.limit is not None:
+            within("--limit", self.limit, 1, 10**12, "photos")
+        if self.weights and self.generator and len(self.weights) != len(self.generator):
+            raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
+
+    def out_place(self) -> str:
+        """Where the results go: --out, or a folder beside PROTECTED that is named after it."""
+        return self.out or beside(self.protected, "-evaluation")
+
+
+@dataclass(frozen=True)
+class ProtectedRun:
+    """What a protection run left on record of itself: the options that matter here, and its signature."""
+
+    generators: tuple[str, ...]
+    classes: tuple[str, ...]
+    region: Region
+    epsilon: int
+    signature: str
+
+
+def read_run(protected: str) -> ProtectedRun | None:
+    """The protection run whose output a place is; None for any other place. Raises ConfigError when its record is damaged."""
+    fs, path = open_storage(protected)
+    if not is_folder(fs, path) or not exists(fs, join(path, CONFIG)):
+        return None
+    try:
+        stored: dict[str, Any] = json.loads(read_bytes(fs, join(path, CONFIG)))
+        options = stored["config"]
+        return ProtectedRun(
+            tuple(options["generator"]), tuple(options["classes"]), options["region"], int(options["epsilon"]), stored["signature"]
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{join(path, CONFIG)} is damaged ({error}); protect again, or copy the protected files elsewhere"
+        ) from error
+
+
+def resolved(config: EvaluateConfig, run: ProtectedRun | None) -> EvaluateConfig:
+    """The options with what was left out taken from the protection run, or from the defaults where there is none."""
+    known = run or ProtectedRun((DEFAULT_GENERATOR,), (), "square", DEFAULT_EPSILON, "")
+    return dataclasses.replace(
+        config,
+        generator=config.generator or known.generators or (DEFAULT_GENERATOR,),
+        classes=config.classes or known.classes,
+        region=config.region or known.region,
+        epsilon=known.epsilon if config.epsilon is None else config.epsilon,
+        channels=config.channel_names(),
+        out=config.out_place(),
+    )

@@ -1,0 +1,1 @@
+"""What every verb shares: options, Ray, settings files, records, progress, interrupts, versions."""

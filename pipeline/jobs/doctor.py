@@ -1,0 +1,47 @@
+"""What this machine has, what fits and what is missing, in ten lines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import psutil
+import torch
+from rich.console import Console
+
+from pipeline.generators.checkpoint import CheckpointError
+from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator, weights_at_hand
+from pipeline.jobs.versions import git_commit, versions
+
+
+def examine() -> int:
+    """Print the findings; returns 0, or 1 when the shipped generator cannot be used."""
+    console = Console()
+    found = versions()
+
+    def say(name: str, text: str) -> None:
+        console.print(f"{name:12} {text}", highlight=False, soft_wrap=True)
+
+    say("versions", ", ".join(f"{k} {v}" for k, v in found.items()))
+    say("code", git_commit() or "installed package")
+    say("cores", f"{os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
+    say("memory", f"{psutil.virtual_memory().available / 2**30:.1f} of {psutil.virtual_memory().total / 2**30:.1f} GB free")
+    say("disk here", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GB free")
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    say("GPU", ", ".join(gpus) or "none: networks run on the CPU (--gpus-per-actor 0, the default)")
+    fast = bool(gpus) or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    say("bf16", "in hardware" if fast else "not in hardware: leave --precision at fp32")
+    say("Ray", f"{found.get('ray', 'missing: pip install ray[default,data]')}; address {os.environ.get('RAY_ADDRESS', 'not set')}")
+    say("MLflow", os.environ.get("MLFLOW_TRACKING_URI", "mlflow.db in the working folder"))
+    shipped_is_usable = True
+    for name, row in ZOO.items():
+        if weights_at_hand(row) is None:
+            continue
+        try:
+            generator = load_generator(name)
+            say("generator", f"{name} ({generator.size} px): {', '.join(generator.classes)}")
+        except CheckpointError as error:
+            say("generator", f"{name} is not usable: {error}" + ("" if row.package else f" (looked in {WEIGHTS})"))
+            shipped_is_usable = shipped_is_usable and bool(row.package)
+    return 0 if shipped_is_usable else 1

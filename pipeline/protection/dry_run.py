@@ -1,0 +1,62 @@
+"""The estimate before a long run: a few photos go through the stages in memory, nothing is written."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+
+from pipeline.containers.listing import PhotoRef
+from pipeline.jobs.compute import wants_ray
+from pipeline.photos.encode import encode_photo
+from pipeline.protection.options import ProtectConfig
+from pipeline.protection.row import Work
+from pipeline.protection.run import prepare
+from pipeline.protection.stages.choose import chosen_stage
+from pipeline.protection.stages.read import read_photos
+
+TRIED = 5
+
+
+def estimate(config: ProtectConfig, *, console: Console) -> int:
+    """Print how long the run would take and how much disk it would fill; returns 0, or 1 when no tried photo could be used."""
+    job = prepare(config)
+    refs = [ref for ref in job.refs if not ref.refused]
+    tried = _spread(refs)
+    on_ray = wants_ray(config, len(job.refs))
+    protect = chosen_stage(config, job.signer, threads=config.threads)
+    seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
+    for i, ref in enumerate(tried):
+        began = time.monotonic()
+        (work,) = read_photos([Work(ref, "")], max_pixels=config.max_megapixels * 10**6)
+        photo = work.photo
+        (work,) = protect([work])
+        if work.pixels_HWC is None or photo is None:
+            continue
+        data = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
+        if i or len(tried) == 1:  # the first photo also pays for the warm-up
+            seconds, used = seconds + time.monotonic() - began, used + 1
+        bytes_in, bytes_out = bytes_in + ref.size_bytes, bytes_out + len(data)
+    if not used:
+        console.print(f"none of {len(tried)} tried photos could be used; run without --dry-run to see the reasons")
+        return 1
+    workers = config.actors if on_ray else 1
+    total_in = sum(ref.size_bytes for ref in refs)
+    console.print(f"{len(job.refs)} photos, {total_in / 1e6:.1f} MB; tried {len(tried)}, written nothing", highlight=False)
+    whole = _span(seconds / used * len(refs) / workers)
+    console.print(f"{seconds / used:.2f} s a photo; about {whole} with {workers} x {config.threads} threads", highlight=False)
+    console.print(f"about {total_in * bytes_out / max(bytes_in, 1) / 1e6:.1f} MB of {config.format} files", highlight=False)
+    return 0
+
+
+def _spread(refs: list[PhotoRef]) -> list[PhotoRef]:
+    """A few photos of evenly spread file sizes."""
+    ordered = sorted(refs, key=lambda ref: (ref.size_bytes, ref.key))
+    count = min(TRIED, len(ordered))
+    return [ordered[round((i + 0.5) * len(ordered) / count - 0.5)] for i in range(count)]
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

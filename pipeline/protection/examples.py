@@ -1,0 +1,87 @@
+"""The examples of a report: pictures of a few photos, read back from the written files, and what the generators make of them.
+
+Torch is imported only where there are generators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.containers.listing import PhotoRef
+from pipeline.images.levels import unit_to_pixels
+from pipeline.ledger.run import RunFolder
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
+from pipeline.protection.options import ProtectConfig
+from pipeline.report.examples import Example, difference_png, example_keys, picture_png
+from pipeline.signals.add import as_shown
+from pipeline.storage import join, open_storage, read_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.generators.generator import Generator
+
+
+def examples_of(
+    rows: pa.Table, refs: Sequence[PhotoRef], generators: Sequence[Generator], config: ProtectConfig, run: RunFolder
+) -> list[Example]:
+    """Up to ``config.examples`` photos, evenly spread from the weakest effect to the strongest; computed on the CPU.
+
+    A photo whose file was moved or changed since it was protected is left out.
+    """
+    by_key = {ref.key: ref for ref in refs}
+    keys = [key for key in example_keys(rows, config.examples) if key in by_key]
+    chosen = rows.filter(pc.is_in(rows["key"], value_set=pa.array(keys, pa.string()))).select(["key", "output"]).to_pylist()
+    outputs = {row["key"]: row["output"] for row in chosen}
+    return [example for key in keys if (example := _example(by_key[key], outputs[key], generators, config, run))]
+
+
+def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> Example | None:
+    try:
+        photo = decode_photo(read_bytes(*open_storage(ref.uri)), max_pixels=config.max_megapixels * 10**6)
+        protected = decode_photo(read_bytes(run.fs, join(run.path, output)), max_pixels=config.max_megapixels * 10**6)
+    except (OSError, PhotoBrokenError, PhotoRefusedError):
+        return None
+    if photo.pixels_HWC.shape != protected.pixels_HWC.shape:
+        return None
+    before, after = _shown(photo), _shown(protected)
+    difference = difference_png(before, after, epsilon=config.epsilon)
+    per_class = _outputs(photo, protected, ref, generators, config) if generators else []
+    return Example(ref.key, picture_png(before), picture_png(after), difference, per_class)
+
+
+def _outputs(
+    photo: Photo, protected: Photo, ref: PhotoRef, generators: Sequence[Generator], config: ProtectConfig
+) -> list[tuple[str, bytes, bytes, float]]:
+    """(class, what the generator makes of the photo, what of the protected file, L2) for each class of each generator."""
+    import torch
+
+    from pipeline.images.effect import l2
+    from pipeline.protection.stages.disrupt import as_tensor, view_of
+
+    per_class = []
+    for generator in generators:
+        view = view_of(photo, config.region, ref.box, generator.size)
+        for name in generator.chosen_classes(config.classes):
+            with torch.no_grad():
+                clean, broken = (generator.to(torch.device("cpu"))(view(as_tensor(p.pixels_HWC)), name) for p in (photo, protected))
+            label = name if len(generators) == 1 else f"{generator.name}/{name}"
+            per_class.append((label, _png(clean), _png(broken), float(l2(broken - clean))))
+    return per_class
+
+
+def _shown(photo: Photo) -> U8:
+    """The photo's pixels as RGB, turned the way they are shown."""
+    shown_HWC = as_shown(photo.pixels_HWC, photo.orientation)
+    return np.ascontiguousarray(np.broadcast_to(shown_HWC, (*shown_HWC.shape[:2], 3)))
+
+
+def _png(y_1CHW: Tensor) -> bytes:
+    pixels: U8 = unit_to_pixels(y_1CHW)[0].permute(1, 2, 0).byte().numpy()
+    return picture_png(pixels)

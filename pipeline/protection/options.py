@@ -1,0 +1,302 @@
+"""The options of a protection run as one frozen value; command line, YAML file, signature and record derive from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from pipeline.disruption.recipes import RECIPES, Blur, Recipe, RobustMode
+from pipeline.jobs.options import own_default
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.encode import FORMATS
+from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
+
+T = TypeVar("T")
+Engine = Literal["auto", "local", "ray"]
+STARTS = ("clean", "jitter", "uniform")
+BALLS = ("linf", "l2")
+REFERENCES = ("output", "input", "black", "white", "noise")
+ROBUST_TO = ("jpeg", "resize", "crop", "blur", "noise")
+"""Names of the tables in pipeline/disruption, here once more so that options, and a run without networks, do without torch."""
+JOURNEYS = tuple(name for name in ROBUST_TO if name != "crop")
+"""What signals are learned to survive: a crop would move the signal, which the detector looks for in its place."""
+NOTHING = "none"
+"""The word of --robust-to that takes back what the recipe survives, and of --recipe for signals alone."""
+SHIPPED = Path("shipped")
+"""In --weights: the weights that come with the package."""
+RESULT_FORMAT = 1
+"""Raised when the same options give other bytes than before; part of the signature."""
+BY_RECIPE = "the recipe's"
+"""In the help, of an option whose default the recipe sets."""
+
+
+class ConfigError(ValueError):
+    """An option that cannot be; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class ProtectConfig:
+    """Add a small perturbation to every photo so that what the named image-translation networks make of it is broken.
+
+    Example: disrupt protect photos protected --epsilon 6
+
+    A table has a column path and, for --region box, the columns left, top, right and bottom: pixels of the upright photo.
+
+    Writes protected photos, manifest.parquet and report.html into OUT. Run the same command again to go on after a stop.
+    Exit code: 0 when every photo is protected or deliberately skipped, 1 when some failed or were not disrupted, 2 for a wrong
+    call.
+    """
+
+    input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+    """Folder (searched at any depth), glob, single photo, table (.csv, .parquet), or a storage URI such as s3://bucket/photos."""
+    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """Folder or storage URI for the protected photos; new, empty, or of the same run to be continued."""
+
+    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
+    """Networks to disrupt, all together: stargan-faces (shipped); stargan, ganimation, cyclegan (--weights); my_module:build."""
+    weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
+    """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
+    classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "all")] = ()
+    """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
+    epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
+    """Largest change of any pixel, in 8-bit levels, 1 to 64."""
+    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "pgd"
+    """One of fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
+    robust; or none, to add --signals alone: fast, no generator is loaded and the options of the disruption are not used."""
+    steps: Annotated[int | None, own_default("INT", "the recipe's; pgd: 20")] = None
+    """Number of ascent steps. This and the options down to --robust-mode change single parts of the recipe."""
+    step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; pgd: 1.275")] = None
+    """Size of a step, in 8-bit levels."""
+    last_step: Annotated[float | None, own_default("SHARE", "the recipe's; pgd: 1")] = None
+    """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
+    start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", BY_RECIPE)] = None
+    """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
+    aim: Annotated[Literal["away", "towards"] | None, own_default("{away,towards}", BY_RECIPE)] = None
+    """Drive the output away from the reference or towards it."""
+    reference: Annotated[str | None, own_default("{" + ",".join(REFERENCES) + ",IMAGE}", BY_RECIPE)] = None
+    """What the output is driven from or to: its own undisrupted output, the input, a plain image, noise, or an image file."""
+    class_schedule: Annotated[Literal["iterative", "joint"] | None, own_default("{iterative,joint}", BY_RECIPE)] = None
+    """One class per step in turn, or all in every step (as many times slower)."""
+    ball: Annotated[str | None, own_default("{" + ",".join(BALLS) + "}", BY_RECIPE)] = None
+    """Bound on the perturbation: linf (epsilon alone), or l2 (also a root mean square of at most half of epsilon)."""
+    blur: Annotated[Blur | None, own_default("{none,white-box,eot,spread-spectrum}", BY_RECIPE)] = None
+    """Survive a blur before the generator: one known blur, the mean over nine, or nine in turn."""
+    layer: Annotated[str | None, own_default("LAYER", "the recipe's; pgd: none")] = None
+    """Disrupt the activation of this layer instead of the output, e.g. main.14."""
+    robust_to: Annotated[tuple[str, ...] | None, own_default("{" + ",".join((*ROBUST_TO, NOTHING)) + "} [...]", BY_RECIPE)] = None
+    """What the perturbation is to survive on the file's way: one or more, by commas or spaces, e.g. jpeg,resize."""
+    robust_mode: Annotated[RobustMode | None, own_default("{turn,eot}", BY_RECIPE)] = None
+    """One of these transforms per step in turn, or the mean over all in every step (as many times slower)."""
+    region: Literal["square", "whole", "box"] = "square"
+    """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
+
+    signals: Annotated[Path | None, own_default("BUNDLE", "none")] = None
+    """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
+    detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
+    key_file: Annotated[Path | None, own_default("FILE", "the variable DISRUPT_SIGNAL_KEY")] = None
+    """File with the secret, 16 bytes or more, that decides which photo gets which signal. Keep it: detect names signals with it."""
+
+    format: Literal["png", "webp", "jpeg"] = "png"
+    """Format of the protected files. png and webp are lossless; jpeg loses part of the protection, the report says how much."""
+    jpeg_quality: int = 95
+    """Quality of jpeg files, 95 to 100 (4:4:4)."""
+    seed: int = 0
+    """Seed of the random starts; each photo's own stream depends on it and on the photo's key alone."""
+
+    engine: Engine = "auto"
+    """local: one process; ray: on a cluster, or on one started here; auto: ray with --actors, --address or from 1000 photos on."""
+    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
+    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
+    actors: int = 1
+    """Processes that each hold the generators, with the ray engine."""
+    gpus_per_actor: float = 0.0
+    """GPUs each actor takes, fractions allowed; 0 computes on the CPU."""
+    threads: int = 1
+    """CPU threads per process. Results may differ in single levels between thread counts; --actors scales better."""
+    batch_size: int = 16
+    """Photos computed together on a GPU; on the CPU they are computed one by one, so that no batch changes a pixel."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the networks. bf16 is faster on hardware made for it (recent GPUs and server CPUs), much slower elsewhere."""
+    shard_count: int = 16
+    """Most photos that are read, protected and committed together."""
+    shard_mb: int = 16
+    """Most megabytes of files in such a group."""
+    max_megapixels: int = 100
+    """Photos with more pixels than this are skipped, in millions."""
+
+    limit: Annotated[int | None, own_default("INT", "all")] = None
+    """Only the first so many photos, in the order of their names."""
+    retry_failed: bool = False
+    """Try the photos again that failed or were not disrupted in the run that OUT holds."""
+    dry_run: bool = False
+    """Write nothing; estimate time and disk space from a few photos."""
+    tracking: bool = True
+    """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
+    experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "protect"
+    """Name of the MLflow experiment."""
+    examples: int = 8
+    """Photos shown in the report, 0 to 12."""
+    config: Annotated[Path | None, own_default("FILE", "none")] = None
+    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
+
+    def disrupts(self) -> bool:
+        """Whether generators are disrupted, or signals alone are added."""
+        return self.recipe != NOTHING
+
+    def resolved_recipe(self) -> Recipe:
+        """The named recipe with the options that change parts of it; without a disruption, no step from the photo itself."""
+        if not self.disrupts():
+            return Recipe(start="clean", steps=0)
+        named = RECIPES[self.recipe]
+        return Recipe(
+            start=_or(self.start, named.start),
+            steps=_or(self.steps, named.steps),
+            step_size=_or(self.step_size, named.step_size),
+            last_step=_or(self.last_step, named.last_step),
+            aim=_or(self.aim, named.aim),
+            reference=_or(self.reference, named.reference),
+            classes=_or(self.class_schedule, named.classes),
+            ball=_or(self.ball, named.ball),
+            blur=_or(self.blur, named.blur),
+            layer=_or(self.layer, named.layer),
+            robust_to=named.robust_to if self.robust_to is None else _words(self.robust_to),
+            robust_mode=_or(self.robust_mode, named.robust_mode),
+        )
+
+    def lossless(self) -> bool:
+        """Whether the written files hold exactly the pixels that were computed."""
+        return FORMATS[self.format].lossless
+
+    def on_gpu(self) -> bool:
+        """Whether the networks run on a GPU."""
+        return self.disrupts() and self.gpus_per_actor > 0
+
+    def check(self) -> None:
+        """Raise ConfigError for a value that cannot be, saying what was expected."""
+        one_of("--recipe", self.recipe, (*RECIPES, NOTHING))
+        if self.disrupts():
+            self._check_disruption()
+        elif self.signals is None:
+            raise ConfigError(
+                f"--recipe {NOTHING} disrupts nothing: give --signals BUNDLE to add a signal alone, or another --recipe"
+            )
+        if self.key_file is not None and self.signals is None:
+            raise ConfigError("--key-file is the secret of signals: give --signals BUNDLE with it, or leave it out")
+        within("--epsilon", self.epsilon, 1, 64, "levels of 255; more is easier to see")
+        within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
+        within("--actors", self.actors, 1, 100_000, "processes")
+        within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
+        within("--threads", self.threads, 1, 1024, "CPU threads per process")
+        within("--batch-size", self.batch_size, 1, 4096, "photos")
+        within("--shard-count", self.shard_count, 1, 10_000, "photos")
+        within("--shard-mb", self.shard_mb, 1, 10_000, "megabytes")
+        within("--max-megapixels", self.max_megapixels, 1, 10_000, "million pixels")
+        within("--examples", self.examples, 0, 12, "photos in the report")
+        if self.limit is not None:
+            within("--limit", self.limit, 1, 10**12, "photos")
+
+    def _check_disruption(self) -> None:
+        recipe = self.resolved_recipe()
+        one_of("--start", recipe.start, STARTS)
+        one_of("--ball", recipe.ball, BALLS)
+        for name in recipe.robust_to:
+            one_of("--robust-to", name, (*ROBUST_TO, NOTHING))
+        if NOTHING in recipe.robust_to:
+            others = ", ".join(name for name in recipe.robust_to if name != NOTHING)
+            raise ConfigError(f"--robust-to {NOTHING} stands alone, not beside {others}")
+        if not self.generator:
+            raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
+        if recipe.reference not in REFERENCES:
+            _check_image(recipe.reference)
+        if recipe.layer and recipe.reference not in ("output", "noise"):
+            raise ConfigError(f"--layer compares activations: --reference is then output or noise, not {recipe.reference}")
+        within("--steps", recipe.steps, 1, 100_000, "ascent steps")
+        if recipe.step_size is not None:
+            within("--step-size", recipe.step_size, 0.01, 255, "levels")
+        within("--last-step", recipe.last_step, 0.001, 1, "share of the first step")
+        if self.weights and len(self.weights) != len(self.generator):
+            raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
+
+    def what_changes_results(self) -> dict[str, Any]:
+        """The options that decide the bytes of the outputs, as plain values; weights and signals count by what is in them."""
+        of_every_run = {
+            "epsilon": self.epsilon,
+            "format": self.format,
+            "jpeg_quality": self.jpeg_quality if self.format == "jpeg" else None,
+            "max_megapixels": self.max_megapixels,
+            "input": self.input.rstrip("/") or "/",
+        }
+        if not self.disrupts():
+            return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}
+        return of_every_run | {
+            "recipe": _plain(self.resolved_recipe()),
+            "region": self.region,
+            "seed": self.seed,
+            "precision": self.precision,
+            "generator": list(self.generator),
+            "classes": list(self.classes),
+        }
+
+
+def signature(config: ProtectConfig, fingerprints: tuple[str, ...], signals: Mapping[str, str] | None = None) -> str:
+    """16 hex digits that two runs share exactly when their options, weights and signals give the same files.
+
+    ``fingerprints`` are those of the generators, ``signals`` those of the bundle and its key.
+    """
+    facts = config.what_changes_results() | {"weights": list(fingerprints), "format_version": RESULT_FORMAT} | dict(signals or {})
+    reference = config.resolved_recipe().reference
+    if reference not in REFERENCES:
+        facts["reference_image"] = hashlib.sha256(Path(reference).read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def absolute_weights(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The weights by names that hold in any folder."""
+    return tuple(path if path == SHIPPED else path.absolute() for path in paths)
+
+
+def _check_image(name: str) -> None:
+    if not Path(name).is_file():
+        raise ConfigError(f"--reference is one of {', '.join(REFERENCES)} or an image file, not {name!r}")
+    try:
+        decode_photo(Path(name).read_bytes())
+    except (OSError, PhotoBrokenError, PhotoRefusedError) as error:
+        raise ConfigError(f"--reference {name} cannot be used: {error}") from error
+
+
+def _or(given: T | None, otherwise: T) -> T:
+    return otherwise if given is None else given
+
+
+def _words(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Names given by commas or spaces, each once; the word that means nothing, alone, gives none."""
+    names = tuple(dict.fromkeys(word for part in given for word in part.replace(",", " ").split()))
+    return () if names == (NOTHING,) else names
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain values; newer parts at their defaults are left out, so that earlier runs keep their signature."""
+    unused = [name for name in ("last_step", "robust_to", "robust_mode") if getattr(recipe, name) == getattr(Recipe(), name)]
+    return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in unused}
+
+
+def one_of(flag: str, value: str, known: Any) -> None:
+    """Raise ConfigError with the nearest known value unless ``value`` is known."""
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{flag} is one of {', '.join(known)}, not {value!r}{hint}")
+
+
+def within(flag: str, value: float, low: float, high: float, unit: str) -> None:
+    """Raise ConfigError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ConfigError(f"{flag} must be from {low:g} to {high:g} ({unit}), not {value:g}")

@@ -1,0 +1,199 @@
+"""One protection run from options to exit code: list, plan, run the flow, manifest, report, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from pipeline.containers.find import find_photos
+from pipeline.containers.listing import Listing, PhotoRef
+from pipeline.containers.naming import LEAVES_FOLDER, output_names, unsafe_reason
+from pipeline.jobs.compute import check_gpu, wants_ray
+from pipeline.jobs.progress import Progress
+from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.versions import versions
+from pipeline.ledger.layout import REPORT_FILE, is_reserved
+from pipeline.ledger.parts import latest_rows, read_columns
+from pipeline.ledger.places import check_places
+from pipeline.ledger.results import write_result
+from pipeline.ledger.run import RunFolder, open_run
+from pipeline.ledger.schema import ManifestRow
+from pipeline.photos.encode import FORMATS
+from pipeline.protection.examples import examples_of
+from pipeline.protection.local import protect_locally
+from pipeline.protection.options import ProtectConfig, signature
+from pipeline.protection.row import Work
+from pipeline.protection.stages.sign import Signer, signer_of
+from pipeline.protection.stages.write import Destination
+from pipeline.protection.summary import Summary, summarise, terminal_table
+from pipeline.report.page import write_report
+from pipeline.storage import exists, join
+
+if TYPE_CHECKING:
+    from pipeline.generators.generator import Generator
+
+Shards = list[tuple[str, list[Work]]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked call: its inputs, generators (none for signals alone), signals and signature."""
+
+    config: ProtectConfig
+    listing: Listing
+    generators: list[Generator]
+    signer: Signer | None
+    signature: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the signature covers, as plain values; never the secret of the signals."""
+        return self.config.what_changes_results() | (self.signer.facts() if self.signer else {})
+
+    @property
+    def about(self) -> str:
+        """What is done to the photos, for people."""
+        parts = [f"generator {', '.join(self.config.generator)}"] if self.config.disrupts() else []
+        parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
+        return " and ".join(parts) + ("" if self.config.disrupts() else " alone, no disruption")
+
+    @property
+    def refs(self) -> tuple[PhotoRef, ...]:
+        """The inputs, cut to ``--limit``."""
+        return self.listing.refs[: self.config.limit]
+
+
+def prepare(config: ProtectConfig) -> Job:
+    """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
+    config.check()
+    check_places(config.input, config.output)
+    signer = signer_of(config)
+    generators = _generators(config)
+    listing = find_photos(config.input)
+    signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
+    return Job(config, listing, generators, signer, signed)
+
+
+def _generators(config: ProtectConfig) -> list[Generator]:
+    """The generators to disrupt; none, and no torch, for signals alone."""
+    if not config.disrupts():
+        return []
+    from pipeline.protection.stages.disrupt import load_generators
+
+    generators = load_generators(config)
+    check_gpu(config)
+    return generators
+
+
+def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int:
+    """Protect photos; returns the exit code. Errors of the call are raised as ValueError."""
+    job = prepare(config)
+    ignored = f", {job.listing.ignored_count} other files ignored" if job.listing.ignored_count else ""
+    console.print(f"{len(job.refs)} photos in {config.input}{ignored}; {job.about}", highlight=False)
+    began = time.monotonic()
+    with open_run(config.output, signature=job.signature, config=job.options, retry_failed=config.retry_failed) as run:
+        shards = plan(job, run)
+        count = sum(len(works) for _, works in shards)
+        if count < len(job.refs):
+            console.print(f"{len(job.refs) - count} are done already; {count} to go", highlight=False)
+        with _tracking(job, command) as tracking:
+            progress = Progress(console, total=count, tracking=tracking)
+            for rows in engine(job, run, shards, console):
+                progress.add(rows)
+                run.beat()
+            progress.close()
+            wall = time.monotonic() - began
+            summary = conclude(job, run, command=command, tracking=tracking, wall_seconds=wall if count == len(job.refs) else None)
+    console.print(terminal_table(summary))
+    console.print(f"report: {join(run.path, REPORT_FILE)}", soft_wrap=True, highlight=False)
+    return 1 if summary.counts["failed"] or summary.counts["not_disrupted"] else 0
+
+
+def plan(job: Job, run: RunFolder) -> Shards:
+    """The micro-shards still to be done, each photo with the name of its output; a local output that is gone is done again."""
+    config = job.config
+    kept = kept_outputs(run)
+    names = name_outputs(job, kept)
+    gone = {key for key, output in kept.items() if run.fs.type_name == "local" and not exists(run.fs, join(run.path, output))}
+    per_actor = max(1, -(-len(job.refs) // (4 * config.actors)))
+    shards = run.plan(job.refs, max_count=min(config.shard_count, per_actor), max_bytes=config.shard_mb * 2**20, again=gone)
+    return [(shard.id, [_work(ref, names) for ref in shard.refs]) for shard in shards]
+
+
+def kept_outputs(run: RunFolder) -> dict[str, str]:
+    """The outputs that the run's earlier starts wrote, by key."""
+    before = latest_rows(read_columns(run.fs, run.path, ["key", "output", "shard"]))
+    return {key: output for key, output in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if output}
+
+
+def name_outputs(job: Job, kept: dict[str, str]) -> dict[str, str]:
+    """Output names of all inputs that can have one, whatever ``--limit``; what is ``kept`` from before keeps its name."""
+    suffix = FORMATS[job.config.format].suffix
+    fresh = [ref.key for ref in job.listing.refs if ref.key not in kept and not ref.refused and not unsafe_reason(ref.key)]
+    reserved = [key for key in fresh if is_reserved(key)]
+    return kept | output_names([key for key in fresh if key not in reserved], suffix=suffix, taken=list(kept.values()))
+
+
+def _work(ref: PhotoRef, names: dict[str, str]) -> Work:
+    if ref.key not in names and not ref.refused:
+        ref = dataclasses.replace(ref, refused=unsafe_reason(ref.key) or LEAVES_FOLDER)
+    return Work(ref=ref, output=names.get(ref.key, ""))
+
+
+def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterator[list[ManifestRow]]:
+    """The rows of each shard as they are committed, from the loop here or from Ray."""
+    config = job.config
+    generator = ", ".join(config.generator) if config.disrupts() else None
+    to = Destination(run.fs, run.path, job.signature, generator, job.signer.bundle.id if job.signer else None)
+    if not shards:
+        return
+    if not wants_ray(config, sum(len(works) for _, works in shards)):
+        yield from protect_locally(shards, config, to, threads=config.threads, signer=job.signer)
+        return
+    from pipeline.jobs.ray import connected
+    from pipeline.protection.flow import protect_on_ray
+
+    with connected(config.address, console):
+        yield from protect_on_ray(shards, config, to, threads=config.threads, signer=job.signer)
+
+
+def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall_seconds: float | None) -> Summary:
+    """Write manifest and report, hand them and the final numbers to the record; returns the summary."""
+    manifest = run.write_manifest()
+    rows: pa.Table = run.rows()
+    summary = summarise(rows, wall_seconds=wall_seconds)
+    page = write_report(
+        rows,
+        job.options,
+        examples_of(rows, job.refs, job.generators, job.config, run),
+        command,
+        wall_seconds=wall_seconds,
+        versions=versions(),
+    )
+    write_result(run.fs, run.path, REPORT_FILE, page.encode())
+    finals = {"l1": summary.everything.l1, "l2": summary.everything.l2, "share_disrupted": summary.everything.disrupted}
+    finals |= {"psnr_mean": summary.psnr_mean, "psnr_min": summary.psnr_min, "ssim_mean": summary.ssim_mean}
+    finals |= {f"count_{status}": float(count) for status, count in summary.counts.items()}
+    tracking.metrics({name: value for name, value in finals.items() if math.isfinite(value)})
+    tracking.text(page, REPORT_FILE)
+    tracking.text(json.dumps(job.options, indent=2, ensure_ascii=False), "config.json")
+    if run.fs.type_name == "local":
+        tracking.artifact(manifest)
+    return summary
+
+
+def _tracking(job: Job, command: str) -> Tracking:
+    config = job.config
+    if not config.tracking:
+        return no_record()
+    params = dataclasses.asdict(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
+    tags = {"command": command, "signature": job.signature}
+    return open_tracking(experiment=config.experiment, run_name=f"protect {job.signature}", params=params, tags=tags)

@@ -1,0 +1,91 @@
+"""Sign: decoded photos in, photos with a signal out. No network and no torch: the lane of signals alone, and what the disruption
+does first when both are asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+
+from pipeline.ledger.schema import ManifestRow
+from pipeline.photos.photo import U8, Photo, PhotoRefusedError
+from pipeline.protection.options import NOTHING, ConfigError, ProtectConfig
+from pipeline.protection.row import Effect, Work
+from pipeline.protection.stages.read import ended
+from pipeline.signals.add import with_signal
+from pipeline.signals.bundle import Bundle, read_bundle
+from pipeline.signals.key import fingerprint, read_secret, signal_of
+
+
+class Signer:
+    """Gives each photo the signal that the secret assigns to its key.
+
+    No dataclass on purpose: Ray writes the fields of dataclasses among its own records, and the secret is to be in none.
+    """
+
+    __slots__ = ("_secret", "bundle")
+
+    def __init__(self, bundle: Bundle, secret: bytes) -> None:
+        self.bundle = bundle
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return f"Signer({self.bundle.id})"
+
+    @property
+    def levels(self) -> int:
+        """The most that a signal moves a pixel: the budget rounded up."""
+        return math.ceil(self.bundle.budget)
+
+    def facts(self) -> dict[str, str]:
+        """What tells runs with other signals or another secret apart, without giving either away."""
+        return {"signals": self.bundle.id, "signal_key": fingerprint(self._secret)}
+
+    def __call__(self, photo: Photo, key: str) -> U8:
+        """The pixels of the photo with its signal; raises PhotoRefusedError for a photo that is too small."""
+        return with_signal(photo, self.bundle, signal_of(self._secret, key, self.bundle.count))
+
+
+def signer_of(config: ProtectConfig) -> Signer | None:
+    """The signer of a run, None without --signals; reads the bundle and the secret.
+
+    Raises BundleError and SecretError, and ConfigError for an epsilon that has no room for the signals.
+    """
+    if config.signals is None:
+        return None
+    signer = Signer(read_bundle(config.signals), read_secret(config.key_file))
+    if not signer.bundle.count:
+        raise ConfigError(f"--signals {config.signals} holds a detector without signals (n = 0): there is nothing to add")
+    least = signer.levels + 1 if config.disrupts() else signer.levels
+    if config.epsilon < least:
+        why = f"the signals of {config.signals} take {signer.levels} levels (budget {signer.bundle.budget:g})"
+        alone = f", or --recipe {NOTHING} for the signal alone" if least - 1 <= config.epsilon and config.disrupts() else ""
+        left = "leaves nothing for the disruption" if config.disrupts() else "is too small"
+        raise ConfigError(f"--epsilon {config.epsilon} {left}: {why}; give --epsilon {least} or more{alone}")
+    return signer
+
+
+class Sign:
+    """A callable stage: photos -> photos with a signal, nothing else done to them."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    def __call__(self, works: Sequence[Work]) -> list[Work]:
+        """The same inputs in the same order; pixels are added."""
+        return [work if work.photo is None else self._sign(work, work.photo) for work in works]
+
+    def _sign(self, work: Work, photo: Photo) -> Work:
+        began = time.perf_counter()
+        try:
+            pixels_HWC = self._signer(photo, work.ref.key)
+        except PhotoRefusedError as refusal:
+            row = ManifestRow.skipped(work.ref.key, stage="protect", reason=str(refusal), bytes_in=len(work.data or b""))
+            return ended(work, row, data=work.data)
+        except MemoryError:
+            reason = "not enough memory to add a signal to a photo of this size"
+            row = ManifestRow.failed(work.ref.key, stage="protect", reason=reason, bytes_in=len(work.data or b""))
+            return ended(work, row, data=work.data)
+        effect = Effect((), (), (), moved=bool((pixels_HWC != photo.pixels_HWC).any()))
+        return dataclasses.replace(work, pixels_HWC=pixels_HWC, effect=effect, seconds=time.perf_counter() - began)

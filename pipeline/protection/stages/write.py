@@ -1,0 +1,146 @@
+"""Encode, verify, write, commit: protected pixels in, manifest rows out. The rename of the shard's part is the commit."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyarrow import fs as pafs
+
+from pipeline.images.quality import psnr, ssim
+from pipeline.ledger.errors import is_disk_full, unwritable
+from pipeline.ledger.parts import commit_part
+from pipeline.ledger.schema import ManifestRow, Status
+from pipeline.photos.ball import linf_levels
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.encode import ReadBackError, encode_photo, output_notes, read_back
+from pipeline.photos.photo import Photo, PhotoRefusedError
+from pipeline.protection.options import ProtectConfig
+from pipeline.protection.row import Effect, Work
+from pipeline.storage import join, write_atomic
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a run writes and what its rows say of it; opened anew in each process."""
+
+    fs: pafs.FileSystem
+    path: str
+    signature: str
+    generator: str | None
+    signals: str | None = None
+
+
+def write_shard(shard_id: str, works: Sequence[Work], config: ProtectConfig, to: Destination) -> list[ManifestRow]:
+    """Write every protected photo of a shard under its final name, then commit the shard's rows; returns the rows.
+
+    Raises LedgerError when the storage is full: that is the whole job's problem, not one photo's.
+    """
+    rows = [_finish(work, config, to) for work in works]
+    commit_part(to.fs, to.path, shard_id, rows)
+    return rows
+
+
+def _finish(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
+    row = work.ended or _write(work, config, to)
+    return dataclasses.replace(
+        row,
+        signals=to.signals if row.output else None,
+        sha256_in=_sha256(work.data) if work.data is not None else None,
+        generator=to.generator,
+        recipe=config.recipe,
+        signature=to.signature,
+        epsilon=config.epsilon,
+    )
+
+
+def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
+    key, data, effect = work.ref.key, work.data, work.effect
+    if data is None or work.pixels_HWC is None or effect is None:
+        return ManifestRow.failed(key, stage="protect", reason="the protecting stage gave no result for it")
+    photo = work.photo or decode_photo(data, max_pixels=config.max_megapixels * 10**6)
+    try:
+        encoded = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
+    except PhotoRefusedError as refusal:
+        return ManifestRow.skipped(key, stage="encode", reason=str(refusal), bytes_in=len(data))
+    try:
+        written = read_back(encoded, photo, work.pixels_HWC, format=config.format).pixels_HWC
+    except ReadBackError as lost:
+        return ManifestRow.failed(key, stage="verify", reason=str(lost), bytes_in=len(data))
+    distance = linf_levels(photo.pixels_HWC, written)
+    if config.lossless() and distance > config.epsilon:
+        too_far = f"the file is {distance} levels from the photo, more than epsilon {config.epsilon}"
+        return ManifestRow.failed(key, stage="verify", reason=too_far, bytes_in=len(data))
+    try:
+        write_atomic(to.fs, join(to.path, work.output), encoded)
+    except OSError as error:
+        if is_disk_full(error):
+            raise unwritable(to.path, error) from error
+        return ManifestRow.failed(key, stage="write", reason=f"cannot be written: {error}", bytes_in=len(data))
+    status, reason = verdict(effect)
+    return ManifestRow(
+        key=key,
+        status=status,
+        stage="protect" if reason else None,
+        reason=reason,
+        output=work.output,
+        note=_note(photo, config),
+        sha256_out=_sha256(encoded),
+        bytes_in=len(data),
+        bytes_out=len(encoded),
+        width=photo.width,
+        height=photo.height,
+        mode=photo.mode,
+        format_in=photo.format,
+        linf_levels=distance,
+        psnr=psnr(photo.pixels_HWC, written),
+        ssim=ssim(photo.pixels_HWC, written),
+        moved=effect.moved,
+        seconds=work.seconds,
+        **_measured(effect),
+    )
+
+
+def _measured(effect: Effect) -> dict[str, Any]:
+    """The columns of the effect; none for signals alone, which no generator has seen."""
+    if not effect.classes:
+        return {}
+    from pipeline.images.effect import THRESHOLD  # with torch, which signals alone do without
+
+    return {
+        "classes": list(effect.classes),
+        "class_l1": list(effect.l1),
+        "class_l2": list(effect.l2),
+        "l1": sum(effect.l1) / len(effect.l1),
+        "l2": sum(effect.l2) / len(effect.l2),
+        "disrupted": sum(v >= THRESHOLD for v in effect.l2) / len(effect.l2),
+    }
+
+
+def verdict(effect: Effect) -> tuple[Status, str | None]:
+    """Protected when the output of every class is disrupted; else not_disrupted with what is missing.
+
+    A signal alone has no classes to disrupt: its photo is protected when the signal changes it.
+    """
+    if not effect.classes:
+        return ("protected", None) if effect.moved else ("not_disrupted", "the signal changes no pixel of it")
+    from pipeline.images.effect import THRESHOLD
+
+    if not effect.moved:
+        return "not_disrupted", "the perturbation did not move (zero gradient at the start; start from jitter or uniform)"
+    weak = [name for name, l2 in zip(effect.classes, effect.l2, strict=True) if not l2 >= THRESHOLD]
+    if weak:
+        shown = ", ".join(weak[:5]) + (f" and {len(weak) - 5} more" if len(weak) > 5 else "")
+        return "not_disrupted", f"L2 below {THRESHOLD} for {shown}"
+    return "protected", None
+
+
+def _note(photo: Photo, config: ProtectConfig) -> str | None:
+    return "; ".join((*photo.notes, *output_notes(photo, format=config.format))) or None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

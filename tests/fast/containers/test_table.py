@@ -1,0 +1,120 @@
+"""Tables of photos: paths of all kinds, keys that stay inside, boxes, and errors that name the row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pytest
+from pyarrow import parquet as pq
+
+from pipeline.containers.find import Listing, ListingError, find_photos
+from pipeline.storage import open_storage, read_bytes
+
+
+def _table(folder: Path, columns: dict[str, list[Any]], suffix: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"photos{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.table(columns), path)
+    else:
+        rows = zip(*columns.values(), strict=True)
+        lines = [",".join("" if value is None else f'"{value}"' for value in row) for row in rows]
+        path.write_text("\n".join([",".join(columns), *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def _listed(folder: Path, columns: dict[str, list[Any]], suffix: str = ".csv") -> Listing:
+    return find_photos(_table(folder, columns, suffix))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_paths_relative_to_the_table_absolute_and_as_uri_are_found(tmp_path: Path, suffix: str) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    for path in (home / "a ü.jpg", home / "x/b.jpg", home / "x/d.jpg", other / "c.jpg", other / "e.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(path.name.encode())
+    paths = ["./a ü.jpg", str(home / "x/b.jpg"), (home / "x/d.jpg").as_uri(), str(other / "c.jpg"), (other / "e.jpg").as_uri()]
+    refs = _listed(home, {"number": [1, 2, 3, 4, 5], "path": paths}, suffix).refs
+    outside = str(other).lstrip("/")
+    assert [ref.key for ref in refs] == sorted(["a ü.jpg", "x/b.jpg", "x/d.jpg", f"{outside}/c.jpg", f"{outside}/e.jpg"])
+    for ref in refs:
+        assert ref.refused is None
+        assert read_bytes(*open_storage(ref.uri)) == ref.key.rpartition("/")[2].encode()
+        assert ref.size_bytes == len(read_bytes(*open_storage(ref.uri)))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_boxes_are_read_and_may_be_empty(tmp_path: Path, suffix: str) -> None:
+    columns: dict[str, list[Any]] = {
+        "path": ["a.jpg", "b.jpg"],
+        "left": [0, None],
+        "top": [2, None],
+        "right": [30, None],
+        "bottom": [40, None],
+    }
+    assert [ref.box for ref in _listed(tmp_path, columns, suffix).refs] == [(0, 2, 30, 40), None]
+
+
+def test_a_key_column_names_the_outputs(tmp_path: Path) -> None:
+    listing = _listed(tmp_path, {"path": ["/data/1.jpg", "2.jpg"], "key": ["people/ann.jpg", None]})
+    assert [(ref.key, ref.uri) for ref in listing.refs] == [("2.jpg", f"{tmp_path}/2.jpg"), ("people/ann.jpg", "/data/1.jpg")]
+
+
+def test_keys_that_would_leave_the_output_folder_are_listed_as_refused(tmp_path: Path) -> None:
+    paths = ["../a.jpg", "x/../../b.jpg", "ok.jpg", "c\\d.jpg", ".disrupt/lock.jpg"]
+    refs = {ref.key: ref.refused for ref in _listed(tmp_path, {"path": paths}).refs}
+    assert refs.pop("ok.jpg") is None
+    assert len(refs) == 4
+    assert all(refs.values())
+
+
+def test_a_file_that_is_missing_keeps_its_row_and_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link.jpg").symlink_to("/etc/hostname")
+    refs = _listed(tmp_path, {"path": ["gone.jpg", "link.jpg", "without-suffix"]}).refs
+    assert [(ref.size_bytes, bool(ref.refused)) for ref in refs] == [(0, False), (refs[1].size_bytes, True), (0, False)]
+
+
+def test_a_table_on_other_storage_names_files_beside_it() -> None:
+    memory = fsspec.filesystem("memory")
+    text = "path\nx/a b.jpg\nmemory://tables/y.jpg\nmemory://elsewhere/z.jpg\n"
+    memory.pipe({"/tables/t.csv": text.encode(), "/tables/x/a b.jpg": b"1", "/tables/y.jpg": b"22", "/elsewhere/z.jpg": b"333"})
+    try:
+        refs = find_photos("memory://tables/t.csv").refs
+        assert [(ref.key, ref.size_bytes) for ref in refs] == [("elsewhere/z.jpg", 3), ("x/a b.jpg", 1), ("y.jpg", 2)]
+        assert [len(read_bytes(*open_storage(ref.uri))) for ref in refs] == [3, 1, 2]
+    finally:
+        memory.rm("/tables", recursive=True)
+        memory.rm("/elsewhere", recursive=True)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"file": ["a.jpg"]}, "no column 'path'"),
+        ({"path": ["a.jpg", "b.jpg", "a.jpg"]}, "rows 1 and 3: both are 'a.jpg'"),
+        ({"path": ["a.jpg", "./a.jpg"]}, "rows 1 and 2"),
+        ({"path": ["a.jpg", ""]}, "row 2: the path is empty"),
+        ({"path": ["a.jpg"], "left": [0]}, "missing: top, right, bottom"),
+        ({"path": ["a.jpg"], "left": [5], "top": [0], "right": [5], "bottom": [9]}, "row 1: not a box: left 5"),
+        ({"path": ["a.jpg"], "left": [-1], "top": [0], "right": [5], "bottom": [9]}, "row 1: not a box: left -1"),
+        ({"path": ["a.jpg"], "left": [None], "top": [0], "right": [5], "bottom": [9]}, "row 1: not a box: left None"),
+        ({"path": ["a.jpg"], "left": [0.5], "top": [0.0], "right": [5.0], "bottom": [9.0]}, "whole numbers of pixels"),
+        ({"path": ["a.jpg"], "left": ["x"], "top": ["0"], "right": ["5"], "bottom": ["9"]}, "whole numbers of pixels"),
+    ],
+)
+def test_a_wrong_table_says_which_row_and_what_is_needed(
+    tmp_path: Path, columns: dict[str, list[Any]], says: str, suffix: str
+) -> None:
+    with pytest.raises(ListingError, match=says):
+        _listed(tmp_path, columns, suffix)
+
+
+def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
+    for name, content in (("a.parquet", b"text"), ("b.csv", b""), ("c.csv", b"path\na,b\n"), ("d.csv", b"path\n")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ListingError, match=name):
+            find_photos(tmp_path / name)

@@ -1,0 +1,61 @@
+"""pix2pixHD is attacked on its planes, and what is measured has passed through a file of whole levels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from pipeline.generators.checkpoint import save_weights
+from pipeline.generators.label_maps import label_planes
+from pipeline.generators.pix2pixhd import Pix2PixHDGenerator
+from pipeline.tables.bench import Bench
+from pipeline.tables.cells import Attack, Net, Photos, Run, cell
+from pipeline.tables.config import TablesConfig
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """Two held-out label maps of 32 x 64, and one with a photo."""
+    rng = np.random.default_rng(0)
+    for split, count in (("test", 2), ("train", 1)):
+        for kind in ("label", "inst", *(["img"] if split == "train" else [])):
+            (tmp_path / "scenes" / f"{split}_{kind}").mkdir(parents=True)
+        for i in range(count):
+            ids = np.kron(rng.integers(0, 35, (4, 8)), np.ones((8, 8))).astype(np.uint8)
+            for kind in ("label", "inst"):
+                Image.fromarray(ids).save(tmp_path / "scenes" / f"{split}_{kind}" / f"{i}.png")
+            if split == "train":
+                Image.fromarray(np.stack([ids] * 3, axis=2)).save(tmp_path / "scenes" / "train_img" / f"{i}.png")
+    return tmp_path / "scenes"
+
+
+def test_planes_are_perturbed_by_whole_levels_and_measured_from_the_file(scenes: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Pix2PixHDGenerator(4, downs=1, blocks=1)
+    save_weights(net, tmp_path / "net.safetensors", metadata={"size": "32"})
+    config = TablesConfig("table1", scenes, work=tmp_path / "work", bootstrap=20, tracking=False)
+    bench = Bench(config, Console(quiet=True))
+    target = Net("pix2pixHD", "pix2pixhd", tmp_path / "net.safetensors", Photos(scenes, 2, "two"), planes=True)
+    attack = Attack((target,), "pgd", 6, parts=(("steps", 4),))
+    (result,) = bench.results([cell([Run(attack, target)], system="pix2pixHD")])
+    files = sorted(bench.folder_of(attack).glob("*.npy"))
+    l2 = []
+    for i, path in enumerate(files):
+        levels = np.load(path)
+        assert (levels.dtype, levels.shape) == (np.int8, (36, 32, 64))
+        assert 4 <= np.abs(levels).max() <= 6
+        maps = [
+            torch.from_numpy(np.array(Image.open(scenes / f"test_{kind}" / f"{i}.png")))[None].long() for kind in ("label", "inst")
+        ]
+        x = label_planes(maps[0], maps[1])
+        y = (x + torch.from_numpy(levels).float() / 127.5).clamp(-1, 1)
+        with torch.no_grad():
+            l2.append((net(y) - net(x)).double().square().mean().item())
+    assert len(files) == result.samples == 2
+    assert result.mean("l2") == pytest.approx(np.mean(l2), rel=1e-5)
+    assert result.mean("l2") > 0
