@@ -84,7 +84,9 @@ def test_every_file_that_a_page_links_or_names_exists(document: Path) -> None:
     assert [name for name in files if not (document.parent / name).exists() and not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "docs/tables/table-signals.md"], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, *sorted(ROOT.glob("docs/tables/*.md"))], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_every_anchor_that_a_page_links_is_a_heading(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text(encoding="utf-8"))
     assert [(page, name) for page, name in links if name not in headings(document.parent / page if page else document)] == []

@@ -13,11 +13,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import torch
 from PIL import Image
 
@@ -33,39 +34,51 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "cluster/README.md", "mlflow/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
+LIBRARIES = [
+    "torch",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "ray.data",
+    "ray.train.torch",
+    "ray.tune",
+    "sklearn.metrics",
+    "matplotlib.pyplot",
+]
+"""What every command would load anew, a second each."""
 LANGUAGES = {"", "python", "csv", "yaml"}
 """Of fenced blocks; those without one hold commands."""
-NARROW = "--steps 2 --conv-dim 4 --d-conv-dim 4 --batch 2 --grid-every 0"
+FEW = "--limit 1 --steps 4 --examples 0"
+NARROW = "--steps 1 --conv-dim 4 --d-conv-dim 4 --batch 2 --grid-every 0"
+SMALL_SIGNALS = "--steps 1 --batch 2 --size 32 --d-conv-dim 8 --generator stargan-faces --survive none"
 
 SMALL = {
     "disrupt doctor": "",
-    "disrupt protect": "--limit 1 --steps 4",
+    "disrupt protect": FEW,
     "disrupt protect photos protected": "--limit 2 --steps 4",
-    "disrupt protect photos robust": "--limit 1",
-    "disrupt protect photos signed": "",
-    "disrupt protect photos protected --actors": "--limit 2 --steps 4 --engine ray --actors 1",
-    "disrupt protect photos scaled": "--limit 2 --steps 4 --engine ray --actors 1",
-    "disrupt protect photos tried": "--limit 2 --steps 4",
-    "disrupt protect photos out1": "--limit 1 --steps 4 --epsilon 20",
-    "disrupt protect photos out2": "--limit 1 --steps 4 --epsilon 20",
-    "disrupt protect photos out3": "--limit 1 --steps 4 --epsilon 20",
+    "disrupt protect photos protected --actors": f"{FEW} --actors 1 --address RAY",
+    "disrupt protect photos scaled": f"{FEW} --actors 1 --address RAY",
+    "disrupt protect photos robust": "--limit 1 --steps 20 --examples 0",
+    "disrupt protect photos signed": "--examples 0",
+    "disrupt protect photos out": f"{FEW} --epsilon 20",
+    "disrupt protect photos out4": FEW,
+    "disrupt protect photos out5": FEW,
     "disrupt evaluate": "--limit 1 --classes Male --bootstrap 0",
-    "disrupt evaluate photos protected --generator stargan-faces-hardened ganimation-faces": "--limit 1 --bootstrap 0 --classes Male happy",
-    "disrupt evaluate photos protected --actors": "--limit 1 --classes Male --bootstrap 0 --engine ray --actors 1",
+    "disrupt evaluate photos protected --generator": "--limit 1 --classes Male happy --bootstrap 0",
+    "disrupt evaluate photos protected --actors": "--limit 1 --classes Male --bootstrap 0 --actors 1 --address RAY",
     "disrupt detect": "",
-    "disrupt detect protected": "--engine ray --actors 1",
+    "disrupt detect protected": "--actors 1 --address RAY",
     "disrupt train samples": NARROW,
     "disrupt train FACES": NARROW,
-    "disrupt train FACES strong": "--steps 2 --batch 2",
-    "disrupt train FACES signals": "--steps 1 --batch 2",
-    "disrupt train FACES spread": f"{NARROW} --workers 1",
+    "disrupt train FACES hard": f"{NARROW} --attack-steps 1",
+    "disrupt train FACES spread": f"{NARROW} --workers 1 --address RAY",
+    "disrupt train FACES strong": SMALL_SIGNALS,
+    "disrupt train FACES signals": SMALL_SIGNALS,
     "disrupt train HORSES": NARROW,
     "disrupt train SCENES": NARROW,
-    "disrupt tune": "--trials 2 --steps 2 --grace 1 --every 1 --batch 2 --photos 2 --size 32 --final-steps 1",
+    "disrupt tune": f"{SMALL_SIGNALS} --trials 1 --grace 1 --every 1 --photos 2 --final-steps 0 --address RAY",
     "head": "",
     "mlflow run": "",
 }
-"""The start of a command, and the flags that are added to it; the longest start counts."""
+"""The start of a command, and the flags that are added to it; the longest start counts. RAY stands for the address of this test's Ray."""
 
 NOT_RUN = {
     "make demo": "installs; CI runs it",
@@ -116,7 +129,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = (ROOT / "docs/protect.md").read_text(encoding="utf-8")
     for language, name in (("csv", "faces.csv"), ("python", "my_generator.py")):
         (text,) = re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
-        (folder / name).write_text(re.sub("^  (?! )", "", text, flags=re.MULTILINE) if language == "csv" else text, encoding="utf-8")
+        (folder / name).write_text(textwrap.dedent(text), encoding="utf-8")
     add_expressions(write_faces(folder / "FACES"))
     for name in ("HORSES/trainA", "HORSES/trainB", "SCENES/train_img"):
         (folder / name).mkdir(parents=True)
@@ -149,46 +162,48 @@ def add_expressions(faces: Path) -> None:
         table.writerows(rows)
 
 
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_commands_of_a_page_run_as_written(
-    page: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commands_of_a_page_run_as_written(page: Path, inputs: Path, tmp_path: Path) -> None:
     small = [(command, start) for command in ALL[page] if (start := longest(SMALL | NOT_RUN, command)) in SMALL]
     if not small:
         pytest.skip("none of its commands can be run here")
     folder = tmp_path / "work place"
     shutil.copytree(inputs, folder, symlinks=True)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{inputs.parent / 'mlflow.db'}")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{inputs.parent / 'mlflow.db'}",
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    stands_for = {"RAY": ray.get_runtime_context().gcs_address}
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["torch", "mlflow", "ray.data", "matplotlib.pyplot", "pipeline.cli"])
+    processes.set_forkserver_preload(LIBRARIES)
     for command, start in small:
-        words = [word.replace("/data/", f"{folder}/") for word in shlex.split(f"{command} {SMALL[start]}")]
-        log, began = tmp_path / "log.txt", time.monotonic()
+        words = [stands_for.get(word, word.replace("/data/", f"{folder}/")) for word in shlex.split(f"{command} {SMALL[start]}")]
+        log = tmp_path / "log.txt"
         if words[0] == "disrupt":
-            process = processes.Process(target=call, args=(words[1:], folder, log))
+            process = processes.Process(target=call, args=(words[1:], folder, os.environ | settings, log))
             process.start()
             process.join()
             code: int | None = process.exitcode
         else:
             with log.open("w") as file:
                 line = command if start == "head" else shlex.join(words)
-                code = subprocess.run(["bash", "-c", line], cwd=folder, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
-        with open("/work/scratch/docs/times.txt", "a") as f: print(f"TIME {time.monotonic() - began:.1f} {command}", file=f)
+                done = subprocess.run(
+                    ["bash", "-c", line], cwd=folder, env=os.environ | settings, stdout=file, stderr=file, check=False
+                )
+                code = done.returncode
         assert code == 0, f"{command}\n{log.read_text()}"
 
 
-def call(words: list[str], folder: Path, log: Path) -> None:
+def call(words: list[str], folder: Path, settings: dict[str, str], log: Path) -> None:
     """``disrupt`` with these words in a process of its own, as the console script runs it."""
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(folder)
+    os.environ.update(settings)
     sys.path.insert(0, str(folder))
     sys.argv = ["disrupt", *words]
-    try:
-        main()
-    finally:
-        with open("/work/scratch/docs/times.txt", "a") as f: print("CPU", sum(os.times()[:4]), " ".join(words)[:60], file=f)
+    main()
