@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.cli import evaluate
+from pipeline.cli import run_verb
 
 
 def main() -> int:
     """Parse and run; returns the exit code."""
-    return evaluate(sys.argv[1:], prog="evaluate_dataset.py", engine="ray")
+    return run_verb("evaluate", sys.argv[1:], prog="evaluate_dataset.py", defaults=["--engine", "ray"])
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.cli import protect
+from pipeline.cli import run_verb
 
 
 def main() -> int:
     """Parse and run; returns the exit code."""
-    return protect(sys.argv[1:], prog="protect_dataset.py", engine="ray")
+    return run_verb("protect", sys.argv[1:], prog="protect_dataset.py", defaults=["--engine", "ray"])
 
 
 if __name__ == "__main__":

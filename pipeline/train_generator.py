@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.cli import train
+from pipeline.cli import run_verb
 
 
 def main() -> int:
     """Parse and run; returns the exit code."""
-    return train(sys.argv[1:], prog="train_generator.py", workers=1)
+    return run_verb("train", sys.argv[1:], prog="train_generator.py", defaults=["--workers", "1"])
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipeline.jobs.options import own_default
-from pipeline.protection.options import JOURNEYS, ConfigError, absolute_weights, within
+from pipeline.jobs.options import ConfigError, absolute_weights, own_default, within
+from pipeline.signals.bundle import JOURNEYS
 from pipeline.training.config import SAMPLES, TrainConfig
 from tune.space import BUDGET, SIGNALS, Range, space_of
 

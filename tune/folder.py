@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.jobs.options import ConfigError
 from pipeline.ledger.layout import OWN
 from pipeline.ledger.lock import take_lock
-from pipeline.protection.options import ConfigError
 from pipeline.storage import open_storage, write_atomic
 from tune.config import SearchConfig, signature
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from pipeline.protection.summary import Reason, number
+from pipeline.report.outcome import Reason, number
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import BAD, FAINT, GOOD, INK, drawing
 from tune.config import SearchConfig

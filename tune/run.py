@@ -11,10 +11,10 @@ import torch
 from rich.console import Console
 
 from pipeline.jobs.interrupt import heeded
+from pipeline.jobs.options import SHIPPED, ConfigError, absolute_weights
 from pipeline.jobs.ray import connected
 from pipeline.jobs.tracking import Tracking
 from pipeline.jobs.versions import versions
-from pipeline.protection.options import SHIPPED, ConfigError, absolute_weights
 from pipeline.signals.sources import SourceName, opened, source_names
 from pipeline.training.bundle import BUNDLE_FILE
 from pipeline.training.config import TrainConfig

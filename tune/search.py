@@ -26,7 +26,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.options import ConfigError
 from pipeline.training.batches import Source
 from pipeline.training.setup import plan
 from tune.config import SearchConfig, trial_options

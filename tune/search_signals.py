@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from tune.cli import tune
+from pipeline.cli import run_verb
 
 
 def main() -> int:
     """Parse and run; returns the exit code."""
-    return tune(sys.argv[1:], prog="search_signals.py")
+    return run_verb("tune", sys.argv[1:], prog="search_signals.py")
 
 
 if __name__ == "__main__":

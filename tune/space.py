@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.protection.options import ConfigError, one_of
+from pipeline.jobs.options import ConfigError, one_of
 
 Kind = Literal["log", "linear", "whole"]
 SIGNALS, BUDGET = "signals", "budget"

@@ -12,7 +12,7 @@ from pipeline.detection.decide import decided, thresholds
 from pipeline.detection.look import Looked
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.row import DetectionRow
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.doctor import check_gpu
 from pipeline.signals.bundle import read_bundle
 from pipeline.signals.judge import Judge
 
@@ -21,13 +21,12 @@ class Detect:
     """A callable stage: pictures as seen -> rows. One is made per process. Raises the bundle's errors when it is made."""
 
     def __init__(self, config: DetectConfig) -> None:
-        torch.set_num_threads(config.threads)
-        if config.on_gpu() and not torch.cuda.is_available():
-            raise ConfigError("a GPU was asked for (--gpus-per-actor), but torch sees none here; give 0 to compute on the CPU")
+        torch.set_num_threads(config.compute.threads)
+        check_gpu(config.compute)
         bundle = read_bundle(config.signals)
-        self._judge = Judge(bundle, device="cuda" if config.on_gpu() else "cpu")
+        self._judge = Judge(bundle, device=config.compute.device)
         self._limits = thresholds(bundle, config.false_positive_rate)
-        self._together = config.on_gpu()
+        self._together = config.compute.on_gpu
 
     def __call__(self, looked: Sequence[Looked]) -> list[DetectionRow]:
         """A row for each picture; on the CPU they are judged one by one, so that no batch changes a digit."""

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.detection.summary import NOT_KNOWN, Summary
-from pipeline.protection.summary import number, outcome_table
+from pipeline.report.outcome import number, outcome_table
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import BAD, BINS, GOOD, INK, drawing, histogram
 from pipeline.signals.bundle import Bundle

@@ -8,34 +8,20 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
+from pipeline.ledger.rows import schema_of, table_of
+
 Status = Literal["judged", "skipped", "failed"]
 Decision = Literal["untouched", "manipulated"]
 STATUSES: tuple[str, ...] = get_args(Status)
 DECISIONS: tuple[str, ...] = get_args(Decision)
 
-DETECTION = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),
-        ("stage", pa.string()),
-        ("reason", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("signal", pa.int32()),
-        ("likeness", pa.float64()),
-        ("carries", pa.bool_()),
-        ("manipulated", pa.float64()),
-        ("decision", pa.string()),
-        ("expected", pa.int32()),
-        ("matches", pa.bool_()),
-    ]
-)
-"""Sizes in pixels as the picture is shown; likeness from -1 to 1; manipulated is a probability."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionRow:
-    """What is known of a picture; None where it is not. The fields are DETECTION's columns.
+    """What is known of a picture; None where it is not. The fields are the columns.
+
+    Sizes are in pixels as the picture is shown, ``likeness`` from -1 to 1.
+
 
     ``signal`` is the index of the signal that the picture is most like, by ``likeness``; ``carries`` says whether that is enough.
     ``manipulated`` is the probability, ``decision`` what follows from it. ``expected`` is the signal that the picture's name
@@ -57,10 +43,12 @@ class DetectionRow:
     matches: bool | None = None
 
 
+DETECTION = schema_of(DetectionRow)
+
+
 def as_table(rows: Iterable[DetectionRow]) -> pa.Table:
-    """The rows as a table of the DETECTION schema, by key."""
-    seen = list(rows)
-    return ordered(pa.table({name: [_plain(getattr(row, name)) for row in seen] for name in DETECTION.names}, schema=DETECTION))
+    """The rows as a table, by key."""
+    return ordered(table_of(rows, DETECTION))
 
 
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
@@ -71,8 +59,3 @@ def joined(tables: Sequence[pa.Table]) -> pa.Table:
 def ordered(table: pa.Table) -> pa.Table:
     """The rows in an order that does not depend on how they came."""
     return table.sort_by([(name, "ascending") for name in ("key", "stage", "reason")])
-
-
-def _plain(value: object) -> object:
-    """A value that Arrow takes: text that is no valid Unicode is written as escapes."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

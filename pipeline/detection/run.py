@@ -22,13 +22,13 @@ from pipeline.detection.row import DetectionRow, as_table, joined
 from pipeline.detection.summary import Summary, summarise
 from pipeline.evaluation.pairs import read_manifest
 from pipeline.evaluation.row import Outcome
-from pipeline.jobs.compute import check_gpu, wants_ray
+from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
 from pipeline.ledger.places import base_folder, check_places
 from pipeline.ledger.results import write_result
-from pipeline.protection.options import ConfigError
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.key import VARIABLE, read_secret
 from pipeline.storage import exists, join, open_storage
@@ -50,7 +50,7 @@ class Job:
     @property
     def sight(self) -> Sight:
         """How the bundle's detector looks at pictures."""
-        return Sight(self.bundle.size, self.bundle.smallest, self.config.max_megapixels * 10**6)
+        return Sight(self.bundle.size, self.bundle.smallest, self.config.photos.max_pixels)
 
 
 def prepare(asked: DetectConfig) -> Job:
@@ -60,9 +60,10 @@ def prepare(asked: DetectConfig) -> Job:
     bundle = read_bundle(config.signals)
     check_places(config.input, config.out)
     _check_out(config.out)
-    check_gpu(config)
+    if not config.compute.on_ray(0):
+        check_gpu(config.compute)
     expect = _expectation(config, bundle)
-    return Job(config, bundle, find_photos(config.input).refs[: config.limit], expect)
+    return Job(config, bundle, find_photos(config.input).refs[: config.photos.limit], expect)
 
 
 def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int:
@@ -88,20 +89,20 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
 def engine(job: Job, console: Console) -> Iterator[list[DetectionRow]]:
     """The rows of the shards, from the loop here or from Ray."""
     config, parts = job.config, shards(job)
-    if not wants_ray(config, len(job.refs)):
+    if not config.compute.on_ray(len(job.refs)):
         yield from detect_locally(parts, config, job.sight)
         return
     from pipeline.detection.flow import detect_on_ray
     from pipeline.jobs.ray import connected
 
-    with connected(config.address, console):
+    with connected(config.compute.address, console):
         yield from detect_on_ray(parts, config, job.sight)
 
 
 def shards(job: Job) -> list[list[PhotoRef]]:
     """The pictures in the groups that travel together: bounded by count and by size, at least four for each actor."""
     seen = 3 * 4 * job.bundle.size**2
-    per_actor = -(-len(job.refs) // (4 * job.config.actors))
+    per_actor = -(-len(job.refs) // (4 * job.config.compute.actors))
     count = max(1, min(SHARD_COUNT, SHARD_BYTES // seen, per_actor))
     return [list(job.refs[i : i + count]) for i in range(0, len(job.refs), count)]
 
@@ -157,8 +158,8 @@ def _check_out(out: str) -> None:
 
 def _tracking(job: Job, command: str) -> Tracking:
     config = job.config
-    if not config.tracking:
+    if not config.record.tracking:
         return no_record()
-    params = dataclasses.asdict(config) | {"pictures": len(job.refs)}
+    params = flat(config) | {"pictures": len(job.refs)}
     tags = {"command": command, "bundle": job.bundle.id}
-    return open_tracking(experiment=config.experiment, run_name="detect", params=params, tags=tags)
+    return open_tracking(experiment=config.record.experiment, run_name="detect", params=params, tags=tags)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.detection.decide import Thresholds
 from pipeline.detection.row import DECISIONS, STATUSES, ordered
-from pipeline.protection.summary import EXAMPLE_KEYS, Reason, numbers
+from pipeline.report.outcome import EXAMPLE_KEYS, Reason, numbers
 
 SHOWN = 20
 """Pictures in a list of the report."""

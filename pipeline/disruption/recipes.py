@@ -9,6 +9,11 @@ Aim = Literal["away", "towards"]
 Classes = Literal["iterative", "joint"]
 Blur = Literal["none", "white-box", "eot", "spread-spectrum"]
 RobustMode = Literal["turn", "eot"]
+STARTS = ("clean", "jitter", "uniform")
+BALLS = ("linf", "l2")
+REFERENCES = ("output", "input", "black", "white", "noise")
+ROBUST_TO = ("jpeg", "resize", "crop", "blur", "noise")
+"""Names of the tables of this room, here once more so that options, and a run without networks, do without torch."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pipeline.evaluation.row import EvaluationRow
 
 def evaluate_locally(shards: Iterable[list[Pair]], config: EvaluateConfig, sizes: Sequence[int]) -> Iterator[list[EvaluationRow]]:
     """Measure shard by shard in this process; yields the rows of each."""
-    measure = Measure(config, threads=config.threads)
+    measure = Measure(config, threads=config.compute.threads)
     for pairs in shards:
         for pair in pairs:  # one at a time, so that only one is in memory as pixels
             yield measure(look([pair], config, sizes))

@@ -95,7 +95,7 @@ def _read(what: str, ref: PhotoRef | None, config: EvaluateConfig) -> File:
         raise UnfitError(f"{what}: there is none")
     try:
         data = read_bytes(*open_storage(ref.uri))
-        return File(data, decode_photo(data, max_pixels=config.max_megapixels * 10**6))
+        return File(data, decode_photo(data, max_pixels=config.photos.max_pixels))
     except OSError as error:
         raise UnfitError(f"{what}: cannot be read: {error}") from error
     except (PhotoRefusedError, PhotoBrokenError) as error:

@@ -14,8 +14,10 @@ from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.row import EvaluationRow
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
-from pipeline.images.effect import THRESHOLD, l1, l2, l2_mask, manipulated
-from pipeline.protection.options import SHIPPED, ConfigError
+from pipeline.images import THRESHOLD
+from pipeline.images.effect import l1, l2, l2_mask, manipulated
+from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.options import SHIPPED, ConfigError
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,8 @@ class Measure:
 
     def __init__(self, config: EvaluateConfig, *, threads: int) -> None:
         torch.set_num_threads(threads)
-        if config.on_gpu() and not torch.cuda.is_available():
-            raise ConfigError("a GPU was asked for (--gpus-per-actor), but torch sees none here; give 0 to compute on the CPU")
-        self._device = torch.device("cuda" if config.on_gpu() else "cpu")
+        check_gpu(config.compute)
+        self._device = torch.device(config.compute.device)
         self._channels = config.channels
         self._tested = load_tested(config)
         for tested in self._tested:

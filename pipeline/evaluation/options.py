@@ -11,9 +11,19 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipeline.channels.channels import find_channels
-from pipeline.jobs.options import beside, own_default
+from pipeline.jobs.options import (
+    FLAT,
+    Compute,
+    ConfigError,
+    Photos,
+    Record,
+    SettingsFile,
+    beside,
+    check_weights,
+    own_default,
+    within,
+)
 from pipeline.ledger.layout import CONFIG
-from pipeline.protection.options import ConfigError, Engine, within
 from pipeline.storage import exists, is_folder, join, open_storage, read_bytes
 
 Region = Literal["square", "whole", "box"]
@@ -60,31 +70,10 @@ class EvaluateConfig:
     seed: int = 0
     """Seed of that drawing, of the noise and of channels that draw; each photo's own depends on it and on the photo's key alone."""
 
-    engine: Engine = "auto"
-    """local: one process; ray: on a cluster, or on one started here; auto: ray with --actors, --address or from 1000 photos on."""
-    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
-    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
-    actors: int = 1
-    """Processes that each hold the generators, with the ray engine."""
-    gpus_per_actor: float = 0.0
-    """GPUs each actor takes, fractions allowed; 0 computes on the CPU."""
-    threads: int = 1
-    """CPU threads per process."""
-    max_megapixels: int = 100
-    """Photos with more pixels than this are not measured, in millions."""
-
-    limit: Annotated[int | None, own_default("INT", "all")] = None
-    """Only the first so many originals, in the order of their names."""
-    tracking: bool = True
-    """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
-    experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "evaluate"
-    """Name of the MLflow experiment."""
-    config: Annotated[Path | None, own_default("FILE", "none")] = None
-    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
-
-    def on_gpu(self) -> bool:
-        """Whether the networks run on a GPU."""
-        return self.gpus_per_actor > 0
+    compute: Annotated[Compute, FLAT] = Compute()
+    photos: Annotated[Photos, FLAT] = Photos()
+    record: Annotated[Record, FLAT] = Record(experiment="evaluate")
+    config: SettingsFile = None
 
     def channel_names(self) -> tuple[str, ...]:
         """The channels by name, clean first, each once; raises ValueError for an unknown one."""
@@ -98,14 +87,10 @@ class EvaluateConfig:
             within("--epsilon", self.epsilon, 1, 64, "levels of 255")
         within("--bootstrap", self.bootstrap, 0, 100_000, "drawings")
         within("--seed", self.seed, 0, 2**62, "a whole number")
-        within("--actors", self.actors, 1, 100_000, "processes")
-        within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
-        within("--threads", self.threads, 1, 1024, "CPU threads per process")
-        within("--max-megapixels", self.max_megapixels, 1, 10_000, "million pixels")
-        if self.limit is not None:
-            within("--limit", self.limit, 1, 10**12, "photos")
-        if self.weights and self.generator and len(self.weights) != len(self.generator):
-            raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
+        self.compute.check()
+        self.photos.check()
+        if self.generator:
+            check_weights("--weights", self.weights, self.generator)
 
     def out_place(self) -> str:
         """Where the results go: --out, or a folder beside PROTECTED that is named after it."""

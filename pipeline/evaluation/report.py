@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.evaluation.summary import ALL, CLEAN, RELATIVE, Line, Summary
-from pipeline.protection.summary import THRESHOLD, number, outcome_table
+from pipeline.images import THRESHOLD
+from pipeline.report.outcome import number, outcome_table
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import FAINT, GOOD, INK, drawing
 

@@ -8,54 +8,32 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
+from pipeline.ledger.rows import column, schema_of, table_of
+
 Status = Literal["measured", "failed", "missing", "skipped"]
 STATUSES: tuple[str, ...] = get_args(Status)
 UNFINISHED: tuple[str, ...] = ("failed", "missing")
 """The statuses that make the exit code 1; skipped photos were left out by the protection run on purpose."""
-
-EVALUATION = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        ("protected", pa.string()),
-        ("generator", pa.string()),
-        ("class", pa.string()),
-        ("channel", pa.string()),
-        pa.field("status", pa.string(), nullable=False),
-        ("stage", pa.string()),
-        ("reason", pa.string()),
-        ("flags", pa.list_(pa.string())),
-        ("l1", pa.float64()),
-        ("l2", pa.float64()),
-        ("disrupted", pa.bool_()),
-        ("l2_mask", pa.float64()),
-        ("mask_share", pa.float64()),
-        ("success_mask", pa.bool_()),
-        ("floor_l2", pa.float64()),
-        ("psnr", pa.float64()),
-        ("ssim", pa.float64()),
-        ("linf_levels", pa.int32()),
-        ("epsilon", pa.int32()),
-    ]
-)
-"""L1, L2 and their masked kind in generator units of [-1, 1]; PSNR in dB; Linf and epsilon in 8-bit levels; shares from 0 to 1."""
 
 _ORDER = [(name, "ascending") for name in ("key", "generator", "class", "channel", "stage", "reason", "protected")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRow:
-    """What was measured for a photo, generator, class and channel; None where it is not known. The fields are EVALUATION's columns.
+    """What was measured for a photo, generator, class and channel; None where it is not known. The fields are the columns.
+
+    L1, L2 and their masked kind are in units of [-1, 1], PSNR in dB, Linf and epsilon in 8-bit levels, shares from 0 to 1.
 
     ``l2_mask`` and ``success_mask`` are [H22]'s: over the pixels that the generator changes, an empty mask is no success.
     ``floor_l2`` is the L2 that uniform noise of the same epsilon causes. PSNR, SSIM and Linf are of the file, before any channel.
     """
 
     key: str
-    status: Status
     protected: str | None = None
     generator: str | None = None
-    class_name: str | None = None
+    class_name: str | None = column("class")
     channel: str | None = None
+    status: Status
     stage: str | None = None
     reason: str | None = None
     flags: Sequence[str] = ()
@@ -72,12 +50,12 @@ class EvaluationRow:
     epsilon: int | None = None
 
 
+EVALUATION = schema_of(EvaluationRow)
+
+
 def as_table(rows: Iterable[EvaluationRow]) -> pa.Table:
-    """The rows as a table of the EVALUATION schema, in a fixed order that does not depend on how they came."""
-    seen = list(rows)
-    fields = {"class_name" if name == "class" else name: name for name in EVALUATION.names}
-    columns = {name: [_plain(getattr(row, field)) for row in seen] for field, name in fields.items()}
-    return ordered(pa.table(columns, schema=EVALUATION))
+    """The rows as a table, in a fixed order that does not depend on how they came."""
+    return ordered(table_of(rows, EVALUATION))
 
 
 def ordered(table: pa.Table) -> pa.Table:
@@ -115,10 +93,3 @@ def worst(statuses: Iterable[str]) -> str:
     """What counts for a photo: failed before missing, skipped and measured."""
     found = set(statuses)
     return next(status for status in ("failed", "missing", "skipped", "measured") if status in found)
-
-
-def _plain(value: object) -> object:
-    """A value that Arrow takes: text that is no valid Unicode is written as escapes."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    return list(value) if isinstance(value, (list, tuple)) else value

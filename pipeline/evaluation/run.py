@@ -20,13 +20,13 @@ from pipeline.evaluation.pairs import Pair, match, read_manifest
 from pipeline.evaluation.report import terminal_table, write_page
 from pipeline.evaluation.row import UNFINISHED, EvaluationRow, as_table, joined, outcomes
 from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
-from pipeline.jobs.compute import check_gpu, wants_ray
+from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
 from pipeline.ledger.places import check_places
 from pipeline.ledger.results import write_result
-from pipeline.protection.options import ConfigError
 from pipeline.storage import exists, join, open_storage
 
 ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "report.html"
@@ -65,14 +65,15 @@ def prepare(asked: EvaluateConfig) -> Job:
     _check_out(config.out)
     tested = load_tested(config)
     check_classes(asked.classes, tested)
-    check_gpu(config)
+    if not config.compute.on_ray(0):
+        check_gpu(config.compute)
     originals = find_photos(config.originals).refs
     if config.region == "box" and not any(ref.box for ref in originals):
         raise ConfigError(
             "--region box needs ORIGINALS as a table with the columns left, top, right, bottom; or give --region square"
         )
     protected = find_photos(config.protected).refs
-    pairs = match(originals[: config.limit], protected, read_manifest(config.protected), whole=config.limit is None)
+    pairs = match(originals[: config.photos.limit], protected, read_manifest(config.protected), whole=config.photos.limit is None)
     return Job(config, tested, pairs, run)
 
 
@@ -101,20 +102,20 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
 def engine(job: Job, console: Console) -> Iterator[list[EvaluationRow]]:
     """The rows of the shards, from the loop here or from Ray."""
     config, parts = job.config, shards(job)
-    if not wants_ray(config, len(job.pairs)):
+    if not config.compute.on_ray(len(job.pairs)):
         yield from evaluate_locally(parts, config, job.sizes)
         return
     from pipeline.evaluation.flow import evaluate_on_ray
     from pipeline.jobs.ray import connected
 
-    with connected(config.address, console):
+    with connected(config.compute.address, console):
         yield from evaluate_on_ray(parts, config, job.sizes)
 
 
 def shards(job: Job) -> list[list[Pair]]:
     """The pairs in the groups that travel together: bounded by count and by size, at least four for each actor."""
     seen = len(job.config.channels) * sum(3 * 3 * 4 * size * size for size in job.sizes)
-    per_actor = -(-len(job.pairs) // (4 * job.config.actors))
+    per_actor = -(-len(job.pairs) // (4 * job.config.compute.actors))
     count = max(1, min(SHARD_COUNT, SHARD_BYTES // seen, per_actor))
     return [job.pairs[i : i + count] for i in range(0, len(job.pairs), count)]
 
@@ -175,8 +176,8 @@ def _check_out(out: str) -> None:
 
 def _tracking(job: Job, command: str) -> Tracking:
     config = job.config
-    if not config.tracking:
+    if not config.record.tracking:
         return no_record()
-    params = dataclasses.asdict(config) | {"pairs": len(job.pairs)}
+    params = flat(config) | {"pairs": len(job.pairs)}
     tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
-    return open_tracking(experiment=config.experiment, run_name="evaluate", params=params, tags=tags)
+    return open_tracking(experiment=config.record.experiment, run_name="evaluate", params=params, tags=tags)

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from pipeline.evaluation.bootstrap import NONE, Floats, Interval, interval, ratio, resampled
 from pipeline.evaluation.row import STATUSES, ordered, worst
-from pipeline.protection.summary import EXAMPLE_KEYS, THRESHOLD, Reason, numbers
+from pipeline.images import THRESHOLD
+from pipeline.report.outcome import EXAMPLE_KEYS, Reason, numbers
 
 ALL = "all"
 """Stands for all classes of a generator; its samples are pairs of photo and class."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-THRESHOLD = 0.05
-"""From this L2 on, a sample counts as disrupted ([Ruiz 2020], section 4)."""
+from pipeline.images import THRESHOLD
 
 MASK_THRESHOLD = 0.5
 """A pixel is manipulated when the generator moves it by more than this, summed over channels ([Huang 2022], CMUA)."""

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
 from rich.console import Console
 
-from pipeline.generators.checkpoint import CheckpointError
-from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator, weights_at_hand
+from pipeline.jobs.options import Compute, ConfigError
 from pipeline.jobs.versions import git_commit, versions
 
 
-def examine() -> int:
-    """Print the findings; returns 0, or 1 when the shipped generator cannot be used."""
-    console = Console()
+def check_gpu(compute: Compute) -> None:
+    """Raise ConfigError when the networks are to run on a GPU of this process and torch sees none."""
+    import torch
+
+    if compute.on_gpu and not torch.cuda.is_available():
+        raise ConfigError("--gpus-per-actor asks for a GPU, but torch sees none here; leave it out to compute on the CPU")
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Say what this machine has, what fits and what is missing. Exit code: 0, or 1 when the shipped generator cannot be used."""
+
+
+def run_doctor(_config: DoctorConfig, *, command: str, console: Console) -> int:
+    """Print the findings; returns the exit code."""
+    import torch
+
+    from pipeline.generators.checkpoint import CheckpointError
+    from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator, weights_at_hand
+
     found = versions()
 
     def say(name: str, text: str) -> None:

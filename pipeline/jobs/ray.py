@@ -14,7 +14,7 @@ import ray
 from ray._private.services import find_bootstrap_address
 from rich.console import Console
 
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.options import ConfigError
 
 ANSWER_SECONDS = 5.0
 _LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"

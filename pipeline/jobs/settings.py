@@ -1,67 +1,85 @@
-"""Options from a YAML file: one `option: value` a line, each checked against the type of the option."""
+"""Options from the words of a command and from a YAML file: one `option: value` a line; the words win."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
+import tyro
 import yaml
 
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.options import ConfigError
 
+T = TypeVar("T")
 OWN_NAME = "config"  # the option that names the file; a file does not name another
-_PLAIN: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 
 
-def read_settings(path: Path, options: type) -> dict[str, object]:
-    """The options of a dataclass that a YAML file sets, by field name and in the field's type.
+def parse(options: type[T], words: Sequence[str], *, prog: str, defaults: Sequence[str] = ()) -> T:
+    """The options that the words set, else those of the file after ``--config``, else the words ``defaults``, else the defaults.
 
-    Raises ConfigError, naming the line's option, for a file that cannot be read, an unknown option, or a value of another type.
+    A wrong word or value ends the process with exit code 2; raises ConfigError for a file that cannot be read.
     """
+    file = _settings_file(words)
+    settings = _read(file, options) if file else {}
+    needed = [field.name for field in dataclasses.fields(options) if field.default is dataclasses.MISSING]  # type: ignore[arg-type]
+    places = {name: get_type_hints(options)[name](settings.pop(name)) if name in settings else tyro.MISSING for name in needed}
+    # A word that takes one value ends the file's words: an option that takes several would swallow the places that follow.
+    own = [*(word for name, value in settings.items() for word in _words(name, value)), "--config", str(file)] if file else []
+    return tyro.cli(options, prog=prog, args=[*defaults, *own, *words], default=options(**places))
+
+
+def _settings_file(words: Sequence[str]) -> Path | None:
+    for i, word in enumerate(words):
+        if word == "--config" and i + 1 < len(words):
+            return Path(words[i + 1])
+        if word.startswith("--config="):
+            return Path(word.partition("=")[2])
+    return None
+
+
+def _read(path: Path, options: type) -> dict[str, Any]:
+    """The options of a YAML file by field name; raises ConfigError, naming the option, for what no option can be."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        lines = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"--config {path}: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(lines, dict):
         raise ConfigError(f"--config {path}: expected 'option: value' lines")
-    types = get_type_hints(options)
-    settings: dict[str, object] = {}
-    for key, value in found.items():
+    kinds = dict(_kinds(options))
+    settings = {}
+    for key, value in lines.items():
         name = str(key).replace("-", "_")
-        if name not in types or name == OWN_NAME:
+        if name not in kinds or name == OWN_NAME:
             raise ConfigError(f"--config {path}: no option {key!r}; see --help")
-        try:
-            settings[name] = _as(types[name], value)
-        except TypeError:
-            raise ConfigError(f"--config {path}: {key} is {value!r}, expected {_expected(types[name])}") from None
+        if isinstance(value, bool) != (kinds[name] is bool) or isinstance(value, dict):
+            raise ConfigError(
+                f"--config {path}: {key} is {value!r}, expected {'true or false' if kinds[name] is bool else 'a value'}"
+            )
+        settings[name] = value
     return settings
 
 
-def _as(kind: Any, value: object) -> object:
-    """The value in the type of an option; raises TypeError when it is of another."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is Literal and value in inner and isinstance(value, str):
-        return value
-    if origin in (Union, UnionType):
-        return None if value is None else _as(inner[0], value)
-    if origin is tuple:
-        return tuple(_as(inner[0], one) for one in (value if isinstance(value, list) else [value]))
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
-        return value
-    raise TypeError(value)
+def option_names(options: type) -> list[str]:
+    """The names of all options, those of groups included."""
+    return [name for name, _ in _kinds(options)]
 
 
-def _expected(kind: Any) -> str:
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return f"one of {', '.join(map(str, inner))}"
-    if origin in (Union, UnionType):
-        return _expected(inner[0])
-    if origin is tuple:
-        return f"{_expected(inner[0])} or a list of such"
-    return _PLAIN[kind]
+def _kinds(options: type) -> Iterator[tuple[str, Any]]:
+    """Name and type of every option, those of groups included."""
+    for name, kind in get_type_hints(options).items():
+        if dataclasses.is_dataclass(kind):
+            yield from _kinds(kind)  # type: ignore[arg-type]
+        else:
+            yield name, kind
+
+
+def _words(name: str, value: object) -> list[str]:
+    """An option of the file as words of a command."""
+    flag = "--" + name.replace("_", "-")
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    return [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]

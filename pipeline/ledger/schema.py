@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from pipeline.ledger.errors import LedgerError
+from pipeline.ledger.rows import Int64, column, schema_of
 
 Status = Literal["protected", "not_disrupted", "skipped", "failed"]
 Stage = Literal["list", "read", "decode", "protect", "encode", "verify", "write"]
@@ -18,61 +19,28 @@ STAGES: tuple[str, ...] = get_args(Stage)
 RETRIED: tuple[str, ...] = ("failed", "not_disrupted")
 """The statuses that `--retry-failed` tries again."""
 
-MANIFEST = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        ("output", pa.string()),
-        pa.field("status", pa.string(), nullable=False),
-        ("stage", pa.string()),
-        ("reason", pa.string()),
-        ("note", pa.string()),
-        ("sha256_in", pa.string()),
-        ("sha256_out", pa.string()),
-        ("bytes_in", pa.int64()),
-        ("bytes_out", pa.int64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("mode", pa.string()),
-        ("format_in", pa.string()),
-        ("epsilon", pa.int32()),
-        ("linf_levels", pa.int32()),
-        ("psnr", pa.float64()),
-        ("ssim", pa.float64()),
-        ("classes", pa.list_(pa.string())),
-        ("class_l1", pa.list_(pa.float64())),
-        ("class_l2", pa.list_(pa.float64())),
-        ("l1", pa.float64()),
-        ("l2", pa.float64()),
-        ("disrupted", pa.float64()),
-        ("moved", pa.bool_()),
-        ("seconds", pa.float64()),
-        ("generator", pa.string()),
-        ("recipe", pa.string()),
-        ("signals", pa.string()),
-        ("signature", pa.string()),
-        pa.field("shard", pa.string(), nullable=False),
-    ]
-)
-"""Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
-`signals` is the id of the bundle of which the written file carries a signal."""
 ADDED_LATER = frozenset({"signals"})
 """Columns that parts of earlier versions do not have; nothing is known there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestRow:
-    """What became of one input; None where it is not known. The fields are the columns of MANIFEST, `shard` is set on commit."""
+    """What became of one input; None where it is not known. The fields are the columns of the manifest, `shard` is set on commit.
+
+    Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
+    `signals` is the id of the bundle of which the written file carries a signal.
+    """
 
     key: str
-    status: Status
     output: str | None = None
+    status: Status
     stage: Stage | None = None
     reason: str | None = None
     note: str | None = None
     sha256_in: str | None = None
     sha256_out: str | None = None
-    bytes_in: int | None = None
-    bytes_out: int | None = None
+    bytes_in: Int64 | None = None
+    bytes_out: Int64 | None = None
     width: int | None = None
     height: int | None = None
     mode: str | None = None
@@ -93,7 +61,7 @@ class ManifestRow:
     recipe: str | None = None
     signals: str | None = None
     signature: str | None = None
-    shard: str | None = None
+    shard: str | None = column(nullable=False)
 
     @classmethod
     def skipped(cls, key: str, *, stage: Stage, reason: str, bytes_in: int | None = None) -> ManifestRow:
@@ -104,6 +72,9 @@ class ManifestRow:
     def failed(cls, key: str, *, stage: Stage, reason: str, bytes_in: int | None = None) -> ManifestRow:
         """The row of an input that could not be protected."""
         return cls(key=key, status="failed", stage=stage, reason=reason, bytes_in=bytes_in)
+
+
+MANIFEST = schema_of(ManifestRow)
 
 
 def rows_to_table(rows: Sequence[ManifestRow], *, shard: str) -> pa.Table:

@@ -7,7 +7,6 @@ import time
 from rich.console import Console
 
 from pipeline.containers.listing import PhotoRef
-from pipeline.jobs.compute import wants_ray
 from pipeline.photos.encode import encode_photo
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
@@ -23,12 +22,12 @@ def estimate(config: ProtectConfig, *, console: Console) -> int:
     job = prepare(config)
     refs = [ref for ref in job.refs if not ref.refused]
     tried = _spread(refs)
-    on_ray = wants_ray(config, len(job.refs))
-    protect = chosen_stage(config, job.signer, threads=config.threads)
+    on_ray = config.compute.on_ray(len(job.refs))
+    protect = chosen_stage(config, job.signer, threads=config.compute.threads)
     seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
     for i, ref in enumerate(tried):
         began = time.monotonic()
-        (work,) = read_photos([Work(ref, "")], max_pixels=config.max_megapixels * 10**6)
+        (work,) = read_photos([Work(ref, "")], max_pixels=config.photos.max_pixels)
         photo = work.photo
         (work,) = protect([work])
         if work.pixels_HWC is None or photo is None:
@@ -40,11 +39,13 @@ def estimate(config: ProtectConfig, *, console: Console) -> int:
     if not used:
         console.print(f"none of {len(tried)} tried photos could be used; run without --dry-run to see the reasons")
         return 1
-    workers = config.actors if on_ray else 1
+    workers = config.compute.actors if on_ray else 1
     total_in = sum(ref.size_bytes for ref in refs)
     console.print(f"{len(job.refs)} photos, {total_in / 1e6:.1f} MB; tried {len(tried)}, written nothing", highlight=False)
     whole = _span(seconds / used * len(refs) / workers)
-    console.print(f"{seconds / used:.2f} s a photo; about {whole} with {workers} x {config.threads} threads", highlight=False)
+    console.print(
+        f"{seconds / used:.2f} s a photo; about {whole} with {workers} x {config.compute.threads} threads", highlight=False
+    )
     console.print(f"about {total_in * bytes_out / max(bytes_in, 1) / 1e6:.1f} MB of {config.format} files", highlight=False)
     return 0
 

@@ -44,8 +44,8 @@ def examples_of(
 
 def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> Example | None:
     try:
-        photo = decode_photo(read_bytes(*open_storage(ref.uri)), max_pixels=config.max_megapixels * 10**6)
-        protected = decode_photo(read_bytes(run.fs, join(run.path, output)), max_pixels=config.max_megapixels * 10**6)
+        photo = decode_photo(read_bytes(*open_storage(ref.uri)), max_pixels=config.photos.max_pixels)
+        protected = decode_photo(read_bytes(run.fs, join(run.path, output)), max_pixels=config.photos.max_pixels)
     except (OSError, PhotoBrokenError, PhotoRefusedError):
         return None
     if photo.pixels_HWC.shape != protected.pixels_HWC.shape:

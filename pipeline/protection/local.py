@@ -1,4 +1,7 @@
-"""The flow in a for-loop: the same stages in one process, without Ray."""
+"""The flow in a for-loop: the same stages in one process, without Ray.
+
+Nothing isolates a photo: one that kills its process ends the run, and the same command meets it again. On Ray it costs one row.
+"""
 
 from __future__ import annotations
 
@@ -20,5 +23,5 @@ def protect_locally(
     protect = chosen_stage(config, signer, threads=threads)
     for shard_id, works in shards:
         # One photo at a time, so that only one is in memory as pixels.
-        done = [protect(read_photos([work], max_pixels=config.max_megapixels * 10**6))[0] for work in works]
+        done = [protect(read_photos([work], max_pixels=config.photos.max_pixels))[0] for work in works]
         yield write_shard(shard_id, done, config, to)

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from pipeline.disruption.recipes import RECIPES, Blur, Recipe, RobustMode
-from pipeline.jobs.options import own_default
+from pipeline.disruption.recipes import BALLS, RECIPES, REFERENCES, ROBUST_TO, STARTS, Blur, Recipe, RobustMode
+from pipeline.jobs.options import (
+    FLAT,
+    NOTHING,
+    Compute,
+    ConfigError,
+    Photos,
+    Record,
+    SettingsFile,
+    check_weights,
+    one_of,
+    own_default,
+    within,
+)
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
-Engine = Literal["auto", "local", "ray"]
-STARTS = ("clean", "jitter", "uniform")
-BALLS = ("linf", "l2")
-REFERENCES = ("output", "input", "black", "white", "noise")
-ROBUST_TO = ("jpeg", "resize", "crop", "blur", "noise")
-"""Names of the tables in pipeline/disruption, here once more so that options, and a run without networks, do without torch."""
-JOURNEYS = tuple(name for name in ROBUST_TO if name != "crop")
-"""What signals are learned to survive: a crop would move the signal, which the detector looks for in its place."""
-NOTHING = "none"
-"""The word of --robust-to that takes back what the recipe survives, and of --recipe for signals alone."""
-SHIPPED = Path("shipped")
-"""In --weights: the weights that come with the package."""
 RESULT_FORMAT = 1
 """Raised when the same options give other bytes than before; part of the signature."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
-
-
-class ConfigError(ValueError):
-    """An option that cannot be; the message says what was expected."""
 
 
 @dataclass(frozen=True)
@@ -111,16 +106,7 @@ class ProtectConfig:
     seed: int = 0
     """Seed of the random starts; each photo's own stream depends on it and on the photo's key alone."""
 
-    engine: Engine = "auto"
-    """local: one process; ray: on a cluster, or on one started here; auto: ray with --actors, --address or from 1000 photos on."""
-    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
-    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
-    actors: int = 1
-    """Processes that each hold the generators, with the ray engine."""
-    gpus_per_actor: float = 0.0
-    """GPUs each actor takes, fractions allowed; 0 computes on the CPU."""
-    threads: int = 1
-    """CPU threads per process. Results may differ in single levels between thread counts; --actors scales better."""
+    compute: Annotated[Compute, FLAT] = Compute()
     batch_size: int = 16
     """Photos computed together on a GPU; on the CPU they are computed one by one, so that no batch changes a pixel."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -129,23 +115,16 @@ class ProtectConfig:
     """Most photos that are read, protected and committed together."""
     shard_mb: int = 16
     """Most megabytes of files in such a group."""
-    max_megapixels: int = 100
-    """Photos with more pixels than this are skipped, in millions."""
 
-    limit: Annotated[int | None, own_default("INT", "all")] = None
-    """Only the first so many photos, in the order of their names."""
+    photos: Annotated[Photos, FLAT] = Photos()
     retry_failed: bool = False
     """Try the photos again that failed or were not disrupted in the run that OUT holds."""
     dry_run: bool = False
     """Write nothing; estimate time and disk space from a few photos."""
-    tracking: bool = True
-    """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
-    experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "protect"
-    """Name of the MLflow experiment."""
+    record: Annotated[Record, FLAT] = Record(experiment="protect")
     examples: int = 8
     """Photos shown in the report, 0 to 12."""
-    config: Annotated[Path | None, own_default("FILE", "none")] = None
-    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
+    config: SettingsFile = None
 
     def disrupts(self) -> bool:
         """Whether generators are disrupted, or signals alone are added."""
@@ -175,9 +154,9 @@ class ProtectConfig:
         """Whether the written files hold exactly the pixels that were computed."""
         return FORMATS[self.format].lossless
 
-    def on_gpu(self) -> bool:
-        """Whether the networks run on a GPU."""
-        return self.disrupts() and self.gpus_per_actor > 0
+    def used_compute(self) -> Compute:
+        """Where the run computes; signals alone need no GPU."""
+        return self.compute if self.disrupts() else dataclasses.replace(self.compute, gpus_per_actor=0.0)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot be, saying what was expected."""
@@ -192,16 +171,12 @@ class ProtectConfig:
             raise ConfigError("--key-file is the secret of signals: give --signals BUNDLE with it, or leave it out")
         within("--epsilon", self.epsilon, 1, 64, "levels of 255; more is easier to see")
         within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
-        within("--actors", self.actors, 1, 100_000, "processes")
-        within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
-        within("--threads", self.threads, 1, 1024, "CPU threads per process")
         within("--batch-size", self.batch_size, 1, 4096, "photos")
         within("--shard-count", self.shard_count, 1, 10_000, "photos")
         within("--shard-mb", self.shard_mb, 1, 10_000, "megabytes")
-        within("--max-megapixels", self.max_megapixels, 1, 10_000, "million pixels")
         within("--examples", self.examples, 0, 12, "photos in the report")
-        if self.limit is not None:
-            within("--limit", self.limit, 1, 10**12, "photos")
+        self.compute.check()
+        self.photos.check()
 
     def _check_disruption(self) -> None:
         recipe = self.resolved_recipe()
@@ -222,8 +197,7 @@ class ProtectConfig:
         if recipe.step_size is not None:
             within("--step-size", recipe.step_size, 0.01, 255, "levels")
         within("--last-step", recipe.last_step, 0.001, 1, "share of the first step")
-        if self.weights and len(self.weights) != len(self.generator):
-            raise ConfigError(f"--weights needs one file for each of the {len(self.generator)} generators, got {len(self.weights)}")
+        check_weights("--weights", self.weights, self.generator)
 
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the bytes of the outputs, as plain values; weights and signals count by what is in them."""
@@ -231,7 +205,7 @@ class ProtectConfig:
             "epsilon": self.epsilon,
             "format": self.format,
             "jpeg_quality": self.jpeg_quality if self.format == "jpeg" else None,
-            "max_megapixels": self.max_megapixels,
+            "max_megapixels": self.photos.max_megapixels,
             "input": self.input.rstrip("/") or "/",
         }
         if not self.disrupts():
@@ -258,11 +232,6 @@ def signature(config: ProtectConfig, fingerprints: tuple[str, ...], signals: Map
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def absolute_weights(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The weights by names that hold in any folder."""
-    return tuple(path if path == SHIPPED else path.absolute() for path in paths)
-
-
 def _check_image(name: str) -> None:
     if not Path(name).is_file():
         raise ConfigError(f"--reference is one of {', '.join(REFERENCES)} or an image file, not {name!r}")
@@ -286,17 +255,3 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain values; newer parts at their defaults are left out, so that earlier runs keep their signature."""
     unused = [name for name in ("last_step", "robust_to", "robust_mode") if getattr(recipe, name) == getattr(Recipe(), name)]
     return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in unused}
-
-
-def one_of(flag: str, value: str, known: Any) -> None:
-    """Raise ConfigError with the nearest known value unless ``value`` is known."""
-    if value not in known:
-        near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{flag} is one of {', '.join(known)}, not {value!r}{hint}")
-
-
-def within(flag: str, value: float, low: float, high: float, unit: str) -> None:
-    """Raise ConfigError unless low <= value <= high."""
-    if not low <= value <= high:
-        raise ConfigError(f"{flag} must be from {low:g} to {high:g} ({unit}), not {value:g}")

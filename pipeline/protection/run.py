@@ -16,7 +16,8 @@ from rich.console import Console
 from pipeline.containers.find import find_photos
 from pipeline.containers.listing import Listing, PhotoRef
 from pipeline.containers.naming import LEAVES_FOLDER, output_names, unsafe_reason
-from pipeline.jobs.compute import check_gpu, wants_ray
+from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.options import flat
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
@@ -30,11 +31,11 @@ from pipeline.photos.encode import FORMATS
 from pipeline.protection.examples import examples_of
 from pipeline.protection.local import protect_locally
 from pipeline.protection.options import ProtectConfig, signature
+from pipeline.protection.report import terminal_table, write_report
 from pipeline.protection.row import Work
 from pipeline.protection.stages.sign import Signer, signer_of
 from pipeline.protection.stages.write import Destination
-from pipeline.protection.summary import Summary, summarise, terminal_table
-from pipeline.report.page import write_report
+from pipeline.protection.summary import Summary, summarise
 from pipeline.storage import exists, join
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Job:
     @property
     def refs(self) -> tuple[PhotoRef, ...]:
         """The inputs, cut to ``--limit``."""
-        return self.listing.refs[: self.config.limit]
+        return self.listing.refs[: self.config.photos.limit]
 
 
 def prepare(config: ProtectConfig) -> Job:
@@ -89,12 +90,17 @@ def _generators(config: ProtectConfig) -> list[Generator]:
     from pipeline.protection.stages.disrupt import load_generators
 
     generators = load_generators(config)
-    check_gpu(config)
+    if not config.compute.on_ray(0):
+        check_gpu(config.compute)
     return generators
 
 
 def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int:
     """Protect photos; returns the exit code. Errors of the call are raised as ValueError."""
+    if config.dry_run:
+        from pipeline.protection.dry_run import estimate
+
+        return estimate(config, console=console)
     job = prepare(config)
     ignored = f", {job.listing.ignored_count} other files ignored" if job.listing.ignored_count else ""
     console.print(f"{len(job.refs)} photos in {config.input}{ignored}; {job.about}", highlight=False)
@@ -123,7 +129,7 @@ def plan(job: Job, run: RunFolder) -> Shards:
     kept = kept_outputs(run)
     names = name_outputs(job, kept)
     gone = {key for key, output in kept.items() if run.fs.type_name == "local" and not exists(run.fs, join(run.path, output))}
-    per_actor = max(1, -(-len(job.refs) // (4 * config.actors)))
+    per_actor = max(1, -(-len(job.refs) // (4 * config.compute.actors)))
     shards = run.plan(job.refs, max_count=min(config.shard_count, per_actor), max_bytes=config.shard_mb * 2**20, again=gone)
     return [(shard.id, [_work(ref, names) for ref in shard.refs]) for shard in shards]
 
@@ -155,14 +161,14 @@ def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterat
     to = Destination(run.fs, run.path, job.signature, generator, job.signer.bundle.id if job.signer else None)
     if not shards:
         return
-    if not wants_ray(config, sum(len(works) for _, works in shards)):
-        yield from protect_locally(shards, config, to, threads=config.threads, signer=job.signer)
+    if not config.compute.on_ray(sum(len(works) for _, works in shards)):
+        yield from protect_locally(shards, config, to, threads=config.compute.threads, signer=job.signer)
         return
     from pipeline.jobs.ray import connected
     from pipeline.protection.flow import protect_on_ray
 
-    with connected(config.address, console):
-        yield from protect_on_ray(shards, config, to, threads=config.threads, signer=job.signer)
+    with connected(config.compute.address, console):
+        yield from protect_on_ray(shards, config, to, threads=config.compute.threads, signer=job.signer)
 
 
 def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall_seconds: float | None) -> Summary:
@@ -192,8 +198,8 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
 
 def _tracking(job: Job, command: str) -> Tracking:
     config = job.config
-    if not config.tracking:
+    if not config.record.tracking:
         return no_record()
-    params = dataclasses.asdict(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
+    params = flat(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
     tags = {"command": command, "signature": job.signature}
-    return open_tracking(experiment=config.experiment, run_name=f"protect {job.signature}", params=params, tags=tags)
+    return open_tracking(experiment=config.record.experiment, run_name=f"protect {job.signature}", params=params, tags=tags)

@@ -1,9 +1,8 @@
-"""The numbers of a run, from its manifest, and how they look in a terminal."""
+"""The numbers of a run, from its manifest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
+from pipeline.images import THRESHOLD
 from pipeline.ledger.schema import STATUSES
-
-THRESHOLD = 0.05  # as in metrics.effect, which needs torch
-EXAMPLE_KEYS = 20
-MOST = 5
-"""Reasons of one status that the terminal shows."""
+from pipeline.report.outcome import EXAMPLE_KEYS, Reason, numbers
 
 
 @dataclass(frozen=True)
@@ -32,17 +25,6 @@ class ClassEffect:
     l1: float
     l2: float
     disrupted: float
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why inputs ended as they did: how many share the reason, and the first few of their keys."""
-
-    status: str
-    stage: str
-    text: str
-    count: int
-    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -113,58 +95,6 @@ def summarise(rows: pa.Table, *, wall_seconds: float | None = None) -> Summary:
         recipes=_distinct(rows["recipe"]),
         signals=_distinct(rows["signals"]),
         signatures=_distinct(rows["signature"]),
-    )
-
-
-def outcome_table(
-    head: str, title: str, counts: Mapping[str, int], reasons: Sequence[Reason], *, rest: str = "in the report"
-) -> Table:
-    """How many ended with each status, and their most frequent reasons; ``rest`` says where the others are."""
-    table = Table(head, "count", "why", title=title, title_justify="left")
-    table.columns[1].justify = "right"
-    for status, count in counts.items():
-        own = [reason for reason in reasons if reason.status == status]
-        lines = [f"{reason.count} x {reason.text} ({reason.keys[0]})" for reason in own[:MOST]]
-        lines += [f"and {len(own) - MOST} other reasons, {rest}"] if len(own) > MOST else []
-        table.add_row(status.replace("_", " "), str(count), Text("\n".join(lines)))
-    return table
-
-
-def terminal_table(summary: Summary) -> Group:
-    """What ``rich`` prints at the end of a run: what became of the inputs, why not, the effect by class, the quality."""
-    inputs = outcome_table("inputs", "What became of the photos", summary.counts, summary.reasons, rest="in the manifest")
-    inputs.add_row("all", str(summary.total), "")
-
-    quality = [_quality_line(summary)] if summary.measured else []
-    if not summary.disrupts:
-        return Group(inputs, *quality)
-    effect = Table(
-        "class", "samples", "L1", "L2", "% dis.", title="Effect on the generator, from the written files", title_justify="left"
-    )
-    for column in effect.columns[1:]:
-        column.justify = "right"
-    for row in [*summary.classes, summary.everything]:
-        effect.add_row(Text(row.name), str(row.samples), number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
-    return Group(inputs, effect, *quality)
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """``value`` with that many decimals; a dash where there is none."""
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def numbers(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
-    """The known values of a column."""
-    return np.asarray(pc.cast(column.drop_null(), pa.float64()).to_numpy(zero_copy_only=False))
-
-
-def _quality_line(summary: Summary) -> str:
-    rate = "" if summary.images_per_second is None else f", {summary.images_per_second:.2f} inputs/s"
-    signals = f"; signals {', '.join(summary.signals)}" if summary.signals else ""
-    return (
-        f"PSNR {number(summary.psnr_mean, 1)} dB on average, {number(summary.psnr_min, 1)} dB at least; "
-        f"SSIM {number(summary.ssim_mean, 4)}; largest change {summary.linf_levels} of {summary.epsilon} levels; "
-        f"{number(summary.seconds_mean, 2)} s of compute a photo{rate}{signals}"
     )
 
 

@@ -25,6 +25,8 @@ GREEN = 1
 SIGNALS, DETECTOR = "signals", "detector."
 """Names of the tensors in the file: the signals, and the prefix of the detector's weights."""
 HEADER = "disrupt-signals"
+JOURNEYS = ("jpeg", "resize", "blur", "noise")
+"""What signals are learned to survive: a crop would move the signal, which the detector looks for in its place."""
 MOST_LEVELS = 64.0
 """The largest budget that makes sense, that of the largest --epsilon."""
 ROUNDING = 1e-4

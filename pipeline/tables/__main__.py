@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import tyro
 from rich.console import Console
 
-from pipeline.cli import ended
+from pipeline.cli import exit_code
 from pipeline.tables.config import TablesConfig
 from pipeline.tables.run import run_table
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = tyro.cli(TablesConfig, prog=PROG, args=words)
         return run_table(config, command=shlex.join([*PROG.split(), *words]), console=Console(markup=False, emoji=False))
 
-    return ended(run, prog=PROG, after_stop="stopped; what is done is kept. Run the same command again to go on.")
+    return exit_code(run, prog=PROG, after_stop="stopped; what is done is kept. Run the same command again to go on.")
 
 
 if __name__ == "__main__":

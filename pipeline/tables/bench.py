@@ -15,8 +15,10 @@ from typing import TypeVar
 import torch
 from rich.console import Console
 
+from pipeline.jobs.options import SHIPPED, Compute, Record
+from pipeline.jobs.options import Photos as Limits
 from pipeline.ledger.run import open_run
-from pipeline.protection.options import SHIPPED, ProtectConfig, signature
+from pipeline.protection.options import ProtectConfig, signature
 from pipeline.protection.run import engine, plan, prepare
 from pipeline.storage import open_storage, write_atomic
 from pipeline.tables import planes
@@ -108,10 +110,9 @@ def protect_options(bench: Bench, attack: Attack, photos: Photos) -> ProtectConf
         epsilon=attack.epsilon,
         recipe=attack.recipe,
         seed=bench.config.seed + attack.seed,
-        engine="local",
-        gpus_per_actor=1.0 if bench.config.gpu else 0.0,
-        limit=photos.limit,
-        tracking=False,
+        compute=Compute(engine="local", gpus_per_actor=1.0 if bench.config.gpu else 0.0),
+        photos=Limits(limit=photos.limit),
+        record=Record(tracking=False),
         examples=0,
     )
     config = dataclasses.replace(config, **dict(attack.parts))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from pipeline.protection.options import within
+from pipeline.jobs.options import within
 
 
 class TableError(ValueError):

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.evaluation.bootstrap import NONE, Floats, Interval, interval, ratio, resampled
-from pipeline.images.effect import THRESHOLD
+from pipeline.images import THRESHOLD
 from pipeline.tables.cells import Combine
 
 MEASURES = ("l1", "l2", "disrupted")

@@ -48,7 +48,7 @@ def fingerprint(weights: Path) -> str:
 def protect_planes(config: ProtectConfig, photos: Photos, out: Path) -> None:
     """Write the perturbation of each scene in levels, as int8 (36, H, W); those that are there are kept."""
     net, _ = load(config.weights[0])
-    device = _device(config.on_gpu())
+    device = _device(config.compute.on_gpu)
     out.mkdir(parents=True, exist_ok=True)
     for key, scene_1PHW in _scenes(config.weights[0], photos):
         if (out / f"{key}.npy").exists():

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.jobs.options import one_of
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
-from pipeline.protection.options import one_of
 from pipeline.storage import open_storage, write_atomic
 from pipeline.tables import ablations, hardening, red_team, robust, table1, transfer, transfer_of_classes
 from pipeline.tables.bench import Bench

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipeline.jobs.options import own_default
-from pipeline.protection.options import JOURNEYS, NOTHING, REFERENCES, STARTS, ConfigError, absolute_weights, within
-from pipeline.protection.options import one_of as _one_of
+from pipeline.disruption.recipes import REFERENCES, STARTS
+from pipeline.jobs.options import NOTHING, ConfigError, absolute_weights, own_default, within
+from pipeline.jobs.options import one_of as _one_of
+from pipeline.signals.bundle import JOURNEYS
 
 SAMPLES = "samples"
 """The word for DATA that means the sample photos."""

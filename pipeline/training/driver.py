@@ -28,7 +28,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch import Tensor
 
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.options import ConfigError
 from pipeline.training.batches import Source
 from pipeline.training.errors import TrainError
 from pipeline.training.feed import TASK_CPUS, Feed

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.generators.checkpoint import CheckpointError
+from pipeline.jobs.options import ConfigError
 from pipeline.ledger.errors import unwritable
 from pipeline.ledger.layout import OWN
 from pipeline.ledger.lock import take_lock
-from pipeline.protection.options import ConfigError
 from pipeline.storage import open_storage, write_atomic
 from pipeline.training.setup import RUN_FILE, STATE_FILE, Job
 from pipeline.training.state import read_checkpoint

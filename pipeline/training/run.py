@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from pipeline.jobs.options import ConfigError
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
-from pipeline.protection.options import ConfigError
 from pipeline.training.batches import Source
 from pipeline.training.bundle import export_bundle
 from pipeline.training.config import TrainConfig

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from pipeline.protection.options import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
+from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
 from pipeline.signals.sources import opened, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
 from pipeline.training.batches import FacesSource, Source

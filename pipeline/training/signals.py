@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.protection.options import JOURNEYS
 from pipeline.signals import losses
+from pipeline.signals.bundle import JOURNEYS
 from pipeline.signals.detector import Detected, Detector
 from pipeline.signals.journey import travelled
 from pipeline.signals.signal_set import SignalSet, as_grey, carried, turned_grey

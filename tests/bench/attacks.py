@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.cli import protect
 from pipeline.protection.summary import summarise
+from tests.verbs import protect
 
 RECIPES = ("fgsm", "ifgsm", "pgd")
 

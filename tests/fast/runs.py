@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.cli import protect
 from tests.fast.tiny import BUILD
+from tests.verbs import protect
 
 
 def run(source: Path | str, out: Path, *words: str, generator: str = BUILD) -> int:

@@ -58,7 +58,7 @@ ONLY = {
         "pipeline.training.feed",
         "tune.search",
     },
-    "ray.data": {"pipeline.protection.flow", "pipeline.jobs.ray_data", "pipeline.training.feed"},
+    "ray.data": {"pipeline.jobs.ray_data", "pipeline.training.feed"},
     "ray.train": {"pipeline.training.driver"},
     "mlflow": {"pipeline.jobs.tracking"},
     "ray.tune": {"tune.search"},

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.cli import VERBS, protect
-from pipeline.detection.options import DetectConfig
+from pipeline.cli import VERBS
 from pipeline.disruption.recipes import RECIPES
-from pipeline.evaluation.options import EvaluateConfig
-from pipeline.protection.options import ProtectConfig
-from pipeline.training.config import TrainConfig
-from tune.config import SearchConfig
+from pipeline.jobs.settings import option_names
+from tests.verbs import protect
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,7 +23,7 @@ DOCUMENTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "cl
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 MOST_BYTES = 10_000
 """Of README.md: it is read at one go."""
-CONFIGS = (ProtectConfig, EvaluateConfig, TrainConfig, DetectConfig, SearchConfig)
+CONFIGS = [resolve_name(verb.options) for verb in VERBS.values()]
 
 
 def blocks(language: str) -> list[str]:
@@ -67,7 +64,7 @@ def test_every_verb_that_the_pages_name_exists_and_every_verb_is_named() -> None
 
 
 def test_every_option_that_the_pages_name_exists() -> None:
-    options = {f"--{field.name.replace('_', '-')}" for kind in CONFIGS for field in dataclasses.fields(kind)}
+    options = {f"--{name.replace('_', '-')}" for kind in CONFIGS for name in option_names(kind)}
     options |= {"--no-tracking", "--config", "--help"}
     elsewhere = {"--working-dir", "--backend-store-uri", "--strict"}
     lines = [" ".join(words) for words in command_lines() if words[0].endswith("disrupt") or words[0] == "ray"]

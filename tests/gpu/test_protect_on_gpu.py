@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from pipeline.photos.photo import Photo
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.disrupt import Protect
+from tests.verbs import with_options
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -34,7 +34,7 @@ def config(tmp_path: Path) -> ProtectConfig:
 
 def test_a_ragged_batch_on_the_gpu_stays_in_the_ball_and_disrupts_as_on_the_cpu(config: ProtectConfig) -> None:
     batch = works([(96, 128), (128, 96), (64, 64)])
-    on_gpu = Protect(replace(config, gpus_per_actor=1.0), threads=1)(batch)
+    on_gpu = Protect(with_options(config, gpus_per_actor=1.0), threads=1)(batch)
     on_cpu = Protect(config, threads=1)(batch)
     for before, gpu, cpu in zip(batch, on_gpu, on_cpu, strict=True):
         assert before.photo is not None and gpu.pixels_HWC is not None and gpu.effect is not None and cpu.effect is not None
@@ -44,7 +44,7 @@ def test_a_ragged_batch_on_the_gpu_stays_in_the_ball_and_disrupts_as_on_the_cpu(
 
 def test_bf16_on_the_gpu_disrupts_within_a_tenth_of_fp32(config: ProtectConfig) -> None:
     batch = works([(128, 128)] * 4)
-    full = Protect(replace(config, gpus_per_actor=1.0), threads=1)(batch)
-    half = Protect(replace(config, gpus_per_actor=1.0, precision="bf16"), threads=1)(batch)
+    full = Protect(with_options(config, gpus_per_actor=1.0), threads=1)(batch)
+    half = Protect(with_options(config, gpus_per_actor=1.0, precision="bf16"), threads=1)(batch)
     l2 = [np.mean([np.mean(w.effect.l2) for w in done if w.effect]) for done in (full, half)]
     assert l2[1] == pytest.approx(l2[0], rel=0.1)

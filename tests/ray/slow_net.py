@@ -14,6 +14,7 @@ from tests.fast import tiny
 
 BUILD = "tests.ray.slow_net:build"
 BUILD_DEADLY = "tests.ray.slow_net:build_deadly"
+BUILD_FAULTY = "tests.ray.slow_net:build_faulty"
 PAUSE = "DISRUPT_TEST_PAUSE"
 
 
@@ -37,3 +38,12 @@ def build_deadly() -> Generator:
         return x_BCHW
 
     return Generator("deadly", nn.Identity(), {"same": ()}, 16, "deadly", translate=deadly)
+
+
+def build_faulty() -> Generator:
+    """A generator with a bug."""
+
+    def faulty(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+        return x_BCHW * (1 / 0)
+
+    return Generator("faulty", nn.Identity(), {"same": ()}, 16, "faulty", translate=faulty)

@@ -13,12 +13,12 @@ import pytest
 import torch
 import yaml
 
-from pipeline.cli import protect
 from pipeline.generators.checkpoint import save_weights
 from pipeline.generators.stargan import StarGANGenerator
 from tests.fast import tiny
 from tests.ray import outcome
 from tests.ray.hosts.ssh_hosts import ROOT, Machine, Network, missing, ssh_hosts
+from tests.verbs import protect
 
 PROTECT = "pipeline/protect_dataset.py"
 REPORT_NODES = ROOT / "tests" / "ray" / "hosts" / "report_nodes.py"

@@ -12,7 +12,7 @@ import ray
 from rich.console import Console
 
 from pipeline.jobs import ray as cluster
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.options import ConfigError
 
 NOBODY = "127.0.0.1:9"
 PRIVATE = """

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli import detect
 from tests.fast import tiny
 from tests.fast.signals.bundles import tiny_bundle
+from tests.verbs import detect
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray"),

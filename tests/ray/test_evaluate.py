@@ -7,9 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli import evaluate, protect
 from tests.fast import tiny
-from tests.ray import slow_net
+from tests.verbs import evaluate, protect
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray"),
@@ -42,11 +41,3 @@ def test_one_actor_two_actors_and_the_plain_loop_give_the_same_numbers_to_the_la
         tables = [pq.read_table(tmp_path / name / "evaluation.parquet") for name in (actors, "loop")]
         assert tables[0].equals(tables[1])
     assert set(tables[0]["status"].to_pylist()) == {"measured", "missing", "failed"}
-
-
-def test_an_actor_that_dies_over_the_same_photos_again_and_again_ends_the_run(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(made, tmp_path / "out", "--engine", "ray", "--generator", slow_net.BUILD_DEADLY) == 2
-    assert "a measuring process died 3 times over the same photos" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()

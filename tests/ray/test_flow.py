@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import protect
 from pipeline.generators.checkpoint import save_weights
 from tests.conftest import ROOT
 from tests.fast import tiny
-from tests.ray import outcome, slow_net
+from tests.ray import outcome
+from tests.verbs import protect
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray"),
@@ -121,14 +121,6 @@ def test_a_full_disk_ends_the_run_with_2_and_the_rest_is_done_when_there_is_room
         assert outcome.rows(disk / "out") == outcome.rows(looped)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
-
-
-def test_an_actor_that_dies_over_the_same_photos_again_and_again_ends_the_run(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [str(photos / "in"), str(tmp_path / "out"), "--engine", "ray", *FEW, "--generator", slow_net.BUILD_DEADLY]
-    assert protect(words) == 2
-    assert "a protecting process died 3 times over the same photos" in capsys.readouterr().err
 
 
 OWN_NET = """

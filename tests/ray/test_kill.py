@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.cli import protect
 from tests.conftest import ROOT
 from tests.fast import tiny
 from tests.ray import outcome, slow_net
+from tests.verbs import protect
 
 COUNT = 48
 WORDS = ["--generator", slow_net.BUILD, "--steps", "12", "--shard-count", "4", "--no-tracking", "--examples", "0", "--actors", "2"]

@@ -14,8 +14,8 @@ import psutil
 import pytest
 import torch
 
-from pipeline.cli import train
 from tests.fast.training.few_faces import NARROW, write_faces
+from tests.verbs import train
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray"),

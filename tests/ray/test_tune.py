@@ -170,7 +170,7 @@ def test_the_record_is_one_run_with_a_run_inside_for_each_trial_and_for_the_best
 def test_a_search_that_is_over_is_left_alone_and_other_options_are_refused(
     folder: Path, story: Story, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tune.cli import tune
+    from tests.verbs import tune
 
     monkeypatch.chdir(folder)
     assert tune(words(folder)) == 0

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.cli import protect
 from pipeline.generators.zoo import load_generator
 from pipeline.jobs.samples import copy_samples
 from pipeline.protection.stages.disrupt import as_tensor
+from tests.verbs import protect
 
 OPPOSED = (("Black_Hair", "Brown_Hair"), ("Male", "Female"), ("Young", "Old"))
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.cli import detect, protect
 from pipeline.tables.signals.pictures import translator
 from pipeline.training.sample_data import sample_faces
+from tests.verbs import detect, protect
 
 KEY = "the secret of a test, not of a photographer"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli import protect
 from pipeline.signals.key import VARIABLE
 from tests.fast.signals.bundles import tiny_bundle
 from tests.fast.tiny import photo_folder
+from tests.verbs import protect
 
 SECRET = b"Never-Write-This-Down-4711"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import train
 from tests.fast.training.few_faces import NARROW, write_faces
+from tests.verbs import train
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")

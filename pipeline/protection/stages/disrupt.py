@@ -23,11 +23,13 @@ from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
 from pipeline.images.effect import l1, l2
 from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
+from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.options import SHIPPED
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.ball import project_levels
 from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
-from pipeline.protection.options import SHIPPED, ConfigError, ProtectConfig
+from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Effect, Work
 from pipeline.protection.stages.read import ended
 from pipeline.protection.stages.sign import Signer
@@ -53,12 +55,11 @@ class Protect:
 
     def __init__(self, config: ProtectConfig, *, threads: int, signer: Signer | None = None) -> None:
         torch.set_num_threads(threads)
-        if config.on_gpu() and not torch.cuda.is_available():
-            raise ConfigError("a GPU was asked for (--gpus-per-actor), but torch sees none here; give 0 to compute on the CPU")
+        check_gpu(config.compute)
         self._config = config
         self._signer = signer
         self._epsilon = config.epsilon - (signer.levels if signer else 0)
-        self._device = torch.device("cuda" if config.on_gpu() else "cpu")
+        self._device = torch.device(config.compute.device)
         self._generators = [generator.to(self._device) for generator in load_generators(config)]
         self._recipe = config.resolved_recipe()
         self._reference = _reference(self._recipe.reference)
@@ -73,7 +74,7 @@ class Protect:
 
     def _batches(self, works: Sequence[Work]) -> Iterator[list[Work]]:
         """Open inputs in groups of one number of channels; single ones on the CPU, where a batch saves nothing."""
-        size = self._config.batch_size if self._config.on_gpu() else 1
+        size = self._config.batch_size if self._config.compute.on_gpu else 1
         for channels in (1, 3):
             fitting = [w for w in works if w.photo is not None and w.photo.pixels_HWC.shape[2] == channels]
             fitting.sort(key=lambda w: (w.photo.height * w.photo.width if w.photo else 0, w.ref.key))

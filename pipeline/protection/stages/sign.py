@@ -8,9 +8,10 @@ import math
 import time
 from collections.abc import Sequence
 
+from pipeline.jobs.options import NOTHING, ConfigError
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
-from pipeline.protection.options import NOTHING, ConfigError, ProtectConfig
+from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Effect, Work
 from pipeline.protection.stages.read import ended
 from pipeline.signals.add import with_signal

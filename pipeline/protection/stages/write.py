@@ -10,6 +10,7 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
+from pipeline.images import THRESHOLD
 from pipeline.images.quality import psnr, ssim
 from pipeline.ledger.errors import is_disk_full, unwritable
 from pipeline.ledger.parts import commit_part
@@ -61,7 +62,7 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
     key, data, effect = work.ref.key, work.data, work.effect
     if data is None or work.pixels_HWC is None or effect is None:
         return ManifestRow.failed(key, stage="protect", reason="the protecting stage gave no result for it")
-    photo = work.photo or decode_photo(data, max_pixels=config.max_megapixels * 10**6)
+    photo = work.photo or decode_photo(data, max_pixels=config.photos.max_pixels)
     try:
         encoded = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
     except PhotoRefusedError as refusal:
@@ -108,8 +109,6 @@ def _measured(effect: Effect) -> dict[str, Any]:
     """The columns of the effect; none for signals alone, which no generator has seen."""
     if not effect.classes:
         return {}
-    from pipeline.images.effect import THRESHOLD  # with torch, which signals alone do without
-
     return {
         "classes": list(effect.classes),
         "class_l1": list(effect.l1),
@@ -127,7 +126,6 @@ def verdict(effect: Effect) -> tuple[Status, str | None]:
     """
     if not effect.classes:
         return ("protected", None) if effect.moved else ("not_disrupted", "the signal changes no pixel of it")
-    from pipeline.images.effect import THRESHOLD
 
     if not effect.moved:
         return "not_disrupted", "the perturbation did not move (zero gradient at the start; start from jitter or uniform)"

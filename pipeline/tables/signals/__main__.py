@@ -9,7 +9,7 @@ import torch
 import tyro
 from rich.console import Console
 
-from pipeline.cli import ended
+from pipeline.cli import exit_code
 from pipeline.photos.photo import U8
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.storage import open_storage, write_atomic
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = tyro.cli(SignalsTableConfig, prog=PROG, args=arguments)
         return run_table(config, Console(markup=False, emoji=False))
 
-    return ended(run, prog=PROG, after_stop="stopped; nothing is written.")
+    return exit_code(run, prog=PROG, after_stop="stopped; nothing is written.")
 
 
 def run_table(config: SignalsTableConfig, console: Console) -> int:

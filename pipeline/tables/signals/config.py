@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from pipeline.protection.options import ConfigError, within
+from pipeline.jobs.options import ConfigError, within
 
 CHANNELS = ("clean", "jpeg-95", "jpeg-85", "jpeg-75", "half-size", "gaussian-1", "noise-2")
 

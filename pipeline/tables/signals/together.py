@@ -12,7 +12,8 @@ from torch import Tensor
 from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.recipes import RECIPES
 from pipeline.disruption.streams import streams_for
-from pipeline.images.effect import THRESHOLD, l2
+from pipeline.images import THRESHOLD
+from pipeline.images.effect import l2
 from pipeline.images.levels import level_to_unit, unit_to_pixels
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.photo import U8

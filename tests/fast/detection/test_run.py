@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -16,8 +15,6 @@ from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from pipeline import detect_dataset
-from pipeline.cli import detect, main
 from pipeline.containers.find import find_photos
 from pipeline.detection.detect import Detect
 from pipeline.detection.look import Sight, look
@@ -28,6 +25,7 @@ from pipeline.signals.judge import Judge
 from pipeline.signals.key import signal_of
 from tests.fast import tiny
 from tests.fast.signals.bundles import tiny_bundle
+from tests.verbs import detect
 
 Said = pytest.CaptureFixture[str]
 SECRET = "a secret of more than sixteen bytes"
@@ -284,38 +282,3 @@ def test_the_secret_and_loose_markup_are_not_in_the_report_which_is_one_page_tha
         assert said in page, said
     for file in (work / "photos-detection").iterdir():
         assert SECRET.encode() not in file.read_bytes()
-
-
-def test_the_help_explains_every_option_with_its_default(capsys: Said) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["detect", "--help"])
-    assert end.value.code == 0
-    text = capsys.readouterr().out
-    entries = [re.sub(r"[\s│]+", " ", entry) for entry in re.split(r"\n\W (?=--)", text)]
-    about = {entry.split(maxsplit=1)[0].rstrip(","): entry for entry in entries[1:]}
-    assert "(required)" in about.pop("--signals")
-    for field in dataclasses.fields(DetectConfig)[2:]:
-        entry = about["--" + field.name.replace("_", "-")]
-        assert re.search(r"\w{3,}.* \w{3,}.*\(default: [^)]+\)", entry), entry
-        assert "None" not in entry
-    for said in ("never carried a signal reads as manipulated", "the names under which the photos were signed"):
-        assert said in re.sub(r"\s+", " ", text)
-
-
-def test_options_come_from_a_file_and_the_job_script_runs_on_ray_by_default(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[DetectConfig] = []
-
-    def note(config: DetectConfig, **options: object) -> int:
-        seen.append(config)
-        return 0
-
-    monkeypatch.setattr("pipeline.detection.run.run_detection", note)
-    (tmp_path / "c.yaml").write_text("signals: b.safetensors\nfalse-positive-rate: 0.1\nkey-file: k\nlimit: 4\n")
-    words = [str(made / "photos"), "--config", str(tmp_path / "c.yaml"), "--limit", "5"]
-    monkeypatch.setattr("sys.argv", ["detect_dataset.py", *words])
-    assert detect_dataset.main() == 0
-    (config,) = seen
-    assert (config.signals, config.false_positive_rate, config.key_file) == (Path("b.safetensors"), 0.1, Path("k"))
-    assert (config.limit, config.engine) == (5, "ray")

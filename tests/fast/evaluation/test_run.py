@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -13,10 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline import evaluate_dataset
-from pipeline.cli import evaluate, main
 from pipeline.evaluation.options import EvaluateConfig
 from tests.fast import runs, tiny
+from tests.verbs import evaluate
 
 Said = pytest.CaptureFixture[str]
 OTHER, BROKEN = "tests.fast.tiny:build_other", "tests.fast.tiny:build_broken"
@@ -219,33 +217,3 @@ def test_the_report_is_one_page_that_escapes_and_loads_nothing(work: Path) -> No
         "3 of 5 pairs measured",
     ):
         assert said in page, said
-
-
-def test_the_help_explains_every_option_with_its_default(capsys: Said) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["evaluate", "--help"])
-    assert end.value.code == 0
-    entries = [re.sub(r"[\s│]+", " ", entry) for entry in re.split(r"\n\W (?=--)", capsys.readouterr().out)]
-    about = {entry.split(maxsplit=1)[0].rstrip(","): entry for entry in entries[1:]}
-    for field in dataclasses.fields(EvaluateConfig)[2:]:
-        entry = about["--" + field.name.replace("_", "-")]
-        assert re.search(r"\w{3,}.* \w{3,}.*\(default: [^)]+\)", entry), entry
-        assert "None" not in entry
-
-
-def test_options_come_from_a_file_and_the_job_script_runs_on_ray_by_default(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[EvaluateConfig] = []
-
-    def note(config: EvaluateConfig, **options: object) -> int:
-        seen.append(config)
-        return 0
-
-    monkeypatch.setattr("pipeline.evaluation.run.run_evaluation", note)
-    (tmp_path / "c.yaml").write_text("channels: [jpeg, x]\nred-team: true\nregion: whole\nseed: 4\n")
-    words = [str(work / "photos"), str(work / "protected"), "--config", str(tmp_path / "c.yaml"), "--seed", "5"]
-    monkeypatch.setattr("sys.argv", ["evaluate_dataset.py", *words])
-    assert evaluate_dataset.main() == 0
-    (config,) = seen
-    assert (config.channels, config.red_team, config.region, config.seed, config.engine) == (("jpeg", "x"), True, "whole", 5, "ray")

@@ -9,14 +9,16 @@ from torch import nn
 
 from pipeline.containers.listing import Box, PhotoRef
 from pipeline.generators.generator import Generator
+from pipeline.jobs.options import ConfigError
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.decode import decode_photo
-from pipeline.protection.options import ConfigError, ProtectConfig
+from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.disrupt import Protect
 from tests.fast.tiny import BUILD, photo_bytes
+from tests.verbs import with_options
 
-CONFIG = ProtectConfig("in", "out", generator=(BUILD,), steps=4, threads=1)
+CONFIG = ProtectConfig("in", "out", generator=(BUILD,), steps=4)
 
 
 def work(key: str, *, seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (24, 20), box: Box | None = None) -> Work:
@@ -146,4 +148,4 @@ def test_a_photo_too_large_for_the_memory_fails_alone(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("no_gpu")
 def test_a_gpu_that_is_not_there_is_no_silent_fall_back() -> None:
     with pytest.raises(ConfigError, match="torch sees none here"):
-        Protect(dataclasses.replace(CONFIG, gpus_per_actor=1.0), threads=1)
+        Protect(with_options(CONFIG, gpus_per_actor=1.0), threads=1)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.disruption import recipes
 from pipeline.disruption.balls import BALLS
 from pipeline.disruption.recipes import RECIPES
 from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.robust import ROBUST_TO
 from pipeline.disruption.starts import STARTS
-from pipeline.protection import options as names
-from pipeline.protection.options import ConfigError, ProtectConfig, signature
+from pipeline.jobs.options import ConfigError, flat
+from pipeline.protection.options import ProtectConfig, signature
 from tests.fast.tiny import photo_bytes
+from tests.verbs import with_options
 
 BASE = ProtectConfig(input="in", output="out")
-ALONE = dataclasses.replace(BASE, recipe="none", signals=Path("bundle.safetensors"))
+ALONE = with_options(BASE, recipe="none", signals=Path("bundle.safetensors"))
 OTHER_RESULTS: dict[str, Any] = {
     "input": "other",
     "generator": ("cyclegan",),
@@ -74,7 +75,7 @@ def signed(config: ProtectConfig, *fingerprints: str) -> str:
 
 
 def test_every_option_is_known_to_change_results_or_not_to() -> None:
-    names = {field.name for field in dataclasses.fields(ProtectConfig)}
+    names = set(flat(BASE))
     assert names == OTHER_RESULTS.keys() | SAME_RESULTS.keys()
     assert not OTHER_RESULTS.keys() & SAME_RESULTS.keys()
 
@@ -82,29 +83,29 @@ def test_every_option_is_known_to_change_results_or_not_to() -> None:
 @given(st.sets(st.sampled_from(sorted(OTHER_RESULTS))), st.sets(st.sampled_from(sorted(SAME_RESULTS))))
 @settings(deadline=None, max_examples=100)
 def test_the_signature_depends_on_what_changes_results_and_on_nothing_else(results: set[str], others: set[str]) -> None:
-    changed = dataclasses.replace(BASE, **{name: OTHER_RESULTS[name] for name in results})
-    run_otherwise = dataclasses.replace(changed, **{name: SAME_RESULTS[name] for name in others})
+    changed = with_options(BASE, **{name: OTHER_RESULTS[name] for name in results})
+    run_otherwise = with_options(changed, **{name: SAME_RESULTS[name] for name in others})
     assert signed(changed) == signed(run_otherwise)
     assert (signed(changed) == signed(BASE)) == (not results)
 
 
 def test_every_single_option_has_a_signature_of_its_own() -> None:
-    signatures = {signed(dataclasses.replace(BASE, **{name: value})) for name, value in OTHER_RESULTS.items()}
+    signatures = {signed(with_options(BASE, **{name: value})) for name, value in OTHER_RESULTS.items()}
     assert len(signatures) == len(OTHER_RESULTS)
 
 
 @pytest.mark.parametrize("given_", [("jpeg,resize",), ("jpeg", "resize"), ("jpeg, resize",), ("jpeg,resize", "jpeg")])
 def test_what_to_survive_is_given_by_commas_or_spaces(given_: tuple[str, ...]) -> None:
-    config = dataclasses.replace(BASE, robust_to=given_)
+    config = with_options(BASE, robust_to=given_)
     config.check()
     assert config.resolved_recipe().robust_to == ("jpeg", "resize")
 
 
 def test_none_takes_back_what_the_recipe_survives() -> None:
-    config = dataclasses.replace(BASE, recipe="robust")
+    config = with_options(BASE, recipe="robust")
     assert config.resolved_recipe().robust_to
-    assert dataclasses.replace(config, robust_to=("none",)).resolved_recipe().robust_to == ()
-    assert signed(BASE) == signed(dataclasses.replace(BASE, robust_to=("none",), robust_mode="turn", last_step=1.0))
+    assert with_options(config, robust_to=("none",)).resolved_recipe().robust_to == ()
+    assert signed(BASE) == signed(with_options(BASE, robust_to=("none",), robust_mode="turn", last_step=1.0))
 
 
 def test_a_run_without_newer_parts_has_the_signature_it_always_had() -> None:
@@ -112,15 +113,15 @@ def test_a_run_without_newer_parts_has_the_signature_it_always_had() -> None:
 
 
 def test_the_names_of_the_options_are_those_of_the_tables() -> None:
-    assert tuple(STARTS) == names.STARTS
-    assert tuple(BALLS) == names.BALLS
-    assert tuple(REFERENCES) == names.REFERENCES
-    assert tuple(ROBUST_TO) == names.ROBUST_TO
+    assert tuple(STARTS) == recipes.STARTS
+    assert tuple(BALLS) == recipes.BALLS
+    assert tuple(REFERENCES) == recipes.REFERENCES
+    assert tuple(ROBUST_TO) == recipes.ROBUST_TO
 
 
 @given(st.sets(st.sampled_from(sorted(OTHER_RESULTS.keys() - {"recipe"}))))
 def test_signals_alone_do_not_depend_on_options_of_the_disruption(changed: set[str]) -> None:
-    other = dataclasses.replace(ALONE, **{name: OTHER_RESULTS[name] for name in changed})
+    other = with_options(ALONE, **{name: OTHER_RESULTS[name] for name in changed})
     assert (signed(other) != signed(ALONE)) == bool(changed & {"input", "epsilon", "format", "max_megapixels"})
 
 
@@ -131,18 +132,18 @@ def test_signals_and_their_key_are_part_of_the_signature() -> None:
 
 
 def test_without_a_disruption_no_option_of_it_is_checked_or_used() -> None:
-    config = dataclasses.replace(ALONE, generator=(), start="nowhere", steps=0, reference="nofile.png", gpus_per_actor=1.0)
+    config = with_options(ALONE, generator=(), start="nowhere", steps=0, reference="nofile.png", gpus_per_actor=1.0)
     config.check()
     assert config.resolved_recipe().steps == 0
     assert not config.disrupts()
-    assert not config.on_gpu()
+    assert not config.used_compute().on_gpu
 
 
 def test_doing_nothing_at_all_is_refused_with_the_fix() -> None:
     with pytest.raises(ConfigError, match="--recipe none disrupts nothing: give --signals BUNDLE"):
-        dataclasses.replace(BASE, recipe="none").check()
+        with_options(BASE, recipe="none").check()
     with pytest.raises(ConfigError, match="--key-file is the secret of signals: give --signals BUNDLE"):
-        dataclasses.replace(BASE, key_file=Path("key")).check()
+        with_options(BASE, key_file=Path("key")).check()
 
 
 def test_other_weights_change_the_signature() -> None:
@@ -150,17 +151,17 @@ def test_other_weights_change_the_signature() -> None:
 
 
 def test_the_quality_counts_for_jpeg_only() -> None:
-    jpeg = dataclasses.replace(BASE, format="jpeg")
-    assert signed(jpeg) != signed(dataclasses.replace(jpeg, jpeg_quality=97))
+    jpeg = with_options(BASE, format="jpeg")
+    assert signed(jpeg) != signed(with_options(jpeg, jpeg_quality=97))
 
 
 def test_a_part_of_the_recipe_given_as_it_is_anyway_changes_nothing() -> None:
-    assert signed(BASE) == signed(dataclasses.replace(BASE, steps=20, step_size=1.275, start="uniform", blur="none"))
+    assert signed(BASE) == signed(with_options(BASE, steps=20, step_size=1.275, start="uniform", blur="none"))
 
 
 def test_the_content_of_a_reference_image_counts(tmp_path: Path) -> None:
     image = tmp_path / "goal.png"
-    config = dataclasses.replace(BASE, reference=str(image))
+    config = with_options(BASE, reference=str(image))
     image.write_bytes(photo_bytes(suffix=".png"))
     before = signed(config)
     image.write_bytes(photo_bytes(suffix=".png", seed=1))
@@ -168,13 +169,13 @@ def test_the_content_of_a_reference_image_counts(tmp_path: Path) -> None:
 
 
 def test_options_change_single_parts_of_the_named_recipe() -> None:
-    config = dataclasses.replace(BASE, recipe="fgsm", start="clean", class_schedule="joint")
-    assert config.resolved_recipe() == dataclasses.replace(RECIPES["fgsm"], start="clean", classes="joint")
+    config = with_options(BASE, recipe="fgsm", start="clean", class_schedule="joint")
+    assert config.resolved_recipe() == with_options(RECIPES["fgsm"], start="clean", classes="joint")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_passes_the_check(recipe: str) -> None:
-    dataclasses.replace(BASE, recipe=recipe).check()
+    with_options(BASE, recipe=recipe).check()
 
 
 WRONG = [
@@ -209,7 +210,7 @@ WRONG = [
 @pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=lambda value: str(value)[:20])
 def test_a_wrong_value_is_refused_with_what_was_expected(name: str, value: object, message: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        dataclasses.replace(BASE, **{name: value}).check()  # type: ignore[arg-type]
+        with_options(BASE, **{name: value}).check()
     assert message in str(refusal.value)
 
 
@@ -217,10 +218,10 @@ def test_a_reference_image_that_is_no_image_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "goal.png"
     text.write_text("hello")
     with pytest.raises(ConfigError, match="not an image"):
-        dataclasses.replace(BASE, reference=str(text)).check()
+        with_options(BASE, reference=str(text)).check()
 
 
 @pytest.mark.parametrize("reference", ["input", "black", "white"])
 def test_a_layer_is_not_compared_with_a_picture(reference: str) -> None:
     with pytest.raises(ConfigError, match="--layer compares activations"):
-        dataclasses.replace(BASE, layer="main.3", reference=reference).check()
+        with_options(BASE, layer="main.3", reference=reference).check()

@@ -18,8 +18,9 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.images.levels import pixels_to_unit
+from pipeline.jobs.options import ConfigError
 from pipeline.photos.decode import decode_photo
-from pipeline.protection.options import ConfigError, ProtectConfig
+from pipeline.protection.options import ProtectConfig
 from pipeline.protection.run import prepare
 from pipeline.protection.stages.sign import signer_of
 from pipeline.signals.add import with_signal
@@ -292,7 +293,7 @@ def test_the_report_of_both_says_so(photos: Path, out: Path, bundle: Path) -> No
 
 ALONE = """
 import sys
-from pipeline.cli import protect
+from tests.verbs import protect
 code = protect(sys.argv[1:])
 loaded = [name for name in ("torch", "ray") if name in sys.modules]
 sys.exit(f"loaded {loaded}" if loaded else code)
@@ -309,7 +310,8 @@ def test_signals_alone_need_no_torch(photos: Path, out: Path, bundle: Path, tmp_
 
 def test_a_terminal_without_measured_files_prints_no_table_of_effects() -> None:
     from pipeline.ledger.schema import ManifestRow, rows_to_table
-    from pipeline.protection.summary import summarise, terminal_table
+    from pipeline.protection.report import terminal_table
+    from pipeline.protection.summary import summarise
 
     file = io.StringIO()
     skipped = ManifestRow.skipped("a.jpg", stage="protect", reason="too small")

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
-from pipeline.protection.summary import Reason, outcome_table, summarise, terminal_table
+from pipeline.protection.report import terminal_table
+from pipeline.protection.summary import summarise
+from pipeline.report.outcome import Reason, outcome_table
 
 
 def measured(key: str, l2: Sequence[float], *, psnr: float = 36.0, classes: Sequence[str] | None = None) -> ManifestRow:

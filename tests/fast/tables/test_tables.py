@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from PIL import Image
 from rich.console import Console
 
-from pipeline.cli import evaluate
 from pipeline.tables import published
 from pipeline.tables.__main__ import main
 from pipeline.tables.bench import Bench
@@ -30,6 +29,7 @@ from pipeline.tables.run import TABLES, results_of, write
 from pipeline.tables.sources import listed, measured_photos, training_photos
 from pipeline.tables.table import Layout, Table, ordering
 from tests.fast import tiny
+from tests.verbs import evaluate
 
 NOBODY = Net("nobody", missing="no net: not installed")
 QUICK = (("steps", 3),)

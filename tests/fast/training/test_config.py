@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.options import ConfigError
 from pipeline.training.config import HOW_IT_RUNS, LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
 from pipeline.training.setup import plan
 

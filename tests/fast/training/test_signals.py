@@ -12,13 +12,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipeline.cli import train
 from pipeline.generators.zoo import GeneratorError
 from pipeline.images.levels import unit_to_level
+from pipeline.jobs.options import ConfigError
 from pipeline.photos.photo import Photo
-from pipeline.protection.options import JOURNEYS, ConfigError
 from pipeline.signals.add import with_signal
-from pipeline.signals.bundle import Bundle, read_bundle
+from pipeline.signals.bundle import JOURNEYS, Bundle, read_bundle
 from pipeline.signals.detector import Detector
 from pipeline.signals.journey import travelled
 from pipeline.signals.signal_set import SignalSet, carried
@@ -33,6 +32,7 @@ from pipeline.training.step import StepSettings, split, train_step
 from pipeline.training.system import Batch, Sizes
 from tests.fast.tiny import BUILD, photo_bytes
 from tests.fast.training.small import differing
+from tests.verbs import train
 
 SIZES = Sizes(image=16, conv_dim=8, d_conv_dim=8)
 SYSTEM = SignalSystem(count=3, sources=(SourceName(BUILD), SourceName("tests.fast.tiny:build_other")), region="low", k=0.5)

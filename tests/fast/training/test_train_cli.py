@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import signal
@@ -13,13 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import train_generator
-from pipeline.cli import train
 from pipeline.generators.zoo import load_generator
-from pipeline.training.config import TrainConfig
 from pipeline.training.session import Event
 from pipeline.training.watch import Watch
 from tests.fast.training.few_faces import NARROW, write_faces
+from tests.verbs import train
 
 Said = pytest.CaptureFixture[str]
 STEPS = 4
@@ -68,18 +65,6 @@ def at_step(step: int, act: Callable[[], None]) -> type[Watch]:
                 act()
 
     return Acting
-
-
-def test_the_help_explains_every_option_with_its_default(capsys: Said) -> None:
-    with pytest.raises(SystemExit) as end:
-        train(["--help"])
-    assert end.value.code == 0
-    entries = [re.sub(r"[\s│]+", " ", entry) for entry in re.split(r"\n\W (?=--)", capsys.readouterr().out)]
-    about = {entry.split(maxsplit=1)[0].rstrip(",").partition(",")[0]: entry for entry in entries[1:]}
-    for field in dataclasses.fields(TrainConfig)[2:]:
-        entry = about["--" + field.name.replace("_", "-")]
-        assert re.search(r"\w{3,}.* \w{3,}.*\(default: [^)]+\)", entry), entry
-        assert "None" not in entry
 
 
 def test_a_training_writes_what_protect_takes_at_once(unbroken: Path) -> None:
@@ -209,19 +194,3 @@ def test_a_checkpoint_of_another_system_or_shape_is_refused(faces: Path, unbroke
     error = refused(capsys, faces, out, *NARROW, "--steps", "1", "--conv-dim", "8")
     assert "widths 4 and 4" in error
     assert "widths 8 and 4" in error
-
-
-def test_the_job_script_takes_the_same_words_and_runs_on_ray_by_default(
-    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[TrainConfig] = []
-
-    def note(config: TrainConfig, **options: object) -> int:
-        seen.append(config)
-        return 0
-
-    monkeypatch.setattr("pipeline.training.run.run_train", note)
-    for words in ([], ["--workers", "0"]):
-        monkeypatch.setattr("sys.argv", ["train_generator.py", str(faces), str(tmp_path), *words])
-        assert train_generator.main() == 0
-    assert [config.workers for config in seen] == [1, 0]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.images.quality import psnr
-from pipeline.protection.options import SHIPPED
+from pipeline.jobs.options import SHIPPED
 from pipeline.signals.sources import source_names
 from pipeline.training.batches import Source
 from pipeline.training.setup import Job, held_out_squares, open_source, open_state, plan

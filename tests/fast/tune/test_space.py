@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.protection.options import ConfigError
+from pipeline.jobs.options import ConfigError
 from pipeline.training.config import TrainConfig
 from pipeline.training.signals import SignalSystem
 from tune.config import OF_TRAINING, SearchConfig, signature, training_options

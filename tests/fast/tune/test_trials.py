@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.jobs.settings import read_settings
+from pipeline.jobs.settings import parse
 from pipeline.training.config import TrainConfig
 from pipeline.training.setup import plan
 from pipeline.training.signals import SignalSystem
@@ -76,8 +76,7 @@ def test_best_options_train_the_values_of_the_best_trial(tmp_path: Path) -> None
     values = START | {"magnitude": 123.456789, "signals": 3, "k": 0.25, "budget": 2.7182818}
     file = tmp_path / "best.yaml"
     file.write_text(best_options(CONFIG, row(1, values=values)))
-    settings = read_settings(file, TrainConfig)
-    job = plan(TrainConfig(data="samples", output=tmp_path / "out", **settings))  # type: ignore[arg-type]
+    job = plan(parse(TrainConfig, ["samples", str(tmp_path / "out"), "--config", str(file)], prog="disrupt train"))
     assert isinstance(job.system, SignalSystem)
     assert (job.system.magnitude, job.system.count, job.system.k, job.system.budget) == (123.457, 3, 0.25, 2.71828)
     assert (job.sizes.image, job.batch, job.settings.steps) == (16, 8, CONFIG.final_steps)

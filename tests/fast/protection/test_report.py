@@ -15,8 +15,8 @@ import yaml
 from PIL import Image
 
 from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
+from pipeline.protection.report import write_report
 from pipeline.report.examples import Example, picture_png
-from pipeline.report.page import write_report
 
 EVIL = """<script>alert("1")</script>'"><img src=x onerror=alert(2)>&amp;{{ 7*7 }}\u202egpj.exe"""
 PICTURE = picture_png(np.full((8, 12, 3), 90, np.uint8))

@@ -1,0 +1,144 @@
+"""A protection run for people: a table for the terminal and one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.images import THRESHOLD
+from pipeline.protection.summary import Summary, summarise
+from pipeline.report.examples import Example, amplification
+from pipeline.report.outcome import number, numbers, outcome_table
+from pipeline.report.page import MAX_REASONS, as_yaml, template
+from pipeline.report.plots import histogram
+
+MAX_EXAMPLES = 12
+
+
+def terminal_table(summary: Summary) -> Group:
+    """What ``rich`` prints at the end of a run: what became of the inputs, why not, the effect by class, the quality."""
+    inputs = outcome_table("inputs", "What became of the photos", summary.counts, summary.reasons, rest="in the manifest")
+    inputs.add_row("all", str(summary.total), "")
+
+    quality = [_quality_line(summary)] if summary.measured else []
+    if not summary.disrupts:
+        return Group(inputs, *quality)
+    effect = Table(
+        "class", "samples", "L1", "L2", "% dis.", title="Effect on the generator, from the written files", title_justify="left"
+    )
+    for column in effect.columns[1:]:
+        column.justify = "right"
+    for row in [*summary.classes, summary.everything]:
+        effect.add_row(Text(row.name), str(row.samples), number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
+    return Group(inputs, effect, *quality)
+
+
+def _quality_line(summary: Summary) -> str:
+    rate = "" if summary.images_per_second is None else f", {summary.images_per_second:.2f} inputs/s"
+    signals = f"; signals {', '.join(summary.signals)}" if summary.signals else ""
+    return (
+        f"PSNR {number(summary.psnr_mean, 1)} dB on average, {number(summary.psnr_min, 1)} dB at least; "
+        f"SSIM {number(summary.ssim_mean, 4)}; largest change {summary.linf_levels} of {summary.epsilon} levels; "
+        f"{number(summary.seconds_mean, 2)} s of compute a photo{rate}{signals}"
+    )
+
+
+def write_report(
+    rows: pa.Table,
+    config: Mapping[str, Any],
+    examples: Sequence[Example],
+    command: str,
+    *,
+    wall_seconds: float | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> str:
+    """The page for a manifest table.
+
+    ``config`` is shown as YAML, ``command`` as it is typed, ``versions`` beside them. The first 12 examples are shown, from the
+    weakest effect to the strongest. Every text from outside is escaped.
+    """
+    summary = summarise(rows, wall_seconds=wall_seconds)
+    shown = sorted(examples[:MAX_EXAMPLES], key=lambda example: example.l2)
+    text: str = template("protection.html").render(
+        summary=summary,
+        verdict=_verdict(summary),
+        facts=_facts(summary),
+        plots=_plots(rows),
+        examples=shown,
+        measured=_rows_by_key(rows, [example.key for example in shown]),
+        amplification=amplification(summary.epsilon or 1),
+        max_reasons=MAX_REASONS,
+        command=command,
+        config=as_yaml(config),
+        versions=versions or {},
+        threshold=THRESHOLD,
+    )
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _verdict(summary: Summary) -> str:
+    """The run in one sentence."""
+    done = summary.counts["protected"]
+    others = [
+        f"{count:,} {status.replace('_', ' ')}" for status, count in summary.counts.items() if count and status != "protected"
+    ]
+    return f"{done:,} of {summary.total:,} photos protected" + (f"; {', '.join(others)}" if others else "") + "."
+
+
+def _facts(summary: Summary) -> list[tuple[str, str, str]]:
+    """(value, what it is, remark) for the row of numbers at the top."""
+    if not summary.measured:
+        return []
+    unchanged = f"; {summary.unchanged:,} files unchanged" if summary.unchanged else ""
+    rate = f"; {summary.images_per_second:.2f} inputs/s by the clock" if summary.images_per_second is not None else ""
+    return [
+        *_effect_facts(summary),
+        (f"{number(summary.psnr_mean, 1)} dB", "mean PSNR", f"lowest {number(summary.psnr_min, 1)} dB{unchanged}"),
+        (number(summary.ssim_mean, 4), "mean SSIM", "1 is identical"),
+        (f"{summary.linf_levels} levels", "largest change", f"allowed {summary.epsilon} of 255"),
+        (f"{number(summary.seconds_mean, 2)} s", "compute a photo", f"{number(summary.seconds, 0)} s in all{rate}"),
+    ]
+
+
+def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
+    """What the disruption did; nothing for signals alone."""
+    if not summary.disrupts:
+        return []
+    effect = summary.everything
+    return [
+        (f"{number(100 * effect.disrupted, 1)} %", "disrupted", f"{effect.samples:,} samples of photo and class"),
+        (number(effect.l2), "mean L2", f"mean L1 {number(effect.l1)}"),
+    ]
+
+
+def _plots(rows: pa.Table) -> list[tuple[str, Markup]]:
+    """(caption, drawing) for what was measured. The drawings hold numbers and fixed labels only."""
+    drawn = [
+        (
+            f"L2 of each photo and class; the line is the threshold, {THRESHOLD}",
+            histogram(
+                numbers(pc.list_flatten(rows["class_l2"])),
+                name="l2",
+                label="L2 (mean square)",
+                counted="samples",
+                threshold=THRESHOLD,
+            ),
+        ),
+        ("PSNR of each protected file", histogram(numbers(rows["psnr"]), name="psnr", label="PSNR (dB)", counted="photos")),
+        ("Compute time of each photo", histogram(numbers(rows["seconds"]), name="seconds", label="seconds", counted="photos")),
+    ]
+    return [(caption, Markup(svg)) for caption, svg in drawn if svg]
+
+
+def _rows_by_key(rows: pa.Table, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The manifest rows of the examples."""
+    columns = ["key", "width", "height", "mode", "psnr", "linf_levels"]
+    found = rows.select(columns).filter(pc.is_in(rows["key"], pa.array(keys, pa.string()))).to_pylist()
+    return {row["key"]: row for row in found}

@@ -1,0 +1,103 @@
+"""Processes that die under a run on Ray: a deadly photo costs its own row and no other's, an error ends the run at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from pipeline.jobs import ray_data
+from tests.fast import tiny
+from tests.fast.signals.bundles import tiny_bundle
+from tests.ray import outcome, slow_net
+from tests.ray.deadly_photo import RUNTIME_ENV, SIDE
+from tests.verbs import detect, evaluate, protect
+
+pytestmark = [
+    pytest.mark.usefixtures("ray_with_a_deadly_photo"),
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # Ray copies its own deprecated settings
+]
+WORDS = ["--generator", tiny.BUILD, "--shard-count", "4", "--no-tracking", "--examples", "0"]
+DEADLY = "p3.png"
+
+
+@pytest.fixture(scope="module")
+def ray_with_a_deadly_photo() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        options = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init(address="local", num_cpus=2, runtime_env=RUNTIME_ENV, **options)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tiny.photo_folder(tmp_path_factory.mktemp("photos"), {f"p{i}.png": i for i in range(8)})
+    (folder / DEADLY).write_bytes(tiny.photo_bytes(SIDE, SIDE, suffix=".png"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def looped(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the plain loop makes of the photos; here in the driver none is deadly."""
+    out = tmp_path_factory.mktemp("looped") / "out"
+    assert protect([str(photos), str(out), "--engine", "local", *WORDS]) == 0
+    return out
+
+
+def test_a_photo_that_kills_its_process_becomes_a_failed_row_and_all_others_are_protected(
+    photos: Path, looped: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert protect([str(photos), str(out), "--engine", "ray", *WORDS]) == 1
+    rows = {row["key"]: row for row in outcome.rows(out)}
+    deadly = rows.pop(DEADLY)
+    assert (deadly["status"], deadly["stage"], deadly["output"]) == ("failed", "read", None)
+    assert "its process died 3 times" in deadly["reason"]
+    assert list(rows.values()) == [row for row in outcome.rows(looped) if row["key"] != DEADLY]
+    assert outcome.digests(out) == {name: sha for name, sha in outcome.digests(looped).items() if name != DEADLY}
+    parts = outcome.parts(out)
+    assert protect([str(photos), str(out), "--engine", "ray", *WORDS]) == 1
+    assert outcome.parts(out) == parts, "a run that is over does nothing again"
+
+
+def test_a_photo_that_kills_the_process_that_measures_its_pair_costs_one_row(photos: Path, looped: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--out", str(out), "--no-tracking", "--channels", "noise-2", "--bootstrap", "20", "--engine", "ray"]
+    assert evaluate([str(photos), str(looped), *words]) == 1
+    rows = pq.read_table(out / "evaluation.parquet", columns=["key", "status", "stage"]).to_pylist()
+    assert {(row["key"], row["stage"]) for row in rows if row["status"] == "failed"} == {(DEADLY, "look")}
+    assert {row["key"] for row in rows if row["status"] == "measured"} == {f"p{i}.png" for i in range(8)} - {DEADLY}
+
+
+def test_a_picture_that_kills_the_process_that_judges_it_costs_one_row(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--signals", str(tiny_bundle(tmp_path)), "--out", str(out), "--no-tracking", "--false-positive-rate", "0.5"]
+    assert detect([str(photos), *words, "--engine", "ray"]) == 1
+    rows = pq.read_table(out / "detection.parquet", columns=["key", "status", "stage"]).to_pylist()
+    assert {row["key"]: row["status"] for row in rows} == {f"p{i}.png": "judged" for i in range(8)} | {DEADLY: "failed"}
+    assert {row["stage"] for row in rows if row["status"] == "failed"} == {"look"}
+
+
+def test_a_network_that_kills_its_actor_over_every_photo_ends_the_run(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_data, "PATIENCE", 1)
+    words = [*WORDS, "--generator", slow_net.BUILD_DEADLY]
+    assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", *words]) == 2
+    error = capsys.readouterr().err
+    assert "processes die over all photos" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_an_error_of_a_stage_is_raised_at_once_as_it_is(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ZeroDivisionError):
+        protect([str(photos), str(out), "--engine", "ray", *WORDS, "--generator", slow_net.BUILD_FAULTY, "--shard-count", "1"])
+    assert outcome.parts(out) < 8
