@@ -59,9 +59,8 @@ def terminal_table(summary: Summary, *, rate: float) -> Group:
 
 def _lines(summary: Summary, rate: float) -> list[str]:
     carries = "" if summary.limits.carries is None else f", a signal above a likeness of {summary.limits.carries:.4f}"
-    said = [
-        f"manipulated above a probability of {summary.limits.manipulated:.4f}{carries}: false-positive rate {rate:g} on the bundle's own held-out files"
-    ]
+    limit = f"manipulated above a probability of {summary.limits.manipulated:.4f}{carries}"
+    said = [f"{limit}: false-positive rate {rate:g} on the bundle's own held-out files"]
     if summary.matching is not None:
         said.append(f"{summary.matching} carry the signal of their name")
     if summary.stranger_count:

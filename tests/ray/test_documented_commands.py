@@ -59,7 +59,7 @@ SMALL = {
     "disrupt protect photos robust": "--limit 1 --steps 20 --examples 0",
     "disrupt protect photos signed": "--examples 0",
     "disrupt protect photos out": f"{FEW} --epsilon 20",
-    "disrupt protect photos out4": FEW,
+    "disrupt protect photos out4": "--limit 1 --examples 0",
     "disrupt protect photos out5": FEW,
     "disrupt evaluate": "--limit 1 --classes Male --bootstrap 0",
     "disrupt evaluate photos protected --generator": "--limit 1 --classes Male happy --bootstrap 0",
@@ -78,7 +78,7 @@ SMALL = {
     "head": "",
     "mlflow run": "",
 }
-"""The start of a command, and the flags that are added to it; the longest start counts. RAY stands for the address of this test's Ray."""
+"""The start of a command, and the flags that are added to it; the longest start counts. RAY is the address of this test's Ray."""
 
 NOT_RUN = {
     "make demo": "installs; CI runs it",

@@ -64,7 +64,10 @@ def _by_channel(numbers: Sequence[Number], measure: str) -> str:
 
 def _attacks(attacks: Sequence[Outcome]) -> str:
     rows = ([a.attack, f"{100 * a.called_manipulated:.1f} %", a.wants] for a in attacks)
-    said = "The share of pictures that the detector calls manipulated, at the bundle's own threshold for 1 % false positives; what the owner of the photos wants."
+    said = (
+        "The share of pictures that the detector calls manipulated, at the bundle's own threshold for 1 % false positives; "
+        "what the owner of the photos wants."
+    )
     return f"{said}\n\n{_table(['attack', 'called manipulated', 'wanted'], rows)}"
 
 
