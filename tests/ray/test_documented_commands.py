@@ -59,7 +59,7 @@ SMALL = {
     "disrupt protect photos robust": "--limit 1 --steps 20 --examples 0",
     "disrupt protect photos signed": "--examples 0",
     "disrupt protect photos out": f"{FEW} --epsilon 20",
-    "disrupt protect photos out4": "--limit 1 --examples 0",
+    "disrupt protect photos out4": FEW,
     "disrupt protect photos out5": FEW,
     "disrupt evaluate": "--limit 1 --classes Male --bootstrap 0",
     "disrupt evaluate photos protected --generator": "--limit 1 --classes Male happy --bootstrap 0",
@@ -79,6 +79,9 @@ SMALL = {
     "mlflow run": "",
 }
 """The start of a command, and the flags that are added to it; the longest start counts. RAY is the address of this test's Ray."""
+
+EXIT_CODES = {"disrupt protect photos out4": 1}
+"""Where the page says that it is not 0."""
 
 NOT_RUN = {
     "make demo": "installs; CI runs it",
@@ -194,7 +197,7 @@ def test_the_commands_of_a_page_run_as_written(page: Path, inputs: Path, tmp_pat
                     ["bash", "-c", line], cwd=folder, env=os.environ | settings, stdout=file, stderr=file, check=False
                 )
                 code = done.returncode
-        assert code == 0, f"{command}\n{log.read_text()}"
+        assert code == EXIT_CODES.get(start, 0), f"{command}\n{log.read_text()}"
 
 
 def call(words: list[str], folder: Path, settings: dict[str, str], log: Path) -> None:
