@@ -53,7 +53,7 @@ VERBS = {
     ),
     "tune": Verb(
         "photos -> the loss weights, number and budget of signals that detect best, and that set, trained",
-        "tune.config:SearchConfig",
+        "tune.options:SearchConfig",
         "tune.run:run_search",
         f"stopped; the trials' results are kept. {RESUMES}",
     ),

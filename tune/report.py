@@ -1,21 +1,25 @@
-"""What a search found, for people: a table for the terminal and one self-contained HTML page with plots."""
+"""The results of a search for people: runs in MLflow, a table for the terminal and one self-contained HTML page with plots."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.ledger.layout import OWN
 from pipeline.report.outcome import Reason, number
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import BAD, FAINT, GOOD, INK, drawing
-from tune.config import SearchConfig
-from tune.space import SEARCHED, Space
+from pipeline.storage import open_storage, write_atomic
+from tune.options import SearchConfig
+from tune.space import PARAMETERS, Space, position
 from tune.trials import STATUSES, TrialRow, best_of, best_options
 
 if TYPE_CHECKING:
@@ -23,8 +27,30 @@ if TYPE_CHECKING:
 
 Shares = Mapping[str, tuple[float, float]]
 """Importance and rank correlation by name, largest first."""
+RUNS_FILE = f"{OWN}/records.json"
 SHOWN = 8
 """Rows of the table in the terminal."""
+
+
+def open_run(
+    config: SearchConfig,
+    key: str,
+    name: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+    *,
+    parent: Tracking | None = None,
+) -> Tracking:
+    """The run in MLflow whose id OUT knows by ``key``, continued; a new one, inside ``parent``, the first time."""
+    if not config.tracking or (parent is not None and parent.run_id is None):
+        return no_record()
+    file = config.output / RUNS_FILE
+    ids = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    tags = dict(tags) | ({"mlflow.parentRunId": parent.run_id} if parent and parent.run_id else {})
+    run = open_tracking(experiment=config.experiment, run_name=name, params=params, tags=tags, run_id=ids.get(key))
+    if run.run_id is not None:
+        write_atomic(*open_storage(file), json.dumps(ids | {key: run.run_id}, indent=1).encode())
+    return run
 
 
 @dataclass(frozen=True)
@@ -36,36 +62,26 @@ class Summary:
     reasons: tuple[Reason, ...]
 
 
-def write_page(
-    rows: Sequence[TrialRow],
-    shares: Shares,
-    config: SearchConfig,
-    options: Mapping[str, Any],
-    command: str,
-    *,
-    versions: Mapping[str, str],
-) -> str:
-    """The page; ``options`` are shown as YAML, ``command`` as it is typed."""
-    best, space = best_of(rows), config.space()
+def write_page(rows: Sequence[TrialRow], shares: Shares, config: SearchConfig, command: str, *, versions: Mapping[str, str]) -> str:
+    """The page; ``command`` is shown as it is typed."""
+    best, space, verdict = best_of(rows), config.space(), ", none with a score"
+    if best:
+        verdict = f"; the best, number {best.number}, has an average precision of {best.ap:.3f} after {best.step} steps"
     text: str = template("search.html").render(
         summary=summarise(rows),
-        verdict=_verdict(rows, best),
-        facts=_facts(rows, best),
-        plots=_plots(rows, best, space, shares),
-        rows=ranked(rows),
+        verdict=f"{len(rows)} trials{verdict}.",
+        facts=_facts(rows, best) if best else [],
+        plots=_plots(rows, best, space, shares) if rows else [],
+        rows=rank(rows),
         best=best,
         best_yaml=best_options(config, best) if best else "",
         shares=shares,
         space=space,
-        searched=SEARCHED,
+        parameters=PARAMETERS,
         statuses=STATUSES,
-        photos=config.photos,
-        held_out=config.held_out_generator,
-        trained_on=config.generator,
-        least_psnr=config.least_psnr,
-        grace=config.grace,
+        search=config,
         command=command,
-        config=as_yaml(options),
+        config=as_yaml(config.what_changes_results()),
         max_reasons=MAX_REASONS,
         versions=versions,
     )
@@ -83,34 +99,26 @@ def summarise(rows: Sequence[TrialRow]) -> Summary:
     return Summary(len(rows), counts, tuple(reasons))
 
 
-def ranked(rows: Sequence[TrialRow]) -> list[TrialRow]:
+def rank(rows: Sequence[TrialRow]) -> list[TrialRow]:
     """The rows from the best to the worst: by how far they came, then by score."""
     return sorted(rows, key=lambda row: (row.ap > 0, row.step, row.ap if row.ap > 0 else 0.0), reverse=True)
 
 
 def terminal_table(rows: Sequence[TrialRow]) -> Table:
-    """What ``rich`` prints at the end: the best trials with the values that were searched, those that all share left out."""
+    """The best trials for the terminal, with the values that differ between trials."""
     table = Table("trial", "status", "steps", "AP", "PSNR", "values", box=SIMPLE_HEAD, pad_edge=False)
     table.title, table.title_justify = f"The best of {len(rows)} trials", "left"
     for column in (*table.columns[:1], *table.columns[2:5]):
         column.justify, column.no_wrap = "right", True
-    names = [name for name in SEARCHED if len({row.values[name] for row in rows}) > 1]
-    for row in ranked(rows)[:SHOWN]:
+    names = [name for name in PARAMETERS if len({row.values[name] for row in rows}) > 1]
+    for row in rank(rows)[:SHOWN]:
         values = " ".join(f"{name}={row.values[name]:.3g}" for name in names)
         table.add_row(str(row.number), row.status, str(row.step), number(row.ap), number(row.psnr, 1), values)
     return table
 
 
-def _verdict(rows: Sequence[TrialRow], best: TrialRow | None) -> str:
-    if best is None:
-        return f"{len(rows)} trials, none with a score."
-    return f"{len(rows)} trials; the best, number {best.number}, has an average precision of {best.ap:.3f} after {best.step} steps."
-
-
-def _facts(rows: Sequence[TrialRow], best: TrialRow | None) -> list[tuple[str, str, str]]:
-    """(value, what it is, remark) for the row of numbers at the top."""
-    if best is None:
-        return []
+def _facts(rows: Sequence[TrialRow], best: TrialRow) -> list[tuple[str, str, str]]:
+    """(value, name, remark) for the row of numbers at the top."""
     first = next((row for row in rows if row.number == 1), None)
     start = f"{number(first.ap)} with the values that a training starts with (trial 1, {first.step} steps)" if first else ""
     seconds = [row.seconds for row in rows if not math.isnan(row.seconds)]
@@ -122,27 +130,25 @@ def _facts(rows: Sequence[TrialRow], best: TrialRow | None) -> list[tuple[str, s
 
 
 def _plots(rows: Sequence[TrialRow], best: TrialRow | None, space: Space, shares: Shares) -> list[tuple[str, Markup]]:
-    if not rows:
-        return []
     caption = "Each line is a trial. Thick: the best; green: the better half; orange: with a remark (too visible, broke off)."
-    drawn = [(caption, Markup(drawing(_coordinates(rows, best, space), name="coordinates", size=(9.0, 3.4))))]
+    plots = [(caption, Markup(drawing(_coordinates(rows, best, space), name="coordinates", size=(9.0, 3.4))))]
     if shares:
         size = (7.0, 0.8 + 0.26 * len(shares))
-        drawn.append(("Importance for the early AP", Markup(drawing(_bars(shares), name="importance", size=size))))
-    return drawn
+        plots.append(("Importance for the early AP", Markup(drawing(_bars(shares), name="importance", size=size))))
+    return plots
 
 
-def _coordinates(rows: Sequence[TrialRow], best: TrialRow | None, space: Space) -> Any:
-    """Draws an axis for each searched value and for the scores, and each trial as a line across them."""
-    names = [name for name, each in space.items() if each.is_open]
-    median = sorted(row.ap_early for row in rows if not math.isnan(row.ap_early))
-    half = median[len(median) // 2] if median else math.inf
+def _coordinates(rows: Sequence[TrialRow], best: TrialRow | None, space: Space) -> Callable[[Axes], None]:
+    """An axis for each searched value and for the scores, and each trial as a line across them."""
+    names = [name for name, values in space.items() if not values.single()]
+    early = sorted(row.ap_early for row in rows if not math.isnan(row.ap_early))
+    median = early[len(early) // 2] if early else math.inf
 
     def paint(axes: Axes) -> None:
         for row in [*(row for row in rows if row is not best), *([best] if best else [])]:
-            ends = [row.ap_early, row.ap]
-            heights = [space[name].share(row.values[name]) for name in names] + [0.0 if math.isnan(end) else end for end in ends]
-            colour = INK if row is best else BAD if row.reason else GOOD if row.ap_early >= half else FAINT
+            heights = [position(space[name], row.values[name]) for name in names]
+            heights += [0.0 if math.isnan(ap) else ap for ap in (row.ap_early, row.ap)]
+            colour = INK if row is best else BAD if row.reason else GOOD if row.ap_early >= median else FAINT
             width = 2.2 if row is best else 1.0
             axes.plot(range(len(heights)), heights, color=colour, linewidth=width, alpha=1.0 if row is best else 0.8)
         labels = [f"{name}\n{space[name].low:g} to {space[name].high:g}" for name in names] + ["early AP\n0 to 1", "AP\n0 to 1"]
@@ -156,7 +162,7 @@ def _coordinates(rows: Sequence[TrialRow], best: TrialRow | None, space: Space) 
     return paint
 
 
-def _bars(shares: Shares) -> Any:
+def _bars(shares: Shares) -> Callable[[Axes], None]:
     def paint(axes: Axes) -> None:
         places = range(len(shares))
         axes.barh(places, [share for share, _ in shares.values()], height=0.7, color=GOOD)

@@ -1,46 +1,53 @@
 """The search on Ray Tune: Optuna proposes values, each trial trains in a process of its own, ASHA stops the worse half early.
 
-    this process                                      each trial (Ray starts one that died again)
-    values <- Optuna <- scores                         state, reports <- OUT/.disrupt/trials/ID
-    records in MLflow, lines on the terminal <-------- score every so many steps; state, reports -> OUT/.disrupt/trials/ID
+    this process                                      each trial (Ray restarts one that died)
+    values <- Optuna <- scores                         checkpoint, reports <- OUT/.disrupt/trials/ID
+    MLflow, terminal <-------------------------------- score every few steps; both files -> OUT/.disrupt/trials/ID
 
-Ray's picture of the search is written every second: a search that was killed goes on from there, its trials from their checkpoints.
+Ray saves the state of the search every second: a search that was killed resumes from it, its trials from their checkpoints.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
+from optuna.samplers import TPESampler
 from ray import tune
 from ray.tune import ResumeConfig
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
+from rich.console import Console
 
-from pipeline.jobs.options import ConfigError
+from pipeline.jobs.room import Need
+from pipeline.jobs.tracking import Tracking
+from pipeline.ledger.layout import OWN
 from pipeline.training.batches import Source
-from pipeline.training.setup import plan
-from tune.config import SearchConfig, trial_options
-from tune.folder import RAY_FOLDER, trial_folder
+from pipeline.training.config import TrainConfig
+from pipeline.training.setup import plan, threads
 from tune.objective import HeldOut, Report, read_reports, run_trial
-from tune.record import Recorder
-from tune.space import start_of
-from tune.study import distributions, sampler
+from tune.options import SearchConfig, signal_options
+from tune.report import open_run
+from tune.space import first_values
 from tune.trials import TrialRow, row_of
 
-NAME = "search"
-ASHA_FILE = "asha.pkl"
+TRIALS_FOLDER, RAY_FOLDER = f"{OWN}/trials", f"{OWN}/ray"
+NAME, ASHA_FILE = "search", "asha.pkl"
 RETRIES = 2
 """How often a trial whose process died is started again."""
+FIRST_AT_RANDOM = 8
+"""Trials before the search learns from scores."""
+PAUSE_SECONDS = 15.0
+"""Between two lines about trials at work."""
 SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -49,115 +56,159 @@ SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""How Ray Tune behaves here; it takes these from the environment alone."""
+"""Settings of Ray Tune, which reads these from the environment alone."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """What all trials share."""
+class TrialInputs:
+    """What all trials share. Every path is absolute: Ray runs a trial in a folder of its own.
 
-    config: SearchConfig
+    ``training`` has the values of the first trial and the folder of all; a trial has its own `signal_options`, and a folder inside.
+    """
+
+    training: TrainConfig
     source: Source
     held_out: HeldOut
 
 
-def search(given: Given, recorder: Recorder, *, interrupted: Callable[[], None]) -> list[TrialRow]:
-    """Run the trials that are missing on the connected cluster; the rows of all, in the order of the search.
+@dataclass(eq=False)
+class _Recorder(tune.Callback):
+    """Shows trials on the terminal, writes them to MLflow, and saves the state of ASHA, which Ray does not.
 
-    ``interrupted`` raises KeyboardInterrupt after Ctrl-C. Raises ConfigError when the cluster cannot hold a trial.
+    It lives in the process that was started by hand, the only one that writes to MLflow.
     """
-    config = given.config
-    check_cluster(config)
+
+    config: SearchConfig
+    parent: Tracking
+    console: Console
+    asha: ASHAScheduler
+    asha_file: Path
+    interrupted: Callable[[], None]
+    _runs: dict[str, Tracking] = field(default_factory=dict)
+    _recorded: dict[str, int] = field(default_factory=dict)
+    _lines: dict[str, str] = field(default_factory=dict)
+    _best: TrialRow | None = None
+    _printed: float = field(default_factory=time.monotonic)
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._lines[trial.trial_id] = f"trial {_number(trial)} begins"
+        if trial.trial_id not in self._runs:
+            number = _number(trial)
+            params, tags = {"number": number, **trial.config}, {"trial": trial.trial_id}
+            run = open_run(self.config, trial.trial_id, f"trial {number}", params, tags, parent=self.parent)
+            self._runs[trial.trial_id], self._recorded[trial.trial_id] = run, run.reached("ap")
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        if "step" not in result:
+            return
+        report = Report(**{name: result[name] for name in Report.__dataclass_fields__})
+        self._lines[trial.trial_id] = f"trial {_number(trial)} {report.step}/{self.config.steps} AP {report.ap:.3f}"
+        if time.monotonic() - self._printed >= PAUSE_SECONDS:
+            self._printed = time.monotonic()
+            self.console.print("   ".join(self._lines.values()), highlight=False, soft_wrap=True, style="dim")
+        if report.step > self._recorded[trial.trial_id]:  # a trial that resumes sends its earlier reports again
+            self._runs[trial.trial_id].metrics({"ap": report.ap, **report.measured}, step=report.step)
+            self._recorded[trial.trial_id] = report.step
+        self._save_asha()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._end(_row(trial, self.config))
+        self._save_asha()
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._end(replace(_row(trial, self.config), status="failed"))
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self.interrupted()
+
+    def close(self) -> None:
+        """End the runs of trials that did not end."""
+        for run in self._runs.values():
+            run.close("KILLED")
+        self._runs = {}
+
+    def _end(self, row: TrialRow) -> None:
+        self._lines.pop(row.id, None)
+        scored = row.status in ("done", "stopped")
+        if scored and (self._best is None or row.ap > self._best.ap):
+            self._best = row
+        best = f"best {self._best.ap:.3f} (trial {self._best.number})" if self._best else "none has a score yet"
+        why = f": {row.reason}" if row.reason else ""
+        line = f"trial {row.number} of {self.config.trials} {row.status} at step {row.step}, AP {row.ap:.3f}{why}; {best}"
+        self.console.print(line, highlight=False, soft_wrap=True)
+        if run := self._runs.pop(row.id, None):
+            run.tags({"status": row.status, "reason": row.reason})
+            run.close("FINISHED" if scored else "FAILED")
+
+    def _save_asha(self) -> None:
+        new = self.asha_file.with_suffix(".tmp")
+        self.asha.save(str(new))
+        new.replace(self.asha_file)
+
+
+def search(
+    config: SearchConfig, inputs: TrialInputs, record: Tracking, console: Console, *, interrupted: Callable[[], None]
+) -> list[TrialRow]:
+    """Run the missing trials on the connected cluster; the rows of all, in the order of the search.
+
+    ``record`` is the run of the search in MLflow. ``interrupted`` raises KeyboardInterrupt after Ctrl-C.
+    """
     space = config.space()
-    start = {name: _whole(value, space[name].kind) for name, value in start_of(space).items() if space[name].is_open}
-    place = config.out / RAY_FOLDER
-    goes_on = any((place / NAME).glob("experiment_state-*.json"))
+    first = {name: value for name, value in first_values(space).items() if not space[name].single()}
+    folder = config.output.absolute() / RAY_FOLDER
+    asha_file = folder / ASHA_FILE
+    resumes = any((folder / NAME).glob("experiment_state-*.json"))
     with _quiet():
         asha = ASHAScheduler(
             time_attr="step", metric="ap", mode="max", max_t=config.steps, grace_period=config.grace, reduction_factor=2
         )
-        if goes_on and (place / ASHA_FILE).is_file():
-            asha.restore(str(place / ASHA_FILE))
+        if resumes and asha_file.is_file():
+            asha.restore(str(asha_file))
+        recorder = _Recorder(config, record, console, asha, asha_file, interrupted)
         optuna = OptunaSearch(
-            distributions(space), metric="ap", mode="max", sampler=sampler(config.seed), points_to_evaluate=[start]
+            {name: values for name, values in space.items() if not values.single()},
+            metric="ap",
+            mode="max",
+            sampler=TPESampler(seed=config.seed, n_startup_trials=FIRST_AT_RANDOM),
+            points_to_evaluate=[first],
         )
-        warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)  # a trial that goes on reports again
-        analysis = tune.run(
-            tune.with_parameters(_trial, given=given),
-            name=NAME,
-            storage_path=str(place),
-            config={name: _whole(each.low, each.kind) for name, each in space.items() if not each.is_open},
-            search_alg=optuna,
-            scheduler=asha,
-            num_samples=config.trials,
-            time_budget_s=None if config.minutes is None else 60 * config.minutes,
-            max_concurrent_trials=config.concurrency,
-            resources_per_trial={"cpu": config.threads} | ({"gpu": config.gpus_per_trial} if config.gpus_per_trial else {}),
-            max_failures=RETRIES,
-            raise_on_failed_trial=False,
-            resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if goes_on else None,  # type: ignore[arg-type]
-            trial_dirname_creator=_named,
-            callbacks=[_Listener(recorder, config, asha, place / ASHA_FILE, interrupted)],
-            reuse_actors=True,
-            verbose=0,
-        )
+        warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)  # a trial that resumes reports again
+        with closing(recorder):
+            analysis = tune.run(
+                tune.with_parameters(_run_trial, inputs=inputs),
+                name=NAME,
+                storage_path=str(folder),
+                config={name: values.low for name, values in space.items() if values.single()},
+                search_alg=optuna,
+                scheduler=asha,
+                num_samples=config.trials,
+                time_budget_s=None if config.minutes is None else 60 * config.minutes,
+                max_concurrent_trials=config.concurrency,
+                resources_per_trial={"cpu": config.threads} | ({"gpu": config.gpus_per_trial} if config.gpus_per_trial else {}),
+                max_failures=RETRIES,
+                raise_on_failed_trial=False,
+                resume_config=ResumeConfig(errored=ResumeConfig.ResumeType.RESUME) if resumes else None,  # type: ignore[arg-type]
+                trial_dirname_creator=lambda trial: f"trial-{trial.trial_id}",
+                callbacks=[recorder],
+                reuse_actors=True,
+                verbose=0,
+            )
     interrupted()
     return sorted((_row(trial, config) for trial in analysis.trials), key=lambda row: row.number)
 
 
-def check_cluster(config: SearchConfig) -> None:
-    """Raise ConfigError when the cluster has too few cores or GPUs for a trial; Ray would wait for ever."""
-    have = ray.cluster_resources()
-    for resource, needed, flag in (("CPU", config.threads, "--threads"), ("GPU", config.gpus_per_trial, "--gpus-per-trial")):
-        if needed > have.get(resource, 0.0):
-            raise ConfigError(
-                f"a trial needs {needed:g} {resource}s, the cluster has {have.get(resource, 0.0):g}: give fewer with {flag}"
-            )
+def trial_need(config: SearchConfig) -> Need:
+    """What a trial asks of a cluster; for more of them Ray Tune asks by itself."""
+    trial = {"CPU": float(config.threads)} | ({"GPU": config.gpus_per_trial} if config.gpus_per_trial else {})
+    return Need([trial], [trial], "--threads or --gpus-per-trial")
 
 
-def _trial(values: dict[str, Any], given: Given) -> None:
-    """A trial's whole life in its own process."""
-    torch.set_num_threads(given.config.threads)
-    folder = trial_folder(given.config.out, tune.get_context().get_trial_id())
-    job = plan(trial_options(given.config, values, folder))
-    run_trial(job, given.source, given.held_out, lambda report: tune.report(asdict(report)))
-
-
-class _Listener(tune.Callback):
-    """Passes what Ray Tune says in this process on to the recorder, and keeps the scheduler's state, which Ray does not."""
-
-    def __init__(
-        self, recorder: Recorder, config: SearchConfig, asha: ASHAScheduler, file: Path, interrupted: Callable[[], None]
-    ) -> None:
-        self._recorder = recorder
-        self._config = config
-        self._asha = asha
-        self._file = file
-        self._interrupted = interrupted
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._recorder.started(_number(trial), trial.trial_id, trial.config)
-
-    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
-        if "step" in result:
-            report = Report(**{name: result[name] for name in Report.__dataclass_fields__})
-            self._recorder.reported(_number(trial), trial.trial_id, report)
-            self._keep()
-
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._recorder.ended(_row(trial, self._config))
-        self._keep()
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._recorder.ended(replace(_row(trial, self._config), status="failed"))
-
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._interrupted()
-
-    def _keep(self) -> None:
-        new = self._file.with_suffix(".tmp")
-        self._asha.save(str(new))
-        new.replace(self._file)
+def _run_trial(values: dict[str, Any], inputs: TrialInputs) -> None:
+    """A whole trial in its own process."""
+    torch.set_num_threads(threads(inputs.training))
+    folder = inputs.training.output / tune.get_context().get_trial_id()
+    job = plan(replace(inputs.training, output=folder, **signal_options(values)))
+    run_trial(job, inputs.source, inputs.held_out, lambda report: tune.report(asdict(report)))
 
 
 def _row(trial: Trial, config: SearchConfig) -> TrialRow:
@@ -165,26 +216,18 @@ def _row(trial: Trial, config: SearchConfig) -> TrialRow:
     if trial.status == Trial.ERROR:
         lines = [line.strip() for line in str(trial.get_error()).splitlines() if line.strip()]
         error = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "no word of why")[:300]
-    reports = read_reports(trial_folder(config.out, trial.trial_id))
+    reports = read_reports(config.output / TRIALS_FOLDER / trial.trial_id)
     return row_of(_number(trial), trial.trial_id, trial.config, reports, config=config, error=error)
 
 
 def _number(trial: Trial) -> int:
-    """A trial's place in the order of the search, which Ray writes before its tag."""
+    """The number of a trial in the order of the search, from 1, which Ray writes before its tag."""
     return int(str(trial.experiment_tag).partition("_")[0])
-
-
-def _named(trial: Trial) -> str:
-    return f"trial-{trial.trial_id}"
-
-
-def _whole(value: float, kind: str) -> float:
-    return int(value) if kind == "whole" else value
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray Tune and Optuna as `SETTINGS` say, and silent: what happens is told by the recorder. The user's own settings win."""
+    """Set `SETTINGS` where the user did not, and silence Ray Tune and Optuna: the recorder shows what happens."""
     with ExitStack() as undo:
         for name, value in SETTINGS.items():
             if name not in os.environ:

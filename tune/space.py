@@ -1,69 +1,42 @@
-"""What is searched: for each number of the signals' loss a range, which the command line can move."""
+"""The values that are searched and their ranges, as Optuna's distributions; the command line can move the ranges."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from pipeline.jobs.options import ConfigError, one_of
 
-Kind = Literal["log", "linear", "whole"]
+Range = FloatDistribution | IntDistribution
+Space = Mapping[str, Range]
 SIGNALS, BUDGET = "signals", "budget"
 """The two names that are options of a training; all others are weights for its ``--loss``."""
+MOST_WEIGHT = 1e6
 
 
 @dataclass(frozen=True)
-class Range:
-    """From ``low`` to ``high``, both included: evenly by logarithm, evenly, or whole numbers. One value alone is not searched."""
-
-    low: float
-    high: float
-    kind: Kind
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is more than one value."""
-        return self.low < self.high
-
-    def nearest(self, value: float) -> float:
-        """The value of the range next to ``value``."""
-        return min(max(value, self.low), self.high)
-
-    def share(self, value: float) -> float:
-        """Where in the range a value lies: 0 at its low end, 1 at its high end, by logarithm where the range is such."""
-        if not self.is_open:
-            return 0.5
-        low, high, at = (math.log(x) if self.kind == "log" else x for x in (self.low, self.high, value))
-        return (at - low) / (high - low)
-
-
-Space = Mapping[str, Range]
-
-
-@dataclass(frozen=True)
-class Searched:
-    """A number that can be searched: its usual range, the bounds of any range, and what it is called in the formula."""
+class Parameter:
+    """A number that can be searched: its usual range, the bounds of any range, and its symbol in the formula of the loss."""
 
     usual: Range
     least: float
     most: float
     symbol: str
-    """As the formula of the loss has it."""
 
 
-MOST_WEIGHT = 1e6
-SEARCHED: dict[str, Searched] = {
-    "detection": Searched(Range(1, 1, "log"), 0, MOST_WEIGHT, "l1"),
-    "magnitude": Searched(Range(5, 500, "log"), 0, MOST_WEIGHT, "l2"),
-    "spectrum": Searched(Range(1, 100, "log"), 0, MOST_WEIGHT, "l3"),
-    "separation": Searched(Range(0.01, 1, "log"), 0, MOST_WEIGHT, "l4"),
-    "pairwise": Searched(Range(0.02, 2, "log"), 0, MOST_WEIGHT, "l5"),
-    "recovery": Searched(Range(0.1, 10, "log"), 0, MOST_WEIGHT, "l6"),
-    "k": Searched(Range(0.2, 0.9, "linear"), 0, 1, "k"),
-    SIGNALS: Searched(Range(2, 8, "whole"), 1, 4096, "n"),
-    BUDGET: Searched(Range(1.5, 4, "linear"), 0.5, 16, "levels"),
+PARAMETERS: dict[str, Parameter] = {
+    "detection": Parameter(FloatDistribution(1, 1, log=True), 0, MOST_WEIGHT, "l1"),
+    "magnitude": Parameter(FloatDistribution(5, 500, log=True), 0, MOST_WEIGHT, "l2"),
+    "spectrum": Parameter(FloatDistribution(1, 100, log=True), 0, MOST_WEIGHT, "l3"),
+    "separation": Parameter(FloatDistribution(0.01, 1, log=True), 0, MOST_WEIGHT, "l4"),
+    "pairwise": Parameter(FloatDistribution(0.02, 2, log=True), 0, MOST_WEIGHT, "l5"),
+    "recovery": Parameter(FloatDistribution(0.1, 10, log=True), 0, MOST_WEIGHT, "l6"),
+    "k": Parameter(FloatDistribution(0.2, 0.9), 0, 1, "k"),
+    SIGNALS: Parameter(IntDistribution(2, 8), 1, 4096, "n"),
+    BUDGET: Parameter(FloatDistribution(1.5, 4), 0.5, 16, "levels"),
 }
 """The names are those of ``disrupt train --loss``, ``--signals`` and ``--budget``. Only ratios of weights matter, so l1 stays 1.
 
@@ -71,47 +44,52 @@ The usual ranges lie around the values that a training starts with. A budget abo
 """
 
 
-def space_of(words: Sequence[str]) -> dict[str, Range]:
-    """The usual space with the ranges in ``words``, each ``NAME=LOW:HIGH`` or ``NAME=VALUE``.
+def read_space(words: Sequence[str]) -> dict[str, Range]:
+    """The usual space with the ranges in ``words``, each ``NAME=LOW:HIGH`` or ``NAME=VALUE``; one value alone is not searched.
 
-    Raises ConfigError for another form, an unknown name, ends in the wrong order or out of bounds, and when nothing is left open.
+    Raises ConfigError for another form, an unknown name, ends in the wrong order or out of bounds, and when nothing is searched.
     """
-    space = {name: row.usual for name, row in SEARCHED.items()}
-    for word in words:
-        name, low, high = _parsed(word)
-        one_of("--range", name, SEARCHED)
-        space[name] = _checked(name, Range(low, high, SEARCHED[name].usual.kind))
-    if not any(each.is_open for each in space.values()):
+    space = {name: parameter.usual for name, parameter in PARAMETERS.items()} | dict(_read_range(word) for word in words)
+    if all(values.single() for values in space.values()):
         raise ConfigError("--range leaves nothing to search; expected at least one NAME=LOW:HIGH with LOW below HIGH")
     return space
 
 
-def start_of(space: Space) -> dict[str, float]:
-    """The values that a training starts with by itself, or the nearest in the space: the first trial."""
+def first_values(space: Space) -> dict[str, float]:
+    """The values of the first trial: those that a training starts with, or the nearest in the space."""
     from pipeline.training.signals import SignalSystem  # with torch, which the options do without
 
     system = SignalSystem()
-    usual = {name: float(system.count if name == SIGNALS else getattr(system, name)) for name in space}
-    return {name: each.nearest(usual[name]) for name, each in space.items()}
+    usual = {name: system.count if name == SIGNALS else getattr(system, name) for name in space}
+    return {name: min(max(usual[name], values.low), values.high) for name, values in space.items()}
 
 
-def _parsed(word: str) -> tuple[str, float, float]:
+def position(values: Range, value: float) -> float:
+    """Where in a range a value lies: 0 at the low end, 1 at the high end, by logarithm where the range is searched so."""
+    if values.single():
+        return 0.5
+    low, high, at = (math.log(x) if values.log else x for x in (values.low, values.high, value))
+    return (at - low) / (high - low)
+
+
+def _read_range(word: str) -> tuple[str, Range]:
     name, _, ends = word.partition("=")
-    low, colon, high = ends.partition(":")
+    first, colon, last = ends.partition(":")
+    name = name.strip()
     try:
-        return name.strip(), float(low), float(high if colon else low)
+        low, high = float(first), float(last if colon else first)
     except ValueError:
         raise ConfigError(f"--range takes NAME=LOW:HIGH with two numbers, such as magnitude=1:1000, not {word!r}") from None
-
-
-def _checked(name: str, each: Range) -> Range:
-    row = SEARCHED[name]
-    if each.low > each.high:
-        raise ConfigError(f"--range {name}: {each.low:g} is above {each.high:g}; expected LOW:HIGH with the lower end first")
-    if not (row.least <= each.low and each.high <= row.most):
-        raise ConfigError(f"--range {name} must lie within {row.least:g} to {row.most:g}, not {each.low:g}:{each.high:g}")
-    if each.kind == "log" and each.is_open and each.low <= 0:
-        raise ConfigError(f"--range {name} is searched by logarithm: its lower end must be above 0, not {each.low:g}")
-    if each.kind == "whole" and not (each.low.is_integer() and each.high.is_integer()):
-        raise ConfigError(f"--range {name} takes whole numbers, not {each.low:g}:{each.high:g}")
-    return each
+    one_of("--range", name, PARAMETERS)
+    parameter = PARAMETERS[name]
+    if low > high:
+        raise ConfigError(f"--range {name}: {low:g} is above {high:g}; expected LOW:HIGH with the lower end first")
+    if not (parameter.least <= low and high <= parameter.most):
+        raise ConfigError(f"--range {name} must lie within {parameter.least:g} to {parameter.most:g}, not {low:g}:{high:g}")
+    if isinstance(parameter.usual, IntDistribution):
+        if not (low.is_integer() and high.is_integer()):
+            raise ConfigError(f"--range {name} takes whole numbers, not {low:g}:{high:g}")
+        return name, IntDistribution(int(low), int(high))
+    if parameter.usual.log and low <= 0 < high:
+        raise ConfigError(f"--range {name} is searched by logarithm: its lower end must be above 0, not {low:g}")
+    return name, FloatDistribution(low, high, log=parameter.usual.log and low > 0)

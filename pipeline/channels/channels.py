@@ -1,54 +1,98 @@
-"""The table of channels, and how channels are found by name."""
+"""The table of channels, and how a name finds its channel."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from pipeline.channels.attacks import RED_TEAM
-from pipeline.channels.channel import U8, Channel, ChannelError
-from pipeline.channels.operations import at_most, brighter, centre, gaussian, jpeg, noisy, scaled, scaled_and_back, webp
+from pipeline.channels.denoise import bilateral, wavelet
+from pipeline.channels.operations import (
+    ChannelError,
+    add_noise,
+    blur,
+    brighten,
+    crop_centre,
+    jpeg,
+    limit_long_edge,
+    scale,
+    scale_and_back,
+    take_median,
+    webp,
+)
+from pipeline.images.types import U8
 
-__all__ = ["CHANNELS", "GROUPS", "Channel", "ChannelError", "find_channels"]
+__all__ = ["CHANNELS", "GROUPS", "RED_TEAM", "Channel", "ChannelError", "find_channels"]
 
-QUALITIES = (95, 92, 85, 75, 50)
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels; right and bottom are outside."""
+Apply = Callable[[U8, int], U8]
+"""(pixels (H, W, 3 or 1), seed) -> pixels after the channel, with as many colour planes; the size may change."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """What happens to a picture between the writing of a file and its use.
+
+    ``apply`` leaves its input alone; equal pixels and seed give equal pixels. ``about`` is one line for a table or a help text.
+    A channel that ``crops`` leaves the middle window; another that changes the size resizes the whole picture.
+    """
+
+    name: str
+    about: str
+    apply: Apply
+    crops: bool = False
+
+    def move_box(self, box: Box, before_HWC: U8, after_HWC: U8) -> Box:
+        """Where a box of the picture lies after the channel, in whole pixels; raises ChannelError when nothing is left of it."""
+        (height, width), (h, w) = before_HWC.shape[:2], after_HWC.shape[:2]
+        if self.crops:
+            left, top = (width - w) // 2, (height - h) // 2
+            (x0, x1), (y0, y1) = ([min(max(x - left, 0), w) for x in box[0::2]], [min(max(y - top, 0), h) for y in box[1::2]])
+        else:
+            (x0, x1), (y0, y1) = ([round(x * w / width) for x in box[0::2]], [round(y * h / height) for y in box[1::2]])
+        if x1 <= x0 or y1 <= y0:
+            raise ChannelError("nothing is left of the box")
+        return x0, y0, x1, y1
 
 
 def _jpeg(quality: int, subsampling: str) -> Channel:
     name = f"jpeg-{quality}" + ("-444" if subsampling == "4:4:4" else "")
-    coded = partial(jpeg, quality=quality, subsampling=subsampling)
-    return Channel(name, f"JPEG, quality {quality}, {subsampling}", lambda x, seed: coded(x))
-
-
-def _screenshot(pixels_HWC: U8) -> U8:
-    return brighter(scaled(pixels_HWC, 0.75), 1.1)
-
-
-def _facebook(pixels_HWC: U8) -> U8:
-    return jpeg(at_most(pixels_HWC, 2048), quality=92)
+    code = partial(jpeg, quality=quality, subsampling=subsampling)
+    return Channel(name, f"JPEG, quality {quality}, {subsampling}", lambda x, seed: code(x))
 
 
 def _x(pixels_HWC: U8) -> U8:
     return pixels_HWC.copy() if max(pixels_HWC.shape[:2]) < 900 else jpeg(pixels_HWC, quality=85)
 
 
-_ROWS = (
+_CHANNELS = (
     Channel("clean", "the file as it is", lambda x, seed: x.copy()),
-    *(_jpeg(quality, "4:2:0") for quality in QUALITIES),
-    *(_jpeg(quality, "4:4:4") for quality in QUALITIES),
+    *(_jpeg(quality, subsampling) for subsampling in ("4:2:0", "4:4:4") for quality in (95, 92, 85, 75, 50)),
     Channel("webp-80", "lossy WebP, quality 80", lambda x, seed: webp(x, quality=80)),
-    Channel("half-size", "half of the sides and back, bicubic", lambda x, seed: scaled_and_back(x, 0.5)),
-    Channel("crop-10", "middle window of 90 % of the sides", lambda x, seed: centre(x, 0.9)),
-    Channel("gaussian-1", "Gaussian blur, sigma 1 pixel", lambda x, seed: gaussian(x, 1.0)),
-    Channel("noise-2", "normal noise, sigma 2 levels", lambda x, seed: noisy(x, 2.0, seed)),
-    Channel("screenshot", "shown at 75 % of the sides, gamma 1.1 brighter", lambda x, seed: _screenshot(x)),
-    Channel("facebook", "long edge at most 2048, JPEG 92 4:2:0", lambda x, seed: _facebook(x)),
+    Channel("half-size", "half of the sides and back, bicubic", lambda x, seed: scale_and_back(x, 0.5)),
+    Channel("crop-10", "middle window of 90 % of the sides", lambda x, seed: crop_centre(x, 0.9), crops=True),
+    Channel("gaussian-1", "Gaussian blur, sigma 1 pixel", lambda x, seed: blur(x, 1.0)),
+    Channel("noise-2", "normal noise, sigma 2 levels", lambda x, seed: add_noise(x, 2.0, seed)),
+    Channel("screenshot", "shown at 75 % of the sides, gamma 1.1 brighter", lambda x, seed: brighten(scale(x, 0.75), 1.1)),
+    Channel("facebook", "long edge at most 2048, JPEG 92 4:2:0", lambda x, seed: jpeg(limit_long_edge(x, 2048), quality=92)),
     Channel("x", "as it is below 900 x 900, else JPEG 85 4:2:0", lambda x, seed: _x(x)),
 )
+_RED_TEAM = (
+    Channel("median-3", "median of 3 x 3 pixels", lambda x, seed: take_median(x, 3)),
+    Channel("gaussian-0.8", "Gaussian blur, sigma 0.8 pixels", lambda x, seed: blur(x, 0.8)),
+    Channel("bilateral", "bilateral filter, 5 x 5, 1.5 pixels, 12 levels", lambda x, seed: bilateral(x)),
+    Channel("wavelet", "Haar wavelets, two levels, details shrunk by 4 levels", lambda x, seed: wavelet(x)),
+    Channel("jpeg-85-75", "JPEG quality 85, then 75, 4:2:0", lambda x, seed: jpeg(jpeg(x, quality=85), quality=75)),
+    Channel("resize-75", "75 % of the sides and back, bicubic", lambda x, seed: scale_and_back(x, 0.75)),
+)
 
-CHANNELS: dict[str, Channel] = {channel.name: channel for channel in _ROWS}
+CHANNELS: dict[str, Channel] = {channel.name: channel for channel in _CHANNELS}
 """What ordinary ways of a file do to its pixels. JPEG is 4:2:0 where the name says nothing, as on the web."""
+
+RED_TEAM: dict[str, Channel] = {channel.name: channel for channel in _RED_TEAM}
+"""What an attacker without the generator does to a single file to remove its perturbation."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "all": tuple(CHANNELS),
@@ -60,16 +104,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def find_channels(names: Sequence[str]) -> list[Channel]:
-    """The channels that names and words of `GROUPS` mean, in their order, each once.
+    """The channels of these names and words of `GROUPS`, in their order, each once.
 
     Raises ChannelError with the nearest known word for one that is unknown.
     """
     known = CHANNELS | RED_TEAM
-    found: dict[str, Channel] = {}
+    channels: dict[str, Channel] = {}
     for name in names:
         if name not in GROUPS and name not in known:
             near = difflib.get_close_matches(name, (*GROUPS, *known), n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ChannelError(f"no channel is called {name!r}{hint} Known: {', '.join((*GROUPS, *known))}")
-        found |= {one: known[one] for one in GROUPS.get(name, (name,))}
-    return list(found.values())
+        channels |= {one: known[one] for one in GROUPS.get(name, (name,))}
+    return list(channels.values())

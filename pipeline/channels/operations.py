@@ -1,28 +1,30 @@
-"""The single things that happen to 8-bit pixels on the way: real codecs, resizing, cropping, blur, noise. Grey stays grey."""
+"""The single operations of channels on 8-bit pixels: real codecs, resizing, cropping, blur, noise. Grey stays grey."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pipeline.channels.channel import U8, ChannelError
+from pipeline.images.types import U8
 
-Operation = Callable[[U8], U8]
 LARGEST_WEBP = 16_383
 """Longest side of a WebP file in pixels."""
 
 
-def as_image(pixels_HWC: U8) -> Image.Image:
+class ChannelError(ValueError):
+    """A channel that does not exist, or a picture that it cannot take; the message says what was expected."""
+
+
+def to_image(pixels_HWC: U8) -> Image.Image:
     """Pixels (H, W, 3 or 1) as a picture; raises ChannelError for anything else."""
     if pixels_HWC.dtype != np.uint8 or pixels_HWC.ndim != 3 or pixels_HWC.shape[2] not in (1, 3) or 0 in pixels_HWC.shape:
         raise ChannelError(f"a channel takes 8-bit pixels (H, W, 3 or 1), got {pixels_HWC.dtype} {pixels_HWC.shape}")
     return Image.fromarray(pixels_HWC[:, :, 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
 
 
-def as_pixels(image: Image.Image) -> U8:
+def to_pixels(image: Image.Image) -> U8:
     """A picture in mode RGB or L as pixels (H, W, 3 or 1)."""
     pixels = np.array(image)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
@@ -30,13 +32,13 @@ def as_pixels(image: Image.Image) -> U8:
 
 def jpeg(pixels_HWC: U8, *, quality: int, subsampling: str = "4:2:0") -> U8:
     """The pixels after a JPEG file of this quality; chroma at half the sides with 4:2:0, as the web does, in full with 4:4:4."""
-    image = as_image(pixels_HWC)
+    image = to_image(pixels_HWC)
     file = io.BytesIO()
     if image.mode == "L":
         image.save(file, "JPEG", quality=quality)
     else:
         image.save(file, "JPEG", quality=quality, subsampling=subsampling)
-    return as_pixels(Image.open(file))
+    return to_pixels(Image.open(file))
 
 
 def webp(pixels_HWC: U8, *, quality: int) -> U8:
@@ -44,40 +46,40 @@ def webp(pixels_HWC: U8, *, quality: int) -> U8:
 
     Raises ChannelError for a side of more than 16,383 pixels, which the format cannot hold.
     """
-    image = as_image(pixels_HWC)
+    image = to_image(pixels_HWC)
     if max(image.size) > LARGEST_WEBP:
         raise ChannelError(f"webp holds sides up to {LARGEST_WEBP} pixels, this picture has {image.width}x{image.height}")
     file = io.BytesIO()
     image.convert("RGB").save(file, "WEBP", quality=quality)
-    return as_pixels(Image.open(file).convert(image.mode))
+    return to_pixels(Image.open(file).convert(image.mode))
 
 
-def resized(pixels_HWC: U8, width: int, height: int, *, filter_: Image.Resampling = Image.Resampling.BICUBIC) -> U8:
+def resize(pixels_HWC: U8, width: int, height: int, *, filter_: Image.Resampling = Image.Resampling.BICUBIC) -> U8:
     """The pixels at another size, antialiased when it is smaller."""
-    return as_pixels(as_image(pixels_HWC).resize((width, height), filter_))
+    return to_pixels(to_image(pixels_HWC).resize((width, height), filter_))
 
 
-def scaled(pixels_HWC: U8, share: float, *, filter_: Image.Resampling = Image.Resampling.BICUBIC) -> U8:
+def scale(pixels_HWC: U8, share: float, *, filter_: Image.Resampling = Image.Resampling.BICUBIC) -> U8:
     """The pixels at this share of both sides, rounded, at least one pixel."""
     height, width = pixels_HWC.shape[:2]
-    return resized(pixels_HWC, max(1, round(share * width)), max(1, round(share * height)), filter_=filter_)
+    return resize(pixels_HWC, max(1, round(share * width)), max(1, round(share * height)), filter_=filter_)
 
 
-def scaled_and_back(pixels_HWC: U8, share: float) -> U8:
+def scale_and_back(pixels_HWC: U8, share: float) -> U8:
     """The pixels at this share of both sides and back at the old size, bicubic both ways."""
     height, width = pixels_HWC.shape[:2]
-    return resized(scaled(pixels_HWC, share), width, height)
+    return resize(scale(pixels_HWC, share), width, height)
 
 
-def at_most(pixels_HWC: U8, long_edge: int) -> U8:
+def limit_long_edge(pixels_HWC: U8, long_edge: int) -> U8:
     """The pixels with the longer side brought down to ``long_edge`` (Lanczos); smaller pictures as they are."""
     longest = max(pixels_HWC.shape[:2])
     if longest <= long_edge:
         return pixels_HWC.copy()
-    return scaled(pixels_HWC, long_edge / longest, filter_=Image.Resampling.LANCZOS)
+    return scale(pixels_HWC, long_edge / longest, filter_=Image.Resampling.LANCZOS)
 
 
-def centre(pixels_HWC: U8, share: float) -> U8:
+def crop_centre(pixels_HWC: U8, share: float) -> U8:
     """The middle window with this share of both sides, rounded, at least one pixel."""
     height, width = pixels_HWC.shape[:2]
     h, w = max(1, round(share * height)), max(1, round(share * width))
@@ -85,28 +87,28 @@ def centre(pixels_HWC: U8, share: float) -> U8:
     return pixels_HWC[top : top + h, left : left + w].copy()
 
 
-def gaussian(pixels_HWC: U8, sigma: float) -> U8:
+def blur(pixels_HWC: U8, sigma: float) -> U8:
     """The pixels blurred with ``sigma`` in pixels, as Pillow approximates a Gaussian (three box blurs)."""
-    return as_pixels(as_image(pixels_HWC).filter(ImageFilter.GaussianBlur(sigma)))
+    return to_pixels(to_image(pixels_HWC).filter(ImageFilter.GaussianBlur(sigma)))
 
 
-def median(pixels_HWC: U8, side: int) -> U8:
+def take_median(pixels_HWC: U8, side: int) -> U8:
     """The median of ``side`` x ``side`` pixels in each channel."""
-    return as_pixels(as_image(pixels_HWC).filter(ImageFilter.MedianFilter(side)))
+    return to_pixels(to_image(pixels_HWC).filter(ImageFilter.MedianFilter(side)))
 
 
-def noisy(pixels_HWC: U8, sigma: float, seed: int) -> U8:
+def add_noise(pixels_HWC: U8, sigma: float, seed: int) -> U8:
     """The pixels with normal noise of ``sigma`` levels, rounded and cut to 0..255."""
-    as_image(pixels_HWC)
+    to_image(pixels_HWC)
     noise = np.random.default_rng(seed).standard_normal(pixels_HWC.shape, dtype=np.float32)
     noise *= sigma
     noise += pixels_HWC
     return np.rint(noise).clip(0, 255).astype(np.uint8)
 
 
-def brighter(pixels_HWC: U8, gamma: float) -> U8:
+def brighten(pixels_HWC: U8, gamma: float) -> U8:
     """The pixels v as 255 (v / 255)^(1 / gamma): with gamma above 1 the middle tones grow brighter."""
-    as_image(pixels_HWC)
+    to_image(pixels_HWC)
     table = np.rint(255 * (np.arange(256) / 255) ** (1 / gamma)).astype(np.uint8)
-    shown: U8 = table[pixels_HWC]
-    return shown
+    brighter_HWC: U8 = table[pixels_HWC]
+    return brighter_HWC

@@ -24,7 +24,7 @@ class Detect:
         torch.set_num_threads(config.compute.threads)
         check_gpu(config.compute)
         bundle = read_bundle(config.signals)
-        self._judge = Judge(bundle, device=config.compute.device)
+        self._judge = Judge.from_bundle(bundle, device=config.compute.device)
         self._limits = thresholds(bundle, config.false_positive_rate)
         self._together = config.compute.on_gpu
 
@@ -34,7 +34,7 @@ class Detect:
         ready = [(one.row, torch.from_numpy(one.seen_13SS)) for one in looked if one.seen_13SS is not None]
         groups = [ready] if self._together and ready else [[one] for one in ready]
         for group in groups:
-            found = self._judge.of_tensors(torch.cat([seen_13SS for _, seen_13SS in group]))
+            found = self._judge.judge_tensors(torch.cat([seen_13SS for _, seen_13SS in group]))
             said = zip(found.manipulated_B.tolist(), found.which(), found.best().tolist(), strict=True)
             rows += [self._row(row, *each) for (row, _), each in zip(group, said, strict=True)]
         return rows

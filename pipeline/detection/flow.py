@@ -16,19 +16,17 @@ from pipeline.detection.detect import Detect
 from pipeline.detection.look import Sight, look
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.row import DetectionRow
-from pipeline.jobs.ray_data import TaskStage, run_stages
-from pipeline.protection.flow import actor_stage, check_cluster
-from pipeline.signals.bundle import place_of
+from pipeline.jobs.ray_data import TaskStage, actor_stage, run_stages
+from pipeline.signals.bundle import bundle_path
 
 
 def detect_on_ray(shards: Sequence[list[PhotoRef]], config: DetectConfig, sight: Sight) -> Iterator[list[DetectionRow]]:
     """Judge the shards on the connected Ray cluster; yields the rows of each, in any order.
 
-    Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die over all pictures.
+    Raises FlowError when processes die over all pictures.
     """
-    check_cluster(config.compute)
     # Workers may run in another folder than this process. The secret stays here.
-    config = dataclasses.replace(config, signals=place_of(config.signals).absolute(), key_file=None)
+    config = dataclasses.replace(config, signals=bundle_path(config.signals).absolute(), key_file=None)
     looking = TaskStage("look", partial(look, sight=sight))
     detecting = actor_stage("detect", partial(Detect, config), config.compute)
     yield from run_stages(shards, [looking, detecting], _fail)

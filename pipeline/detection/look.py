@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.detection.row import DetectionRow, Status
-from pipeline.disruption.view import upright, upright_size
-from pipeline.images.levels import pixels_to_unit
+from pipeline.images.orientation import to_upright, upright_size
+from pipeline.images.resize import pixels_to_tensor
 from pipeline.photos.photo import Photo
 from pipeline.protection.row import Work
 from pipeline.protection.stages.read import read_photos
-from pipeline.signals.detector import seen
+from pipeline.signals.detector import detector_input
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,6 @@ def _ended(work: Work) -> DetectionRow:
 
 
 def _seen(photo: Photo, size: int) -> NDArray[np.float32]:
-    levels_1CHW = upright(torch.from_numpy(photo.pixels_HWC).permute(2, 0, 1)[None], photo.orientation)
-    seen_13SS: NDArray[np.float32] = seen(pixels_to_unit(levels_1CHW.contiguous().float()), size).contiguous().numpy()
+    upright_HWC = to_upright(photo.pixels_HWC, photo.orientation)
+    seen_13SS: NDArray[np.float32] = detector_input(pixels_to_tensor(upright_HWC), size).contiguous().numpy()
     return seen_13SS

@@ -94,8 +94,9 @@ def engine(job: Job, console: Console) -> Iterator[list[DetectionRow]]:
         return
     from pipeline.detection.flow import detect_on_ray
     from pipeline.jobs.ray import connected
+    from pipeline.jobs.ray_data import actors_need
 
-    with connected(config.compute.address, console):
+    with connected(config.compute.address, console, actors_need(config.compute)):
         yield from detect_on_ray(parts, config, job.sight)
 
 

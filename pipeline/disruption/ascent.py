@@ -1,13 +1,18 @@
-"""The one ascent loop. FGSM, I-FGSM, PGD, targeted, joint, iterative and robust disruptions are values handed to it."""
+"""The one ascent loop, the balls that it stays in, and its starts.
+
+FGSM, I-FGSM, PGD, targeted, joint, iterative and robust disruptions are values handed to `ascend`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pipeline.disruption.balls import Ball
+from pipeline.disruption.streams import Stream
 
 Objective = Callable[[Tensor, int], Tensor]
 """(images (B, C, H, W) in [-1, 1], step number) -> one value per image (B,), to be made large."""
@@ -26,9 +31,8 @@ def ascend(
     """Climb ``objective`` from ``start`` without leaving ``ball`` around ``x``; returns images (B, C, H, W).
 
     ``step_size`` is in the units of the ball, one for all or one per image (B, 1, 1, 1); steps shrink evenly to the share
-    ``last_step`` of it. The start is taken as it is; every later
-    point is projected. Where the gradient is zero the image does not move: with the reference G(x) that is so at x itself, so
-    start elsewhere.
+    ``last_step`` of it. The start is not projected, every later point is. An image does not move where its gradient is zero: with
+    the reference G(x) that is x itself, so start elsewhere.
     Source: [R20] section 3.2; Madry et al. 2018 for the projection.
     """
     y_BCHW = start_BCHW.detach()
@@ -49,3 +53,124 @@ def gradient(objective: Objective, y_BCHW: Tensor, t: int) -> Tensor:
         value_B = objective(y_BCHW, t)
         (g_BCHW,) = torch.autograd.grad(value_B.sum(), y_BCHW)
     return g_BCHW
+
+
+class Ball(Protocol):
+    """A ball around an image in [-1, 1]; radii are in the same units."""
+
+    def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+        """The point of the ball around ``x``, cut by [-1, 1], that replaces ``y``."""
+        ...
+
+    def steepest(self, g_BCHW: Tensor) -> Tensor:
+        """The unit step along which a linear objective with gradient ``g`` grows most."""
+        ...
+
+    def draw(self, x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
+        """One random perturbation per image, drawn from its own stream."""
+        ...
+
+
+@dataclass(frozen=True)
+class Linf:
+    """max|eta| <= radius. The ball of FGSM, I-FGSM and PGD in [R20]."""
+
+    radius: float
+
+    def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+        """Clip to the box, then to the pixel range; exact, since both are boxes."""
+        return torch.minimum(torch.maximum(y_BCHW, x_BCHW - self.radius), x_BCHW + self.radius).clamp(-1, 1)
+
+    def steepest(self, g_BCHW: Tensor) -> Tensor:
+        """The sign of the gradient."""
+        return g_BCHW.sign()
+
+    def draw(self, x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
+        """Uniform in the box."""
+        return _uniform(x_BCHW, streams) * self.radius
+
+
+@dataclass(frozen=True)
+class L2:
+    """sqrt(sum eta^2) <= radius, over all pixels and channels of an image; one radius, or one per image (B, 1, 1, 1)."""
+
+    radius: float | Tensor
+
+    def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+        """Shrink the perturbation to the radius, then clip to the pixel range (which only shortens it)."""
+        eta = y_BCHW - x_BCHW
+        shrink: Tensor = (self.radius / _norms(eta).clamp_min(torch.finfo(eta.dtype).tiny)).clamp(max=1)
+        return (x_BCHW + eta * shrink).clamp(-1, 1)
+
+    def steepest(self, g_BCHW: Tensor) -> Tensor:
+        """The gradient at unit length; zero stays zero."""
+        norms = _norms(g_BCHW)
+        return torch.where(norms > 0, g_BCHW / norms.clamp_min(torch.finfo(g_BCHW.dtype).tiny), torch.zeros_like(g_BCHW))
+
+    def draw(self, x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
+        """A random direction at a uniform share of the radius."""
+        direction = self.steepest(_uniform(x_BCHW, streams))
+        share_B = torch.stack([stream.uniform(()).abs() for stream in streams])
+        return direction * share_B.to(x_BCHW)[:, None, None, None] * self.radius
+
+
+@dataclass(frozen=True)
+class L2InLinf:
+    """An L2 ball whose points also keep max|eta| below a bound, as a file's promise asks."""
+
+    l2: L2
+    linf: Linf
+
+    def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+        """Shrink to the L2 ball, then clip to the box: clipping only shortens, so both bounds hold."""
+        return self.linf.project(self.l2.project(y_BCHW, x_BCHW), x_BCHW)
+
+    def steepest(self, g_BCHW: Tensor) -> Tensor:
+        """As in the L2 ball."""
+        return self.l2.steepest(g_BCHW)
+
+    def draw(self, x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
+        """As in the L2 ball."""
+        return self.l2.draw(x_BCHW, streams)
+
+
+BALLS: dict[str, Callable[[float, int | Tensor], Ball]] = {
+    "linf": lambda epsilon, values: Linf(epsilon),
+    "l2": lambda epsilon, values: L2InLinf(L2(0.5 * epsilon * values**0.5), Linf(epsilon)),
+}
+"""By name: (epsilon in [-1, 1], values per image, one number or one per image (B, 1, 1, 1)) -> ball.
+
+``l2`` holds the root mean square at half of epsilon.
+"""
+
+JITTER = 1e-3
+"""Half-width, in [-1, 1], of the start that only leaves the point where the gradient is zero."""
+
+Start = Callable[[Tensor, Ball, Sequence[Stream]], Tensor]
+
+
+def clean(x_BCHW: Tensor, ball: Ball, streams: Sequence[Stream]) -> Tensor:
+    """The image itself. With the reference G(x) the gradient here is exactly zero."""
+    return x_BCHW
+
+
+def jitter(x_BCHW: Tensor, ball: Ball, streams: Sequence[Stream]) -> Tensor:
+    """The image plus at most 0.001 at random: off the zero-gradient point, far below one 8-bit level (0.0078)."""
+    return ball.project(x_BCHW + _uniform(x_BCHW, streams) * JITTER, x_BCHW)
+
+
+def uniform(x_BCHW: Tensor, ball: Ball, streams: Sequence[Stream]) -> Tensor:
+    """A uniform point of the ball, cut by the pixel range: the start of PGD."""
+    return ball.project(x_BCHW + ball.draw(x_BCHW, streams), x_BCHW)
+
+
+STARTS: dict[str, Start] = {"clean": clean, "jitter": jitter, "uniform": uniform}
+
+
+def _norms(v_BCHW: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(v_BCHW, dim=(1, 2, 3), keepdim=True)
+    return norms
+
+
+def _uniform(x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
+    return torch.stack([stream.uniform_pixels(x_BCHW.shape[1:]) for stream in streams]).to(x_BCHW)

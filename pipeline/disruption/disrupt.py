@@ -1,4 +1,4 @@
-"""From a recipe to perturbed photos: builds the objective and hands it to the ascent loop."""
+"""From a recipe to perturbed photos: the objective is built here and handed to the ascent loop."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.disruption.ascent import Objective, ascend
-from pipeline.disruption.balls import BALLS
-from pipeline.disruption.objectives import Output, away_from, in_turn, mean_over, through, towards
+from pipeline.disruption.ascent import BALLS, STARTS, Objective, ascend
+from pipeline.disruption.objectives import REFERENCES, Output, Reference, away_from, in_turn, mean_over, through, towards
 from pipeline.disruption.recipes import Recipe
-from pipeline.disruption.references import REFERENCES, Reference
 from pipeline.disruption.robust import robust_variants
-from pipeline.disruption.starts import STARTS
 from pipeline.disruption.streams import Stream
-from pipeline.disruption.transforms import BLURS, Transform
+from pipeline.images.blur import BLURS, Transform
 from pipeline.images.levels import level_to_unit
 
 WHITE_BOX_BLUR = "gaussian-1.5"
@@ -25,7 +22,7 @@ _AIMS: dict[str, Callable[[Output, Tensor], Objective]] = {"away": away_from, "t
 
 @dataclass(frozen=True)
 class Target:
-    """One generator to be broken: what it sees of the photos, and its output for each class by name."""
+    """One generator to break: its view of the photos, and its output for each class by name."""
 
     view: Transform
     outputs: Mapping[str, Output]
@@ -55,41 +52,35 @@ def disrupt(
         step_size = step_size * values**0.5
     start_BCHW = STARTS[recipe.start](x_BCHW, ball, streams)
     return ascend(
-        objective,
-        x_BCHW,
-        ball,
-        start_BCHW=start_BCHW,
-        steps=recipe.steps,
-        step_size=step_size,
-        last_step=recipe.last_step,
+        objective, x_BCHW, ball, start_BCHW=start_BCHW, steps=recipe.steps, step_size=step_size, last_step=recipe.last_step
     )
 
 
 def target_objective(
     target: Target, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
 ) -> Objective:
-    """The objective of one generator on full photos: what the file survives, classes and blurs combined as the recipe says."""
+    """The objective of one generator on whole photos: transforms, classes and blurs combined as the recipe says."""
     variants = robust_variants(recipe.robust_to, streams, x_BCHW.shape[1:])
     per_variant = [
-        through(variant, _seen_objective(target, variant, x_BCHW, recipe, reference=reference, streams=streams))
+        through(variant, _view_objective(target, variant, x_BCHW, recipe, reference=reference, streams=streams))
         for variant in variants
     ]
     return in_turn(per_variant) if recipe.robust_mode == "turn" else mean_over(per_variant)
 
 
-def _seen_objective(
+def _view_objective(
     target: Target, variant: Transform, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
 ) -> Objective:
-    """The objective of one generator on photos that went through ``variant``: the reference is its output on such clean photos."""
+    """The objective of one generator on photos after ``variant``; the reference is its output on untouched photos after it."""
     schedule = in_turn if recipe.classes == "iterative" else mean_over
     with torch.no_grad():
-        seen_BCHW = target.view(variant(x_BCHW))
+        view_BCHW = target.view(variant(x_BCHW))
     per_class = []
     for output in target.outputs.values():
         per_blur = []
         for blur in _blurs(recipe):
             with torch.no_grad():
-                blurred_BCHW = blur(seen_BCHW)
+                blurred_BCHW = blur(view_BCHW)
                 reference_B = reference(blurred_BCHW, output(blurred_BCHW), streams)
             per_blur.append(through(blur, _AIMS[recipe.aim](output, reference_B)))
         per_class.append(in_turn(per_blur) if recipe.blur == "spread-spectrum" else mean_over(per_blur))

@@ -1,4 +1,4 @@
-"""JPEG as a differentiable transform: the arithmetic of a baseline encoder and decoder, with rounding that lets a gradient pass."""
+"""JPEG as a differentiable transform: a baseline encoder and decoder whose rounding lets the gradient pass."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418
 """RGB to Y, Cb, Cr, all around zero. Source: JFIF 1.02."""
 
 ALIVE = 0.3
-"""From this share of a quantiser step on, a coefficient counts as worth pushing; it is kept from 0.5 on."""
+"""A coefficient gets a gradient from this share of a quantiser step on; the file keeps it from 0.5 on."""
 
 
 def jpeg(x_BCHW: Tensor, *, quality: int, subsampled: bool = True) -> Tensor:
-    """Photos (B, 3 or 1, H, W) in [-1, 1] as they come back from a JPEG file of this quality (1..100), same shape.
+    """Photos (B, 3 or 1, H, W) in [-1, 1] after a JPEG file of this quality (1..100), same shape.
 
     ``subsampled`` halves the sides of the chroma planes (4:2:0). Values are within about a level of libjpeg's (mean over a photo).
     """
     C, H, W = x_BCHW.shape[1:]
     unit = 16 if subsampled and C == 3 else 8
     levels = F.pad(unit_to_level(x_BCHW) - 0.5, (0, -W % unit, 0, -H % unit), mode="replicate")
-    decoded = _coded(levels, LUMA, quality) if C == 1 else _coded_colour(levels, quality, subsampled=subsampled)
-    decoded = decoded[:, :, :H, :W]
-    return level_to_unit(_passed(decoded, decoded.round().clamp(-128, 127)) + 0.5)
+    coded = _code(levels, LUMA, quality) if C == 1 else _code_colour(levels, quality, subsampled=subsampled)
+    coded = coded[:, :, :H, :W]
+    return level_to_unit(_straight_through(coded, coded.round().clamp(-128, 127)) + 0.5)
 
 
 def quantiser_steps(table: Table, quality: int) -> Tensor:
@@ -58,46 +58,46 @@ def quantiser_steps(table: Table, quality: int) -> Tensor:
     return ((torch.tensor(table) * percent + 50) // 100).clamp(1, 255)
 
 
-def _coded_colour(levels_B3HW: Tensor, quality: int, *, subsampled: bool) -> Tensor:
+def _code_colour(levels_B3HW: Tensor, quality: int, *, subsampled: bool) -> Tensor:
     to_ycc = torch.tensor(TO_YCC, dtype=torch.float64)
-    ycc = _whole(_mixed(levels_B3HW, to_ycc))
-    luma, chroma = _coded(ycc[:, :1], LUMA, quality), ycc[:, 1:]
+    ycc = _round(_mix(levels_B3HW, to_ycc))
+    luma, chroma = _code(ycc[:, :1], LUMA, quality), ycc[:, 1:]
     if subsampled:
-        small = _coded(_whole(F.avg_pool2d(chroma, 2)), CHROMA, quality)
+        small = _code(_round(F.avg_pool2d(chroma, 2)), CHROMA, quality)
         chroma = F.interpolate(small, scale_factor=2, mode="bilinear")  # libjpeg's triangle filter
     else:
-        chroma = _coded(chroma, CHROMA, quality)
-    return _mixed(torch.cat([luma, chroma], 1), to_ycc.inverse())
+        chroma = _code(chroma, CHROMA, quality)
+    return _mix(torch.cat([luma, chroma], 1), to_ycc.inverse())
 
 
-def _mixed(x_BCHW: Tensor, matrix: Tensor) -> Tensor:
+def _mix(x_BCHW: Tensor, matrix: Tensor) -> Tensor:
     return torch.einsum("dc,bchw->bdhw", matrix.to(x_BCHW), x_BCHW)
 
 
-def _coded(x_BCHW: Tensor, table: Table, quality: int) -> Tensor:
+def _code(x_BCHW: Tensor, table: Table, quality: int) -> Tensor:
     """Planes around zero after the quantiser; sides are multiples of 8."""
     B, C, H, W = x_BCHW.shape
     dct, steps = _dct().to(x_BCHW), quantiser_steps(table, quality).to(x_BCHW)
     blocks = x_BCHW.reshape(B, C, H // 8, 8, W // 8, 8).transpose(3, 4)
-    quantised = _quantised(dct @ blocks @ dct.T / steps)
-    return _whole((dct.T @ (quantised * steps) @ dct).transpose(3, 4).reshape(B, C, H, W))
+    quantised = _quantise(dct @ blocks @ dct.T / steps)
+    return _round((dct.T @ (quantised * steps) @ dct).transpose(3, 4).reshape(B, C, H, W))
 
 
-def _quantised(k: Tensor) -> Tensor:
-    """Rounded coefficients; the gradient is 1, but 0 where a coefficient is far from being kept (|k| <= 0.3, rounded to 0).
+def _quantise(k: Tensor) -> Tensor:
+    """Rounded coefficients; the gradient is 1, but 0 for |k| <= 0.3.
 
-    So the perturbation grows in coefficients that the file will hold, where a gradient of 1 everywhere (plain straight-through)
-    also spends it on those that the file drops.
+    The perturbation then grows in coefficients that the file keeps. Plain straight-through, with a gradient of 1 everywhere, also
+    spends it on those that the file drops.
     """
-    return _passed(torch.where(k.abs() > ALIVE, k, k.detach()), k.round())
+    return _straight_through(torch.where(k.abs() > ALIVE, k, k.detach()), k.round())
 
 
-def _whole(x: Tensor) -> Tensor:
+def _round(x: Tensor) -> Tensor:
     """Rounded values with a gradient of 1."""
-    return _passed(x, x.round())
+    return _straight_through(x, x.round())
 
 
-def _passed(inner: Tensor, value: Tensor) -> Tensor:
+def _straight_through(inner: Tensor, value: Tensor) -> Tensor:
     """``value`` going forward, the gradient of ``inner`` going back."""
     return inner + (value - inner).detach()
 

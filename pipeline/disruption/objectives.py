@@ -1,4 +1,4 @@
-"""What a disruption makes large: distances of outputs from references, and ways to combine them."""
+"""What a disruption makes large: distances of outputs from references, and how they are combined."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ import torch
 from torch import Tensor
 
 from pipeline.disruption.ascent import Objective
+from pipeline.disruption.streams import Stream
+from pipeline.images.blur import Transform
+from pipeline.images.resize import resize
 
 Output = Callable[[Tensor], Tensor]
 """images (B, C, H, W) -> outputs (B, ...): a generator with its class filled in, or an inner activation."""
+
+
+Reference = Callable[[Tensor, Tensor, Sequence[Stream]], Tensor]
+"""(view of the untouched photo, the generator's output on it, one random stream per image) -> reference of the output's shape."""
 
 
 def away_from(output: Output, reference_B: Tensor) -> Objective:
@@ -50,6 +57,36 @@ def in_turn(objectives: Sequence[Objective]) -> Objective:
     return lambda y_BCHW, t: objectives[t % K](y_BCHW, t // K)
 
 
-def through(transform: Callable[[Tensor], Tensor], objective: Objective) -> Objective:
+def through(transform: Transform, objective: Objective) -> Objective:
     """The objective of transformed images, e.g. blurred ones or a resized view."""
     return lambda y_BCHW, t: objective(transform(y_BCHW), t)
+
+
+def _noise(x_BCHW: Tensor, output_B: Tensor, streams: Sequence[Stream]) -> Tensor:
+    return torch.stack([stream.uniform(output_B.shape[1:]) for stream in streams]).to(output_B)
+
+
+def _input(x_BCHW: Tensor, output_B: Tensor, streams: Sequence[Stream]) -> Tensor:
+    if x_BCHW.shape != output_B.shape:
+        shapes = f"{tuple(output_B.shape)} from {tuple(x_BCHW.shape)}"
+        raise ValueError(f"reference 'input' needs an output shaped like the input, got {shapes}")
+    return x_BCHW
+
+
+REFERENCES: dict[str, Reference] = {
+    "output": lambda x_BCHW, output_B, streams: output_B,
+    "input": _input,
+    "black": lambda x_BCHW, output_B, streams: torch.full_like(output_B, -1),
+    "white": lambda x_BCHW, output_B, streams: torch.ones_like(output_B),
+    "noise": _noise,
+}
+"""The references of [R20] section 3.1; a recipe may also name an image file (`image_reference`)."""
+
+
+def image_reference(image_CHW: Tensor) -> Reference:
+    """Any image (3, h, w) in [-1, 1] as a reference, resized to the output."""
+
+    def reference(x_BCHW: Tensor, output_B: Tensor, streams: Sequence[Stream]) -> Tensor:
+        return resize(image_CHW[None].to(output_B), (output_B.shape[2], output_B.shape[3])).expand_as(output_B)
+
+    return reference

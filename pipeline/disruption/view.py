@@ -1,12 +1,14 @@
-"""The differentiable view: how the generator sees a photo that is disrupted at its own resolution."""
+"""The differentiable view: from a photo at file resolution to the region that a generator gets, at the generator's own size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from pipeline.images.orientation import FLIPS, SIDEWAYS
+from pipeline.images.resize import resize
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels of the upright photo; right and bottom are outside."""
@@ -27,28 +29,19 @@ class View:
         """Stored pixels (1, 1 or 3, H, W) as (1, 3, size, size), resized with antialiasing; any box becomes a square."""
         left, top, right, bottom = self.box
         region = upright(y_1CHW, self.orientation)[:, :, top:bottom, left:right]
-        if region.shape[2:] != (self.size, self.size):
-            region = F.interpolate(region, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
-        return region.expand(-1, 3, -1, -1)
+        return resize(region, (self.size, self.size)).expand(-1, 3, -1, -1)
 
 
 def upright(x_BCHW: Tensor, orientation: int) -> Tensor:
-    """Stored pixels turned and mirrored the way EXIF ``orientation`` says they are to be shown."""
-    if orientation in (5, 6, 7, 8):
-        x_BCHW = x_BCHW.transpose(2, 3)
-    flips = {2: (3,), 3: (2, 3), 4: (2,), 6: (3,), 7: (2, 3), 8: (2,)}.get(orientation, ())
-    return x_BCHW.flip(flips) if flips else x_BCHW
+    """Stored pixels turned and mirrored the way EXIF ``orientation`` says they are shown; `to_upright` for tensors."""
+    turned = x_BCHW.transpose(2, 3) if orientation in SIDEWAYS else x_BCHW
+    return turned.flip([axis + 2 for axis in FLIPS[orientation]]) if orientation in FLIPS else turned
 
 
-def upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
-    """(width, height) of the photo as shown."""
-    return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-
-
-def region_box(region: str, width: int, height: int, given: Box | None) -> Box:
+def region_box(region: str, width: int, height: int, box: Box | None) -> Box:
     """The box that ``region`` means for an upright photo of this size.
 
-    ``whole`` is the photo, ``square`` its largest centred square, ``box`` the box given with the photo. Raises ValueError for
+    ``whole`` is the photo, ``square`` its largest centred square, ``box`` the photo's own ``box``. Raises ValueError for
     a box that is missing, empty or outside the photo.
     """
     if region == "whole":
@@ -57,19 +50,19 @@ def region_box(region: str, width: int, height: int, given: Box | None) -> Box:
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         return (left, top, left + side, top + side)
-    if given is None:
+    if box is None:
         raise ValueError("region 'box' needs the columns left, top, right, bottom in the table of photos")
-    left, top, right, bottom = given
+    left, top, right, bottom = box
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise ValueError(f"box {given} is not inside the upright photo of {width}x{height}")
-    return given
+        raise ValueError(f"box {box} is not inside the upright photo of {width}x{height}")
+    return box
 
 
 @dataclass(frozen=True)
 class BatchView:
     """The views of a batch of photos of different sizes, each padded at the right and bottom to a common size.
 
-    ``stored_sizes`` holds the (height, width) of each photo as stored, so that padding is never seen.
+    ``stored_sizes`` holds the (height, width) of each photo as stored, so that no view reaches into the padding.
     """
 
     views: tuple[View, ...]

@@ -17,16 +17,14 @@ from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.row import EvaluationRow
 from pipeline.jobs.options import absolute_weights
-from pipeline.jobs.ray_data import TaskStage, run_stages
-from pipeline.protection.flow import actor_stage, check_cluster
+from pipeline.jobs.ray_data import TaskStage, actor_stage, run_stages
 
 
 def evaluate_on_ray(shards: Sequence[list[Pair]], config: EvaluateConfig, sizes: Sequence[int]) -> Iterator[list[EvaluationRow]]:
     """Measure the shards on the connected Ray cluster; yields the rows of each, in any order.
 
-    Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die over all photos.
+    Raises FlowError when processes die over all photos.
     """
-    check_cluster(config.compute)
     config = dataclasses.replace(config, weights=absolute_weights(config.weights))
     looking = TaskStage("look", partial(look, config=config, sizes=tuple(sizes)))
     measuring = actor_stage("measure", partial(Measure, config, threads=config.compute.threads), config.compute)

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from pipeline.channels.channels import Channel, ChannelError, find_channels
 from pipeline.containers.listing import PhotoRef
-from pipeline.disruption.view import Box, View, region_box, upright
+from pipeline.disruption.view import Box, View, region_box
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.row import EvaluationRow
+from pipeline.images.orientation import to_upright
 from pipeline.images.quality import psnr, ssim
+from pipeline.images.resize import pixels_to_tensor
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
-from pipeline.protection.stages.disrupt import as_tensor
 from pipeline.storage import open_storage, read_bytes
 
 Seen = NDArray[np.float32]
@@ -133,55 +133,29 @@ def _shown(row: EvaluationRow, pair: Pair, files: tuple[U8, U8], config: Evaluat
     """Both files and the noisy original through each channel, as generators of each size see them."""
     original_HWC, protected_HWC = files
     noisy_HWC = with_noise(original_HWC, row.epsilon or 0, seed_of(config.seed, pair.key, "noise"))
-    given = pair.original.box if pair.original else None
-    _box(config, original_HWC, given)  # a box that does not fit the photo is wrong for every channel
+    box = pair.original.box if pair.original else None
+    _region(config, original_HWC, box)  # a box that does not fit the photo is wrong for every channel
     seen: dict[tuple[str, int], Seen] = {}
     problems: dict[str, str] = {}
     for channel in eyes.channels:
         seed = seed_of(config.seed, pair.key, channel.name)
         try:
             arrived = [channel.apply(pixels, seed) for pixels in (original_HWC, protected_HWC, noisy_HWC)]
-            box = _box(config, arrived[0], given and moved(given, original_HWC, arrived[0]))
+            region = _region(config, arrived[0], box and channel.move_box(box, original_HWC, arrived[0]))
         except (ChannelError, UnfitError) as error:
             problems[channel.name] = f"{channel.name}: {error}"
             continue
         for size in eyes.sizes:
-            view = View(box, 1, size)
-            seen[channel.name, size] = torch.cat([view(as_tensor(pixels)) for pixels in arrived]).numpy()
+            view = View(region, 1, size)
+            seen[channel.name, size] = torch.cat([view(pixels_to_tensor(pixels)) for pixels in arrived]).numpy()
     return Looked(row, seen, problems)
 
 
-def _box(config: EvaluateConfig, pixels_HWC: U8, given: Box | None) -> Box:
+def _region(config: EvaluateConfig, pixels_HWC: U8, box: Box | None) -> Box:
     try:
-        return region_box(config.region or "square", pixels_HWC.shape[1], pixels_HWC.shape[0], given)
+        return region_box(config.region or "square", pixels_HWC.shape[1], pixels_HWC.shape[0], box)
     except ValueError as error:
         raise UnfitError(str(error)) from error
-
-
-def moved(box: Box, before_HWC: U8, after_HWC: U8) -> Box:
-    """Where a channel leaves the box of a photo whose size it changes: it has cut out the middle, or scaled, whichever fits better.
-
-    Raises UnfitError when it has cut away all of the box.
-    """
-    (h, w), (height, width) = after_HWC.shape[:2], before_HWC.shape[:2]
-    if (h, w) == (height, width):
-        return box
-    left, top = (width - w) // 2, (height - h) // 2
-    if min(left, top) >= 0 and _distance(before_HWC[top : top + h, left : left + w], after_HWC) < _distance(before_HWC, after_HWC):
-        x, y = (np.clip(np.array(box[side::2]) - start, 0, end) for side, start, end in ((0, left, w), (1, top, h)))
-    else:
-        x, y = np.rint(np.array(box[0::2]) * w / width), np.rint(np.array(box[1::2]) * h / height)
-    if x[1] <= x[0] or y[1] <= y[0]:
-        raise UnfitError("nothing is left of the box")
-    return int(x[0]), int(y[0]), int(x[1]), int(y[1])
-
-
-def _distance(a_HWC: U8, b_HWC: U8) -> float:
-    """Mean difference in levels, the first picture scaled to the size of the second."""
-    a, b = (as_tensor(pixels).mean(1, keepdim=True) for pixels in (a_HWC, b_HWC))
-    if a.shape != b.shape:
-        a = F.interpolate(a, size=tuple(b.shape[2:]), mode="bilinear", align_corners=False, antialias=True)
-    return float((a - b).abs().mean())
 
 
 def with_noise(pixels_HWC: U8, epsilon: int, seed: int) -> U8:
@@ -217,9 +191,7 @@ def _webp_chunks(data: bytes) -> list[bytes]:
 
 def _upright(photo: Photo) -> U8:
     """The photo's pixels turned the way they are shown."""
-    levels_1CHW = torch.from_numpy(photo.pixels_HWC).permute(2, 0, 1)[None]
-    pixels_HWC: U8 = upright(levels_1CHW, photo.orientation)[0].permute(1, 2, 0).contiguous().numpy()
-    return pixels_HWC
+    return np.ascontiguousarray(to_upright(photo.pixels_HWC, photo.orientation))
 
 
 def _alike(a_HWC: U8, b_HWC: U8) -> tuple[U8, U8]:

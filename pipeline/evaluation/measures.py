@@ -15,7 +15,7 @@ from pipeline.evaluation.row import EvaluationRow
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
 from pipeline.images import THRESHOLD
-from pipeline.images.effect import l1, l2, l2_mask, manipulated
+from pipeline.images.effect import l1, l2, manipulation_mask, masked_l2
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import SHIPPED, ConfigError
 
@@ -48,7 +48,7 @@ def check_classes(chosen: Sequence[str], tested: Sequence[Tested]) -> None:
     """Raise UnknownClassError for a class that no generator has."""
     for name in chosen:
         if not any(name in one.generator.classes for one in tested):
-            tested[0].generator.chosen_classes([name])
+            tested[0].generator.select_classes([name])
 
 
 def _labels(generators: Sequence[Generator]) -> list[str]:
@@ -114,7 +114,7 @@ class Measure:
             return dataclasses.replace(row, status="failed", stage="generator", reason=reason)
         x = seen[:1].double()
         d = disrupted - output
-        value, masked, share = float(l2(d)), float(l2_mask(disrupted, output, x)), float(manipulated(output, x).mean())
+        value, masked, share = float(l2(d)), float(masked_l2(disrupted, output, x)), float(manipulation_mask(output, x).mean())
         return dataclasses.replace(
             row,
             l1=float(l1(d)),

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -52,7 +52,8 @@ class EvaluateConfig:
     generator: Annotated[
         tuple[str, ...], own_default("NAME [NAME ...]", "those the files were protected against, else stargan-faces")
     ] = ()
-    """Networks to test, each on its own, also such as the files were not protected against (transfer)."""
+    """Networks to test, each on its own, also such as the files were not protected against (transfer). A my_module:build is always
+    named here."""
     weights: Annotated[tuple[Path, ...], own_default("FILE [FILE ...]", "none")] = ()
     """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
     classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "those that were protected, else all")] = ()
@@ -109,16 +110,22 @@ class ProtectedRun:
 
 
 def read_run(protected: str) -> ProtectedRun | None:
-    """The protection run whose output a place is; None for any other place. Raises ConfigError when its record is damaged."""
+    """The protection run whose output a place is; None for any other place.
+
+    Raises ConfigError for a record that is damaged or holds values that no protection run can have.
+    """
     fs, path = open_storage(protected)
     if not is_folder(fs, path) or not exists(fs, join(path, CONFIG)):
         return None
     try:
         stored: dict[str, Any] = json.loads(read_bytes(fs, join(path, CONFIG)))
         options = stored["config"]
-        return ProtectedRun(
-            tuple(options["generator"]), tuple(options["classes"]), options["region"], int(options["epsilon"]), stored["signature"]
-        )
+        generators, classes, region, epsilon = (options[name] for name in ("generator", "classes", "region", "epsilon"))
+        texts = all(isinstance(name, str) for name in (*generators, *classes))
+        if not texts or region not in get_args(Region) or type(epsilon) is not int:
+            raise ValueError("generator, classes, region or epsilon is of another kind")
+        within("epsilon", epsilon, 1, 64, "levels of 255")
+        return ProtectedRun(tuple(generators), tuple(classes), region, epsilon, str(stored["signature"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{join(path, CONFIG)} is damaged ({error}); protect again, or copy the protected files elsewhere"
@@ -126,8 +133,19 @@ def read_run(protected: str) -> ProtectedRun | None:
 
 
 def resolved(config: EvaluateConfig, run: ProtectedRun | None) -> EvaluateConfig:
-    """The options with what was left out taken from the protection run, or from the defaults where there is none."""
+    """The options with what was left out taken from the protection run, or from the defaults where there is none.
+
+    Raises ConfigError when the generators come from the run and one is not a name of the zoo: a folder never says what is imported.
+    """
+    from pipeline.generators.zoo import ZOO  # with torch, which --help does without
+
     known = run or ProtectedRun((DEFAULT_GENERATOR,), (), "square", DEFAULT_EPSILON, "")
+    foreign = [] if config.generator else [name for name in known.generators if name not in ZOO]
+    if foreign:
+        raise ConfigError(
+            f"{config.protected} records the generator {', '.join(map(repr, foreign))}: code of its own, which runs only when you "
+            f"name it. If you trust it: --generator {' '.join(known.generators)}"
+        )
     return dataclasses.replace(
         config,
         generator=config.generator or known.generators or (DEFAULT_GENERATOR,),

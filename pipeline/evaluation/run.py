@@ -107,8 +107,9 @@ def engine(job: Job, console: Console) -> Iterator[list[EvaluationRow]]:
         return
     from pipeline.evaluation.flow import evaluate_on_ray
     from pipeline.jobs.ray import connected
+    from pipeline.jobs.ray_data import actors_need
 
-    with connected(config.compute.address, console):
+    with connected(config.compute.address, console, actors_need(config.compute)):
         yield from evaluate_on_ray(parts, config, job.sizes)
 
 

@@ -1,13 +1,11 @@
-"""Weights from files that nobody vouches for: read without running code, compared name by name, refused with a reason."""
+"""Weights from files that are not trusted: read without running code, compared name by name, refused with a reason."""
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 import pickle
 import re
-import secrets
 import struct
 import warnings
 from collections.abc import Iterable, Mapping
@@ -21,6 +19,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from pipeline.generators.state_names import StateDict, standard_names
+from pipeline.storage import open_storage, write_atomic
 
 # Entries that hold the generator's state_dict, first choice first; `read_state_dict(part=...)` picks another.
 WRAPPERS = ("G_ema", "G", "generator", "netG", "net_G", "params_ema", "params", "state_dict", "model", "net", "weights")
@@ -45,17 +44,17 @@ def read_state_dict(path: str | Path, *, part: str | None = None) -> dict[str, T
     path = Path(path)
     head = _first_bytes(path)
     if _is_safetensors(path, head):
-        kept: object = _read_safetensors(path)
+        content: object = _read_safetensors(path)
     elif head.startswith((b"PK\x03\x04", b"\x80")):
-        kept = read_torch(path)
+        content = read_torch(path)
     else:
         raise CheckpointError(f"{path}: neither safetensors nor a torch file; it starts with {head!r}")
-    state = _unwrap(kept, path, part)
+    state = _unwrap(content, path, part)
     while all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     odd = [name for name, tensor in state.items() if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided]
     if odd:
-        raise CheckpointError(f"{path}: holds tensors that are not plain arrays: {_shortened(odd)}")
+        raise CheckpointError(f"{path}: holds tensors that are not plain arrays: {_shorten(odd)}")
     return {name: tensor.detach() for name, tensor in state.items()}
 
 
@@ -93,8 +92,8 @@ def load_weights(net: nn.Module, state: StateDict, *, source: str) -> None:
         floats = [name for name, weight in wanted.items() if weight.is_floating_point()]
         faults["not finite numbers"] = [name for name in floats if not _is_finite(state[name])]
     if any(faults.values()):
-        found = "; ".join(f"{len(names)} {fault} ({_shortened(names)})" for fault, names in faults.items() if names)
-        raise CheckpointError(f"{source} does not fit {type(net).__name__}: {found}")
+        reasons = "; ".join(f"{len(names)} {fault} ({_shorten(names)})" for fault, names in faults.items() if names)
+        raise CheckpointError(f"{source} does not fit {type(net).__name__}: {reasons}")
     if any(weight.is_meta for weight in wanted.values()):
         net.to_empty(device="cpu")
     net.load_state_dict(dict(state), strict=True)
@@ -112,18 +111,10 @@ def save_weights(net: nn.Module, path: str | Path, *, metadata: Mapping[str, str
         state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
-        raise CheckpointError(f"{path} is not written: not finite as {'float16' if half else 'stored'}: {_shortened(broken)}")
+        raise CheckpointError(f"{path} is not written: not finite as {'float16' if half else 'stored'}: {_shorten(broken)}")
     # clone: safetensors refuses weights that share memory (tied layers)
     data = safetensors_bytes({name: tensor.clone().contiguous() for name, tensor in state.items()}, dict(metadata))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(_with_sorted_header(data))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(*open_storage(path), _sort_header(data))
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -166,24 +157,24 @@ def read_torch(path: Path) -> object:
         raise CheckpointError(f"{path}: damaged or cut-off torch file ({type(error).__name__}: {str(error)[:80]})") from error
 
 
-def _unwrap(kept: object, path: Path, part: str | None) -> dict[str, Tensor]:
+def _unwrap(content: object, path: Path, part: str | None) -> dict[str, Tensor]:
     """The state_dict somewhere in nested dicts; the depth is bounded because a file may nest a dict in itself."""
     if part is not None:
-        if not isinstance(kept, dict) or part not in kept:
-            raise CheckpointError(f"{path}: has no entry {part!r}; it holds {_contents(kept)}")
-        kept = kept[part]
+        if not isinstance(content, dict) or part not in content:
+            raise CheckpointError(f"{path}: has no entry {part!r}; it holds {_contents(content)}")
+        content = content[part]
     for _ in range(4):
-        if _is_state(kept):
-            return kept
-        if not isinstance(kept, dict):
+        if _is_state(content):
+            return content
+        if not isinstance(content, dict):
             break
-        states = [name for name, value in kept.items() if _is_state(value)]
+        states = [name for name, value in content.items() if _is_state(value)]
         options = [name for name in WRAPPERS if name in states] or states
-        options = options or [name for name in WRAPPERS if isinstance(kept.get(name), dict)]
+        options = options or [name for name in WRAPPERS if isinstance(content.get(name), dict)]
         if not options or (len(options) > 1 and options[0] not in WRAPPERS):
             break
-        kept = kept[options[0]]
-    raise CheckpointError(f"{path}: no single set of weights in it; it holds {_contents(kept)}")
+        content = content[options[0]]
+    raise CheckpointError(f"{path}: no single set of weights in it; it holds {_contents(content)}")
 
 
 def _is_state(value: object) -> TypeGuard[dict[str, Tensor]]:
@@ -198,16 +189,16 @@ def _is_finite(tensor: Tensor) -> bool:
     return tensor.dtype in FLOATS and bool(tensor.isfinite().all())
 
 
-def _contents(kept: object) -> str:
-    return _shortened([str(name) for name in kept]) or "nothing" if isinstance(kept, dict) else f"a {type(kept).__name__}"
+def _contents(content: object) -> str:
+    return _shorten([str(name) for name in content]) or "nothing" if isinstance(content, dict) else f"a {type(content).__name__}"
 
 
-def _shortened(names: Iterable[str]) -> str:
+def _shorten(names: Iterable[str]) -> str:
     shown = [name[:100] for name in names]
     return ", ".join(shown[:_NAMES_SHOWN]) + (", ..." if len(shown) > _NAMES_SHOWN else "")
 
 
-def _with_sorted_header(data: bytes) -> bytes:
+def _sort_header(data: bytes) -> bytes:
     """The same safetensors file with its metadata in order of name: the library writes it in random order."""
     size = int.from_bytes(data[:8], "little")
     header: dict[str, Any] = json.loads(data[8 : 8 + size])

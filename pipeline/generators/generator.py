@@ -1,4 +1,4 @@
-"""The one interface of all generators: images in [-1, 1] and a class by name."""
+"""The interface of all generators: images in [-1, 1] and a class by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def unconditional(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
 
 
 def fingerprint_of(net: nn.Module) -> str:
-    """SHA-256 over names and values of the weights, as 16 hex digits: a run goes on only with the weights it began with."""
+    """SHA-256 over names and values of the weights, as 16 hex digits: a run resumes only with the weights it began with."""
     digest = hashlib.sha256()
     for key, tensor in sorted(net.state_dict().items()):
         digest.update(key.encode())
@@ -83,18 +83,18 @@ class Generator:
             raise UnknownLayerError(f"{self.name} has no layer {layer!r}; near: {', '.join(near) or ', '.join(list(modules)[1:6])}")
 
         def activation(x_BCHW: Tensor) -> Tensor:
-            kept: list[Tensor] = []
-            handle = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(output.clone()))
+            activations: list[Tensor] = []
+            handle = modules[layer].register_forward_hook(lambda module, inputs, output: activations.append(output.clone()))
             try:
                 self(x_BCHW, class_name)
             finally:
                 handle.remove()
-            return kept[-1]
+            return activations[-1]
 
         return activation
 
-    def chosen_classes(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The given class names, or all of them; raises UnknownClassError with the nearest names."""
+    def select_classes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """These class names, or all of them for none; raises UnknownClassError with the nearest name."""
         for name in names:
             if name not in self.classes:
                 near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0.3)

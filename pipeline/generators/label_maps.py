@@ -1,4 +1,4 @@
-"""What pix2pixHD sees of a street scene: one plane per label, and the borders between objects. Source: [W18], FACTS section 3."""
+"""The input of pix2pixHD: one plane per label, and the borders between objects. Source: [W18], FACTS section 3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def edge_map(instance_ids_BHW: Tensor) -> Tensor:
 
     Raises ValueError unless the ids are integers (B, H, W).
     """
-    ids_BHW = _integers(instance_ids_BHW)
+    ids_BHW = _to_integers(instance_ids_BHW)
     edges_BHW = torch.zeros_like(ids_BHW, dtype=torch.bool)
     across = ids_BHW[:, :, 1:] != ids_BHW[:, :, :-1]
     down = ids_BHW[:, 1:] != ids_BHW[:, :-1]
@@ -30,7 +30,7 @@ def one_hot_labels(label_ids_BHW: Tensor, labels: int = LABELS) -> Tensor:
 
     Raises ValueError unless the ids are integers (B, H, W) in 0 .. labels - 1.
     """
-    ids_BHW = _integers(label_ids_BHW)
+    ids_BHW = _to_integers(label_ids_BHW)
     low, high = int(ids_BHW.min()), int(ids_BHW.max())
     if low < 0 or high >= labels:
         raise ValueError(f"label ids must lie in 0..{labels - 1}, found {low}..{high}")
@@ -42,7 +42,7 @@ def label_planes(label_ids_BHW: Tensor, instance_ids_BHW: Tensor, labels: int = 
     return torch.cat([one_hot_labels(label_ids_BHW, labels), edge_map(instance_ids_BHW)], dim=1)
 
 
-def _integers(ids_BHW: Tensor) -> Tensor:
+def _to_integers(ids_BHW: Tensor) -> Tensor:
     if ids_BHW.ndim != 3 or not ids_BHW.numel() or ids_BHW.is_floating_point() or ids_BHW.is_complex():
         raise ValueError(f"ids must be integers (B, H, W), at least one, got {ids_BHW.dtype} {tuple(ids_BHW.shape)}")
     return ids_BHW.long()

@@ -63,7 +63,7 @@ class Pix2PixHDLocalEnhancer(nn.Module):
         """The image, (B, out_channels, H, W)."""
         scales = [x_BCHW]
         for _ in range(self.enhancers):
-            scales.append(halved(scales[-1]))
+            scales.append(halve(scales[-1]))
         y_BCHW: Tensor = self.model(scales[-1])
         for n in range(1, self.enhancers + 1):
             down, up = self.get_submodule(f"model{n}_1"), self.get_submodule(f"model{n}_2")
@@ -92,11 +92,11 @@ class MultiscaleDiscriminator(nn.Module):
             for j in range(self.layers + 2):
                 features.append(self.get_submodule(f"scale{scale}_layer{j}")(features[-1]))
             results.append(features[1:])
-            x_BCHW = halved(x_BCHW)
+            x_BCHW = halve(x_BCHW)
         return results
 
 
-def halved(x_BCHW: Tensor) -> Tensor:
+def halve(x_BCHW: Tensor) -> Tensor:
     """Half the size: means of 3x3 windows, of the pixels inside the image only."""
     return F.avg_pool2d(x_BCHW, 3, stride=2, padding=1, count_include_pad=False)
 
@@ -104,9 +104,9 @@ def halved(x_BCHW: Tensor) -> Tensor:
 def pix2pixhd_from_state(state: StateDict, *, source: str = "state_dict") -> Pix2PixHDGenerator | Pix2PixHDLocalEnhancer:
     """The global generator or the local enhancer, as ``state`` tells, with its weights; raises CheckpointError if it is neither."""
     state = standard_names(state)
-    found = block_indices(state, r"model\.(\d+)\.conv_block\.1\.weight")
-    downs = min(max(found[0] - 4, 0) // 3, MOST_DOWNS) if found else 4
-    blocks = len(found) or 9
+    blocks_at = block_indices(state, r"model\.(\d+)\.conv_block\.1\.weight")
+    downs = min(max(blocks_at[0] - 4, 0) // 3, MOST_DOWNS) if blocks_at else 4
+    blocks = len(blocks_at) or 9
     ngf = dimension(state, "model.1.weight", 0, 64)
     in_channels = dimension(state, "model.1.weight", 1, 36)
     enhancers = min(len(block_indices(state, r"model(\d+)_1\.1\.weight")), MOST_DOWNS)

@@ -1,4 +1,4 @@
-"""What the keys and shapes of a state_dict say: released names made ours, and the widths of the net that wrote them."""
+"""From a released state_dict to the names of this package, and to the widths of the net that wrote it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def standard_names(state: StateDict, *, keep: Collection[str] = ()) -> dict[str,
     """
     named = {key: tensor for key, tensor in state.items() if key in keep or not key.endswith(_STATISTICS)}
     own = {key: tensor for key, tensor in named.items() if not _ALIAS.match(key)}
-    kept = {key: tensor for key, tensor in named.items() if key in own or key in keep or not _repeats(tensor, own)}
-    return {_without_dropout(key, named): tensor for key, tensor in kept.items()}
+    rest = {key: tensor for key, tensor in named.items() if key in own or key in keep or not _repeats(tensor, own)}
+    return {_without_dropout(key, named): tensor for key, tensor in rest.items()}
 
 
 def dimension(state: StateDict, key: str, axis: int, default: int) -> int:

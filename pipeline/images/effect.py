@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipeline.images import THRESHOLD
-
 MASK_THRESHOLD = 0.5
 """A pixel is manipulated when the generator moves it by more than this, summed over channels ([Huang 2022], CMUA)."""
 
@@ -24,23 +22,18 @@ def l2(d: Tensor) -> Tensor:
     return d.square().flatten(1).mean(1)
 
 
-def disrupted(l2: Tensor, threshold: float = THRESHOLD) -> Tensor:
-    """Which samples count as disrupted, as booleans; a NaN does not."""
-    return l2 >= threshold
-
-
-def manipulated(output_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
-    """Where the generator changes the photo: a mask (B, 1, H, W) of zeros and ones ([Huang 2022])."""
+def manipulation_mask(output_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+    """Where the generator changes the photo: (B, 1, H, W) of zeros and ones ([Huang 2022])."""
     return ((output_BCHW - x_BCHW).abs().sum(1, keepdim=True) > MASK_THRESHOLD).to(output_BCHW.dtype)
 
 
-def l2_mask(disrupted_BCHW: Tensor, output_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+def masked_l2(disrupted_BCHW: Tensor, output_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
     """Mean square difference of the two outputs over the pixels that the generator manipulates, (B,) ([Huang 2022]).
 
-    ``output_BCHW`` is G(x), ``disrupted_BCHW`` is G(protected x). An image where the generator manipulates nothing counts as a
-    failure: its value is 0, so it is never disrupted and it lowers a mean.
+    ``output_BCHW`` is G(x), ``disrupted_BCHW`` is G(protected x). The value of an image where the generator
+    manipulates nothing is 0: it is never disrupted and lowers a mean.
     """
-    mask_B1HW = manipulated(output_BCHW, x_BCHW)
+    mask_B1HW = manipulation_mask(output_BCHW, x_BCHW)
     channels = output_BCHW.shape[1]
     total_B = ((disrupted_BCHW - output_BCHW) * mask_B1HW).square().flatten(1).sum(1)
     count_B = channels * mask_B1HW.flatten(1).sum(1)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+from pipeline.images.types import F32, U8
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -18,7 +17,7 @@ ROWS = 48  # of windows that SSIM looks at
 STRIP_VALUES = 1 << 18  # values in work at a time, one megabyte of floats: they fit in a cache
 
 
-def psnr(a_HWC: Pixels, b_HWC: Pixels) -> float:
+def psnr(a_HWC: U8, b_HWC: U8) -> float:
     """Peak signal-to-noise ratio of two 8-bit images in dB over all channels; infinite when they are equal.
 
     Raises ValueError when the shapes differ or the pixels are not 8-bit.
@@ -31,7 +30,7 @@ def psnr(a_HWC: Pixels, b_HWC: Pixels) -> float:
     return math.inf if squares == 0 else 10 * math.log10(255 * 255 * a_HWC.size / squares)
 
 
-def ssim(a_HWC: Pixels, b_HWC: Pixels) -> float:
+def ssim(a_HWC: U8, b_HWC: U8) -> float:
     """Structural similarity of two 8-bit images, at most 1: the formula of [Wang 2004], in at most `ROWS` rows of windows.
 
     Gaussian window of 11 x 11, sigma 1.5, K1 .01, K2 .03, range 255; each channel on its own; the mean over the windows that lie
@@ -56,7 +55,7 @@ def ssim(a_HWC: Pixels, b_HWC: Pixels) -> float:
     return total / windows
 
 
-def _ssim_sum(a_RKWC: Pixels, b_RKWC: Pixels, taps: Floats) -> float:
+def _ssim_sum(a_RKWC: U8, b_RKWC: U8, taps: F32) -> float:
     """Sum of the SSIM map over R rows of windows, of each of which the K rows of pixels under it are given."""
     shape = *a_RKWC.shape[:2], -1
     a, b = a_RKWC.reshape(shape).astype(np.float32), b_RKWC.reshape(shape).astype(np.float32)
@@ -72,15 +71,15 @@ def _ssim_sum(a_RKWC: Pixels, b_RKWC: Pixels, taps: Floats) -> float:
     return float(np.multiply(luminance, structure, out=luminance).sum(dtype=np.float64))
 
 
-def _across(x: Floats, taps: Floats, *, channels: int) -> Floats:
+def _across(x: F32, taps: F32, *, channels: int) -> F32:
     """The last axis, of interleaved channels, under the window ``taps`` where it lies inside."""
     inside = x.shape[-1] - channels * (len(taps) - 1)
     return _weighted([x[..., channels * k : channels * k + inside] for k in range(len(taps))], taps, len(taps) // 2)
 
 
-def _weighted(shifted: list[Floats], taps: Floats, half: int) -> Floats:
+def _weighted(shifted: list[F32], taps: F32, half: int) -> F32:
     """Sum of ``taps[k] * shifted[k]``, pairing the equal taps of a symmetric window."""
-    result: Floats = shifted[half] * taps[half]
+    result: F32 = shifted[half] * taps[half]
     pair = np.empty_like(result)
     for k in range(half):
         np.add(shifted[k], shifted[-1 - k], out=pair)
@@ -89,11 +88,11 @@ def _weighted(shifted: list[Floats], taps: Floats, half: int) -> Floats:
     return result
 
 
-def _gaussian(size: int) -> Floats:
+def _gaussian(size: int) -> F32:
     """Gaussian taps of sigma 1.5 that sum to 1."""
     x = np.arange(size) - size // 2
     bell = np.exp(-(x**2) / (2 * SIGMA**2))
-    taps: Floats = (bell / bell.sum()).astype(np.float32)
+    taps: F32 = (bell / bell.sum()).astype(np.float32)
     return taps
 
 

@@ -32,7 +32,7 @@ def run_doctor(_config: DoctorConfig, *, command: str, console: Console) -> int:
     import torch
 
     from pipeline.generators.checkpoint import CheckpointError
-    from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator, weights_at_hand
+    from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator, local_weights
 
     found = versions()
 
@@ -52,7 +52,7 @@ def run_doctor(_config: DoctorConfig, *, command: str, console: Console) -> int:
     say("MLflow", os.environ.get("MLFLOW_TRACKING_URI", "mlflow.db in the working folder"))
     shipped_is_usable = True
     for name, row in ZOO.items():
-        if weights_at_hand(row) is None:
+        if local_weights(row) is None:
             continue
         try:
             generator = load_generator(name)

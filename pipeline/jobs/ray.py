@@ -4,44 +4,54 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 from ray._private.services import find_bootstrap_address
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from rich.console import Console
 
 from pipeline.jobs.options import ConfigError
+from pipeline.jobs.room import Need, wait_for_room
 
 ANSWER_SECONDS = 5.0
+_CLIENT = "ray://"
 _LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 
 
 @contextmanager
-def connected(address: str, console: Console) -> Iterator[None]:
+def connected(address: str, console: Console, need: Need) -> Iterator[None]:
     """Be connected to the cluster at ``address`` ("auto": a running one, else one started here; "local": one started here).
 
-    Raises ConfigError when no cluster answers at a given address. A connection that exists already is used and left open.
+    The block begins when the cluster has room for what the run needs. Raises ConfigError when no cluster answers at a given
+    address, or when it can never hold the run. A connection that exists already is used and left open.
     """
     if ray.is_initialized():
+        wait_for_room(need, console, fixed=False)
         yield
         return
     address = resolve(address)
-    try:
-        with _quiet_core():
-            _connect(address)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"no Ray cluster at {address}: {error}; start one, or leave --address out") from error
-    have = ray.cluster_resources()
-    where = "started here" if address == "local" else f"cluster at {address}"
-    console.print(f"Ray: {where}, {have.get('CPU', 0):g} cores, {have.get('GPU', 0):g} GPUs", highlight=False)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    local = address == "local"
+    with _own_token() if local else nullcontext():
+        try:
+            with _quiet_core():
+                _connect(address)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"no Ray cluster at {address}: {error}; start one, or leave --address out") from error
+        try:
+            have = ray.cluster_resources()
+            where = "started here" if local else f"cluster at {address}"
+            console.print(f"Ray: {where}, {have.get('CPU', 0):g} cores, {have.get('GPU', 0):g} GPUs", highlight=False)
+            wait_for_room(need, console, fixed=local or address.startswith(_CLIENT))
+            yield
+        finally:
+            ray.shutdown()
 
 
 def resolve(address: str) -> str:
@@ -61,17 +71,42 @@ def resolve(address: str) -> str:
 def _connect(address: str) -> None:
     init = partial(ray.init, log_to_driver=False, logging_level=logging.WARNING)
     if address == "local":
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        init(address="local", include_dashboard=False)
+        # A node of a machine that takes part in no cluster has the loopback address, and all its processes listen there alone.
+        before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+        try:
+            init(address="local", include_dashboard=False)
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = before
         return
     if not _answers(address):  # Ray would try for minutes
         raise ConnectionError("nobody answers there")
     init(address=address)
 
 
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """Whoever reaches a Ray started inside the block needs a token that only its processes know; outside, all is as it was."""
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = {name: os.environ[name] for name in own if name in os.environ}
+    os.environ.update(own)
+    _reread_authentication()
+    try:
+        yield
+    finally:
+        for name in own:
+            del os.environ[name]
+        os.environ.update(before)
+        _reread_authentication()
+
+
+def _reread_authentication() -> None:
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
 def _answers(address: str) -> bool:
     """Whether something listens at [ray://]HOST:PORT."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS):
             return True

@@ -33,6 +33,8 @@ from ray.exceptions import (
 from ray.util.annotations import RayDeprecationWarning
 
 from pipeline.jobs.interrupt import heeded
+from pipeline.jobs.options import Compute
+from pipeline.jobs.room import Need
 
 ACTORS_SECONDS = 600
 """How long a job waits for its first actors before it fails."""
@@ -69,6 +71,23 @@ class ActorStage:
     make: Callable[[], Function]
     actors: int
     size: Mapping[str, Any]
+
+
+def actor_stage(name: str, make: Callable[[], Function], compute: Compute) -> ActorStage:
+    """A stage in as many actors as ``compute`` asks for, each with its GPUs or cores."""
+    return ActorStage(name, make, compute.actors, {f"num_{unit.lower()}s": amount for unit, amount in _actor_size(compute).items()})
+
+
+def actors_need(compute: Compute) -> Need:
+    """What the actors and the light stages ask of a cluster; one actor is enough to begin."""
+    actor, light = _actor_size(compute), {"CPU": TASK_SIZE["num_cpus"]}
+    flags = "--actors or --gpus-per-actor" if compute.on_gpu else "--actors or --threads"
+    return Need([actor] * compute.actors + [light], [actor, light], flags)
+
+
+def _actor_size(compute: Compute) -> dict[str, float]:
+    """The GPUs of an actor, or its cores: half a core less than its threads, so that the light stages always find room."""
+    return {"GPU": compute.gpus_per_actor} if compute.on_gpu else {"CPU": compute.threads - TASK_SIZE["num_cpus"]}
 
 
 class FlowError(ValueError):

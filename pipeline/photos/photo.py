@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from pipeline.images.types import U8
 
-U8 = NDArray[np.uint8]
+__all__ = ["U8", "Photo", "PhotoBrokenError", "PhotoRefusedError"]
 
 
 class PhotoRefusedError(ValueError):

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.images.levels import unit_to_pixels
+from pipeline.images.orientation import to_upright
 from pipeline.ledger.run import RunFolder
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.report.examples import Example, difference_png, example_keys, picture_png
-from pipeline.signals.add import as_shown
 from pipeline.storage import join, open_storage, read_bytes
 
 if TYPE_CHECKING:
@@ -63,14 +63,17 @@ def _outputs(
     import torch
 
     from pipeline.images.effect import l2
-    from pipeline.protection.stages.disrupt import as_tensor, view_of
+    from pipeline.images.resize import pixels_to_tensor
+    from pipeline.protection.stages.disrupt import view_of
 
     per_class = []
     for generator in generators:
         view = view_of(photo, config.region, ref.box, generator.size)
-        for name in generator.chosen_classes(config.classes):
+        for name in generator.select_classes(config.classes):
             with torch.no_grad():
-                clean, broken = (generator.to(torch.device("cpu"))(view(as_tensor(p.pixels_HWC)), name) for p in (photo, protected))
+                clean, broken = (
+                    generator.to(torch.device("cpu"))(view(pixels_to_tensor(p.pixels_HWC)), name) for p in (photo, protected)
+                )
             label = name if len(generators) == 1 else f"{generator.name}/{name}"
             per_class.append((label, _png(clean), _png(broken), float(l2(broken - clean))))
     return per_class
@@ -78,7 +81,7 @@ def _outputs(
 
 def _shown(photo: Photo) -> U8:
     """The photo's pixels as RGB, turned the way they are shown."""
-    shown_HWC = as_shown(photo.pixels_HWC, photo.orientation)
+    shown_HWC = to_upright(photo.pixels_HWC, photo.orientation)
     return np.ascontiguousarray(np.broadcast_to(shown_HWC, (*shown_HWC.shape[:2], 3)))
 
 

@@ -13,16 +13,13 @@ way to be written. What happens when a process dies: `pipeline.jobs.ray_data`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import ray
 
 from pipeline.disruption.recipes import REFERENCES
-from pipeline.jobs.options import Compute, ConfigError, absolute_weights
-from pipeline.jobs.ray_data import ActorStage, TaskStage, run_stages
+from pipeline.jobs.options import absolute_weights
+from pipeline.jobs.ray_data import TaskStage, actor_stage, run_stages
 from pipeline.ledger.plan import attempt_of, shard_id
 from pipeline.ledger.schema import ManifestRow, Stage
 from pipeline.protection.options import ProtectConfig
@@ -39,10 +36,8 @@ def protect_on_ray(
 ) -> Iterator[list[ManifestRow]]:
     """Protect the shards on the connected Ray cluster; yields the rows of each as soon as they are committed, in any order.
 
-    Raises ConfigError when the cluster cannot hold the actors that are asked for, FlowError when processes die over all photos, and
-    the errors of a stage as they are.
+    Raises FlowError when processes die over all photos, and the errors of a stage as they are.
     """
-    check_cluster(config.used_compute())
     # Workers may run in another folder than this process.
     config = dataclasses.replace(
         config,
@@ -82,30 +77,3 @@ def _write(works: Sequence[Work], *, config: ProtectConfig, place: Place, attemp
     """The rows of a shard, or of a part of one, committed under the name that the plan gives to these photos."""
     name = shard_id(place.signature, (work.ref.key for work in works), attempt=attempt)
     return write_shard(name, works, config, place.open())
-
-
-def actor_stage(name: str, make: Callable[[], Callable[[Any], Any]], compute: Compute) -> ActorStage:
-    """A stage in as many actors as ``compute`` asks for, each with its GPUs or cores."""
-    size = {"num_gpus": compute.gpus_per_actor} if compute.on_gpu else {"num_cpus": _actor_cpus(compute.threads)}
-    return ActorStage(name, make, compute.actors, size)
-
-
-def _actor_cpus(threads: int) -> float:
-    """Half a core less than the threads: the light stages get the rest, and a pool never takes the whole machine."""
-    return threads - 0.5
-
-
-def check_cluster(compute: Compute) -> None:
-    """Raise ConfigError when the cluster has too few cores or GPUs for the actors; Ray would wait for ever."""
-    have = ray.cluster_resources()
-    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    if compute.on_gpu and gpus < compute.gpus_per_actor * compute.actors:
-        raise ConfigError(
-            f"{compute.actors} actors need {compute.gpus_per_actor * compute.actors:g} GPUs, the cluster has {gpus:g}"
-        )
-    if not compute.on_gpu and cpus < _actor_cpus(compute.threads) * compute.actors + 0.5:
-        raise ConfigError(
-            f"{compute.actors} actors of {compute.threads} threads need "
-            f"{_actor_cpus(compute.threads) * compute.actors + 0.5:g} cores, "
-            f"the cluster has {cpus:g}: give fewer --actors or --threads"
-        )

@@ -21,6 +21,7 @@ from pipeline.jobs.options import flat
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
+from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import REPORT_FILE, is_reserved
 from pipeline.ledger.parts import latest_rows, read_columns
 from pipeline.ledger.places import check_places
@@ -135,9 +136,13 @@ def plan(job: Job, run: RunFolder) -> Shards:
 
 
 def kept_outputs(run: RunFolder) -> dict[str, str]:
-    """The outputs that the run's earlier starts wrote, by key."""
+    """The outputs that the run's earlier starts wrote, by key. Raises LedgerError for one that would lie outside the folder."""
     before = latest_rows(read_columns(run.fs, run.path, ["key", "output", "shard"]))
-    return {key: output for key, output in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if output}
+    outputs = {key: name for key, name in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if name}
+    for name in outputs.values():
+        if reason := unsafe_reason(name):
+            raise LedgerError(f"{run.path} records the output {name!r}: {reason}. Give another output folder.")
+    return outputs
 
 
 def name_outputs(job: Job, kept: dict[str, str]) -> dict[str, str]:
@@ -165,9 +170,10 @@ def engine(job: Job, run: RunFolder, shards: Shards, console: Console) -> Iterat
         yield from protect_locally(shards, config, to, threads=config.compute.threads, signer=job.signer)
         return
     from pipeline.jobs.ray import connected
+    from pipeline.jobs.ray_data import actors_need
     from pipeline.protection.flow import protect_on_ray
 
-    with connected(config.compute.address, console):
+    with connected(config.compute.address, console, actors_need(config.used_compute())):
         yield from protect_on_ray(shards, config, to, threads=config.compute.threads, signer=job.signer)
 
 

@@ -1,4 +1,4 @@
-"""The file that holds a set of signals, its detector, and what is known of both. No torch is needed to add signals from it."""
+"""The file that holds a set of signals, its detector and the record of both. Reading it needs no torch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
+from pipeline.images.types import F32, F64
 from pipeline.storage import open_storage, write_atomic
 
 VERSION = 1
@@ -32,31 +33,17 @@ MOST_LEVELS = 64.0
 ROUNDING = 1e-4
 """What float32 may add to the budget, in levels."""
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-
 
 class BundleError(ValueError):
     """A bundle that cannot be used; the message names the file and says why."""
 
 
 @dataclass(frozen=True, eq=False)
-class Bundle:
-    """A set of signals as read: ``signals_nCHW`` (n, 3, S, S) in levels, nowhere larger than ``budget`` levels.
+class Signals:
+    """A set of signals: ``signals_nCHW`` (n, 3, S, S) in levels, nowhere larger than ``budget`` levels."""
 
-    ``id`` identifies signals and detector together, 16 hex digits. ``width`` is the detector's. ``scores`` holds what the detector
-    said of held-out files at rising quantiles: ``untouched`` the probability of manipulation for untouched files with a signal,
-    ``plain`` the likeness to the nearest signal for files without one (see `threshold`). ``card`` is everything else on record:
-    config, metrics, versions.
-    """
-
-    id: str
     signals_nCHW: F32
     budget: float
-    width: int
-    scores: Mapping[str, F64]
-    card: Mapping[str, Any]
-    path: Path
 
     @property
     def count(self) -> int:
@@ -73,13 +60,29 @@ class Bundle:
         """The shorter side that a photo must have, in pixels: below it the signals' detail would be lost."""
         return self.size // 2
 
+
+@dataclass(frozen=True, eq=False)
+class Bundle(Signals):
+    """A set of signals with its detector and record, as read from ``path``.
+
+    ``id`` identifies signals and detector together, 16 hex digits. ``width`` is the detector's. ``scores`` are the detector's
+    scores of held-out files, rising: ``untouched`` the probability of manipulation for untouched files with a signal, ``plain``
+    the likeness to the nearest signal for files without one. ``card`` holds config, metrics and versions.
+    """
+
+    id: str
+    width: int
+    scores: Mapping[str, F64]
+    card: Mapping[str, Any]
+    path: Path
+
     def threshold(self, kind: str, false_positive_rate: float) -> float:
         """The score that a share of ``false_positive_rate`` (0..1) of the held-out files of a kind exceeded."""
         return float(np.quantile(self.scores[kind], 1 - false_positive_rate))
 
     def detector_weights(self) -> dict[str, F32]:
         """The detector's weights by name."""
-        with _opened(self.path) as file:
+        with _open(self.path) as file:
             names: list[str] = list(file.keys())
             return {name.removeprefix(DETECTOR): file.get_tensor(name) for name in names if name.startswith(DETECTOR)}
 
@@ -114,26 +117,25 @@ def write_bundle(
     }
     data = safetensors_bytes(tensors, {HEADER: json.dumps(about, sort_keys=True)})
     write_atomic(*open_storage(path), data)
-    shown = {name: value for name, value in about.items() if name != "scores"}
-    write_atomic(*open_storage(path.with_suffix(".json")), (json.dumps(shown, indent=2, sort_keys=True) + "\n").encode())
+    card_file = {name: value for name, value in about.items() if name != "scores"}
+    write_atomic(*open_storage(path.with_suffix(".json")), (json.dumps(card_file, indent=2, sort_keys=True) + "\n").encode())
     return path
 
 
-def place_of(path: Path) -> Path:
-    """The file that a user means: the word ``shipped`` is the bundle that comes with the package."""
+def bundle_path(path: Path) -> Path:
+    """The file of a bundle; the word ``shipped`` means the one that comes with the package."""
     return SHIPPED if path == Path("shipped") else path
 
 
 def read_bundle(path: Path) -> Bundle:
     """The bundle in a file, or the shipped one for the word ``shipped``.
 
-    Raises BundleError for one that is missing, damaged, of another kind or of another version, and when its signals and detector
-    are not those that its id was made of.
+    Raises BundleError for one that is missing, damaged, of another kind or version, or changed since its id was made.
     """
-    path = place_of(path)
+    path = bundle_path(path)
     if not path.is_file():
         raise BundleError(f"{path}: no such bundle of signals; the word shipped means the one that comes with the package")
-    with _opened(path) as file:
+    with _open(path) as file:
         header = (file.metadata() or {}).get(HEADER)
         if header is None:
             raise BundleError(f"{path}: holds no signals; expected what a training of signals writes (bundle.safetensors)")
@@ -173,7 +175,7 @@ def _largest(signals_nCHW: F32) -> float:
     return float(np.abs(signals_nCHW).max(initial=0.0))
 
 
-def _opened(path: Path) -> Any:
+def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="np")
     except (SafetensorError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The detector: one trunk with two heads, is the photo untouched, and which signal does it carry."""
+"""The detector: a trunk with two heads. One tells whether the photo is untouched, one recovers the signal that it carries."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.images.resize import resize
+
 TEMPLATES = 32
-"""Learned patterns that the recovered signal is compared with, so that the first head can tell where in the photo it sees what."""
+"""Learned patterns that the recovered signal is compared with; they tell the first head where in the photo a signal is."""
 
 
-class Detected(NamedTuple):
-    """What the detector says of a batch: ``logit_B`` (above 0: untouched) and the recovered signals (B, 3, S, S)."""
+class Detection(NamedTuple):
+    """The detector's output for a batch: ``logit_B`` (above 0: untouched) and the recovered signals (B, 3, S, S)."""
 
     logit_B: Tensor
     recovered_B3SS: Tensor
 
 
 class Detector(nn.Module):
-    """Images (B, 3, H, W) in [-1, 1] of any size -> a logit and the signal found in each.
+    """Images (B, 3, H, W) in [-1, 1] of any size -> a logit and the recovered signal of each.
 
     Every image is brought to the side ``size``, a multiple of 4, at which signals are defined. ``width`` is that of the first
     layer in channels. Trunk: half of the side, a quarter of it, and back, with group norm; nothing depends on the other images of
@@ -38,23 +40,20 @@ class Detector(nn.Module):
         self.templates = nn.Linear(3 * size * size, TEMPLATES, bias=False)
         self.judge = nn.Sequential(nn.Linear(3 * width + TEMPLATES, 64), nn.ReLU(), nn.Linear(64, 1))
 
-    def forward(self, x_BCHW: Tensor) -> Detected:
+    def forward(self, x_BCHW: Tensor) -> Detection:
         """The logit and the recovered signal of each image."""
-        near = self.near(seen(x_BCHW, self.size))
+        near = self.near(detector_input(x_BCHW, self.size))
         far = self.far(near)
         trunk = self.mend(near + self.back(far))
         recovered = self.recover(trunk)
         direction = F.normalize(recovered.flatten(1), dim=1)
         facts = torch.cat([far.mean((2, 3)), trunk.mean((2, 3)), self.size * self.templates(direction)], dim=1)
-        return Detected(self.judge(facts).squeeze(1), recovered)
+        return Detection(self.judge(facts).squeeze(1), recovered)
 
 
-def seen(x_BCHW: Tensor, size: int) -> Tensor:
-    """Images as the detector sees them: (B, 3, size, size), grey ones in three planes, resized with antialiasing."""
-    x_BCHW = x_BCHW.expand(-1, 3, -1, -1)
-    if x_BCHW.shape[2:] == (size, size):
-        return x_BCHW
-    return F.interpolate(x_BCHW, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+def detector_input(x_BCHW: Tensor, size: int) -> Tensor:
+    """Images (B, 3 or 1, H, W) as the detector takes them: (B, 3, size, size), grey ones in three equal planes."""
+    return resize(x_BCHW.expand(-1, 3, -1, -1), (size, size))
 
 
 class _Block(nn.Module):

@@ -1,4 +1,4 @@
-"""What the detector of a bundle says of pictures in 8 bits, whatever their size."""
+"""The detector's judgement of 8-bit pictures of any size, and its scores of held-out files, from which thresholds come."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.images.levels import pixels_to_unit
-from pipeline.photos.photo import U8
-from pipeline.signals.bundle import Bundle
-from pipeline.signals.detector import Detector, seen
-from pipeline.signals.signal_set import as_grey
+from pipeline.channels.channels import find_channels
+from pipeline.images.resize import pixels_to_tensor
+from pipeline.images.types import F32, F64, U8
+from pipeline.photos.photo import Photo
+from pipeline.signals.add import with_signal
+from pipeline.signals.bundle import Bundle, Signals
+from pipeline.signals.detector import Detector, detector_input
+from pipeline.signals.signal_set import grey_signals
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
+CHANNELS = ("clean", "jpeg-85", "half-size")
+"""What held-out files go through before they are scored, in equal shares."""
+AT_A_TIME = 64
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of each picture: the probability that it is manipulated (B,), and the likeness of what it carries to each signal (B, n).
+    """Of each picture: the probability that it is manipulated (B,), and its likeness to each signal (B, n).
 
     Likeness is the cosine between the recovered signal and the signal of the set, -1 to 1. A picture that never carried a signal
-    is not told from one that lost it: both count as manipulated.
+    cannot be told from one that lost it: both count as manipulated.
     """
 
     manipulated_B: F64
@@ -43,43 +46,52 @@ class Judgement:
 
 
 class Judge:
-    """The detector of a bundle, ready to look at pictures; one is made per process."""
+    """A detector with its signals, ready to judge pictures on the detector's device; one is made per process."""
 
-    def __init__(self, bundle: Bundle, *, device: torch.device | str = "cpu") -> None:
-        self.size = bundle.size
-        self._detector = Detector(size=bundle.size, width=bundle.width)
-        self._detector.load_state_dict({name: torch.from_numpy(array) for name, array in bundle.detector_weights().items()})
-        self._start(torch.from_numpy(bundle.signals_nCHW), device)
+    def __init__(self, detector: Detector, signals_nCHW: Tensor) -> None:
+        self.size = detector.size
+        self._detector = detector.eval()
+        self._device = next(detector.parameters()).device
+        signals_nCHW = signals_nCHW.detach().float().to(self._device)
+        self._colour_nD = F.normalize(signals_nCHW.flatten(1), dim=1)
+        self._grey_nD = F.normalize(grey_signals(signals_nCHW).flatten(1), dim=1)
 
     @classmethod
-    def of(cls, detector: Detector, signals_nCHW: Tensor) -> Judge:
-        """The same for a detector that is in no bundle yet, with its signals in any unit."""
-        judge = cls.__new__(cls)
-        judge.size, judge._detector = detector.size, detector
-        judge._start(signals_nCHW, next(detector.parameters()).device)
-        return judge
-
-    def _start(self, signals_nCHW: Tensor, device: torch.device | str) -> None:
-        self._device = torch.device(device)
-        self._detector.to(self._device).eval().requires_grad_(False)
-        signals_nCHW = signals_nCHW.detach().float().to(self._device)
-        self._colour_nD, self._grey_nD = (F.normalize(x_nCHW.flatten(1), dim=1) for x_nCHW in (signals_nCHW, as_grey(signals_nCHW)))
+    def from_bundle(cls, bundle: Bundle, *, device: torch.device | str = "cpu") -> Judge:
+        """The detector and the signals of a bundle; raises BundleError for a file that can no longer be read."""
+        detector = Detector(size=bundle.size, width=bundle.width)
+        detector.load_state_dict({name: torch.from_numpy(array) for name, array in bundle.detector_weights().items()})
+        return cls(detector.to(device), torch.from_numpy(bundle.signals_nCHW))
 
     def __call__(self, pictures: Sequence[U8]) -> Judgement:
         """The judgement of upright pictures (H, W, 3 or 1) of any sizes; the others of a batch change nothing but rounding."""
-        return self.of_tensors(torch.cat([self.prepared(pixels_HWC) for pixels_HWC in pictures]))
-
-    def prepared(self, pixels_HWC: U8) -> Tensor:
-        """A picture as the detector sees it, (1, 3, S, S)."""
-        levels_CHW = torch.from_numpy(np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))).float()
-        return seen(pixels_to_unit(levels_CHW)[None], self.size)
+        return self.judge_tensors(torch.cat([detector_input(pixels_to_tensor(pixels_HWC), self.size) for pixels_HWC in pictures]))
 
     @torch.no_grad()
-    def of_tensors(self, x_BCHW: Tensor) -> Judgement:
+    def judge_tensors(self, x_BCHW: Tensor) -> Judgement:
         """The judgement of images (B, 3, H, W) in [-1, 1]."""
         x_BCHW = x_BCHW.to(self._device)
-        found = self._detector(x_BCHW)
-        recovered_BD = F.normalize(found.recovered_B3SS.flatten(1), dim=1)
+        detection = self._detector(x_BCHW)
+        recovered_BD = F.normalize(detection.recovered_B3SS.flatten(1), dim=1)
         grey_B1 = (x_BCHW.amax(1) == x_BCHW.amin(1)).flatten(1).all(1, keepdim=True)
         likeness_Bn = torch.where(grey_B1, recovered_BD @ self._grey_nD.T, recovered_BD @ self._colour_nD.T)
-        return Judgement(torch.sigmoid(-found.logit_B.double()).cpu().numpy(), likeness_Bn.cpu().numpy())
+        return Judgement(torch.sigmoid(-detection.logit_B.double()).cpu().numpy(), likeness_Bn.cpu().numpy())
+
+
+def calibration_scores(
+    signals: Signals, judge: Judge, photos: Sequence[U8], *, channels: Sequence[str] = CHANNELS
+) -> dict[str, F64]:
+    """Scores of held-out photos (H, W, 3) with a signal each (``untouched``) and without one (``plain``), rising; see `Bundle`.
+
+    From these a false-positive rate becomes a threshold. Raises PhotoRefusedError for a photo that is too small.
+    """
+
+    def judgements(pictures: Sequence[U8]) -> list[Judgement]:
+        files = [channel.apply(pixels, i) for channel in find_channels(channels) for i, pixels in enumerate(pictures)]
+        return [judge(files[i : i + AT_A_TIME]) for i in range(0, len(files), AT_A_TIME)]
+
+    signed = [with_signal(Photo(x, None, "PNG"), signals, i % signals.count) if signals.count else x for i, x in enumerate(photos)]
+    return {
+        "untouched": np.sort(np.concatenate([each.manipulated_B for each in judgements(signed)])),
+        "plain": np.sort(np.concatenate([each.best() for each in judgements(photos)]).astype(np.float64)),
+    }

@@ -24,16 +24,16 @@ def read_secret(file: Path | None) -> bytes:
     if file is not None:
         if not file.exists():
             raise SecretError(f"--key-file {file}: no such file; make one with: head -c 32 /dev/urandom | base64 > {file}")
-        secret, place = _content(file), f"--key-file {file}"
+        secret, origin = _read(file), f"--key-file {file}"
     elif VARIABLE in os.environ:
-        secret, place = os.fsencode(os.environ[VARIABLE]), f"the variable {VARIABLE}"
+        secret, origin = os.fsencode(os.environ[VARIABLE]), f"the variable {VARIABLE}"
     else:
         raise SecretError(
             f"signals need a secret: give --key-file FILE or set {VARIABLE}; make one with: head -c 32 /dev/urandom | base64 > key"
         )
     secret = secret.rstrip(b"\r\n")
     if len(secret) < LEAST_BYTES:
-        raise SecretError(f"{place} holds {len(secret)} bytes; a secret needs at least {LEAST_BYTES}")
+        raise SecretError(f"{origin} holds {len(secret)} bytes; a secret needs at least {LEAST_BYTES}")
     return secret
 
 
@@ -52,7 +52,7 @@ def fingerprint(secret: bytes) -> str:
     return hmac.new(secret, b"disrupt: fingerprint of a signal key", hashlib.sha256).hexdigest()[:8]
 
 
-def _content(file: Path) -> bytes:
+def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:

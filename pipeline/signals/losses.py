@@ -39,15 +39,15 @@ def filtered_energy(signals_nCHW: Tensor, *, k: float, region: Region = "low", d
     power = torch.fft.fft2(signals_nCHW, norm="ortho").abs().square()
     down, across = (torch.fft.fftfreq(side, device=power.device).abs() * 2 <= k for side in (H, W))
     low_HW = (down[:, None] & across[None]).to(power)
-    kept_HW = low_HW if region == "low" else 1 - low_HW
+    filter_HW = low_HW if region == "low" else 1 - low_HW
     weight_HW = torch.ones(H, W, device=power.device, dtype=power.dtype)
     weight_HW[0, 0] = dc
-    energy: Tensor = (power * kept_HW * weight_HW).mean()
+    energy: Tensor = (power * filter_HW * weight_HW).mean()
     return energy
 
 
 def separation(signals_nCHW: Tensor, recovered_BCHW: Tensor) -> Tensor:
-    """L_s = max_k cos(MinMax(eta_k), MinMax(eta_hat)), averaged over images; eta_hat is what the net finds in a manipulated one.
+    """L_s = max_k cos(MinMax(eta_k), MinMax(eta_hat)), averaged over images; eta_hat is recovered from a manipulated one.
 
     Defined as 0 for fewer than two signals.
     """
@@ -64,9 +64,9 @@ def pairwise(signals_nCHW: Tensor) -> Tensor:
     return (unit_nD @ unit_nD.T).triu(1).sum()
 
 
-def recovery(carried_BCHW: Tensor, recovered_BCHW: Tensor) -> Tensor:
-    """The extra term of [A22]: 1 - cos(eta_i, eta_hat), averaged over images, eta_hat being what the net finds in x + eta_i."""
-    return 1 - F.cosine_similarity(carried_BCHW.flatten(1), recovered_BCHW.flatten(1), dim=1, eps=FLAT).mean()
+def recovery(signals_BCHW: Tensor, recovered_BCHW: Tensor) -> Tensor:
+    """The extra term of [A22]: 1 - cos(eta_i, eta_hat), averaged over images, eta_hat recovered from x + eta_i."""
+    return 1 - F.cosine_similarity(signals_BCHW.flatten(1), recovered_BCHW.flatten(1), dim=1, eps=FLAT).mean()
 
 
 def minmax(images_BCHW: Tensor) -> Tensor:

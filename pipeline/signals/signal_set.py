@@ -1,4 +1,4 @@
-"""The set of signals as a net that is learned, and how a signal comes onto a photo in tensors, colour or grey."""
+"""The set of signals as it is learned, and how a signal is added to a photo in tensors, colour or grey."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from pipeline.signals.bundle import GREEN
 
 START = 1.5
-"""How strong fresh signals are: enough that the detector tells one from another after a few steps; weak ones become all alike."""
+"""Strength of fresh signals: the detector tells them apart after a few steps, while weak ones become all alike."""
 GAIN = 5.0
-"""How much faster a signal moves than its parameters: one learning rate then fits signals and detector."""
+"""A signal moves so many times faster than its parameters: one learning rate then fits signals and detector."""
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey: ITU-R BT.601, as Pillow turns photos grey."""
 
 
 class SignalSet(nn.Module):
-    """n signals of 3 planes at a reference side, nowhere larger than a budget in levels. Without signals, n is 0.
-
-    ``forward`` gives them in [-1, 1] units, (n, 3, S, S).
-    """
+    """n signals (0 or more) of 3 planes at a reference side, nowhere larger than a budget in levels."""
 
     budget: Tensor
 
@@ -30,27 +27,25 @@ class SignalSet(nn.Module):
         coarse = torch.randn(max(count, 1), 3, size // 2, size // 2)
         start = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)[:count]
         self.raw = nn.Parameter(START * start / GAIN)
-        self.register_buffer(
-            "budget", torch.tensor(float(budget_levels)), persistent=False
-        )  # of the options, not of what is learned
+        self.register_buffer("budget", torch.tensor(float(budget_levels)), persistent=False)  # an option, not learned
 
-    def forward(self) -> Tensor:
+    def signals(self) -> Tensor:
         """The signals, (n, 3, S, S), in [-1, 1] units."""
         return level_to_unit(self.budget) * torch.tanh(GAIN * self.raw)
 
 
-def carried(x_BCHW: Tensor, signals_B3HW: Tensor) -> Tensor:
-    """Photos with a signal each, in whole levels as a file holds them; the gradient passes the rounding. Same shapes."""
+def add_signals(x_BCHW: Tensor, signals_B3HW: Tensor) -> Tensor:
+    """Photos plus a signal each, in whole levels as in a file; the gradient passes the rounding. Same shapes."""
     sum_BCHW = (x_BCHW + signals_B3HW).clamp(-1, 1)
     return sum_BCHW + (pixels_to_unit(unit_to_pixels(sum_BCHW)) - sum_BCHW).detach()
 
 
-def turned_grey(x_B3HW: Tensor, grey_B: Tensor) -> Tensor:
-    """Photos in [-1, 1], those that ``grey_B`` (bool) marks as grey ones in three equal planes, in whole levels. Same shape."""
+def turn_grey(x_B3HW: Tensor, grey_B: Tensor) -> Tensor:
+    """Photos in [-1, 1]; those marked in ``grey_B`` (bool) become grey, three equal planes in whole levels. Same shape."""
     luma_B1HW = torch.einsum("bchw,c->bhw", x_B3HW, x_B3HW.new_tensor(LUMA))[:, None]
     return torch.where(grey_B[:, None, None, None], pixels_to_unit(unit_to_pixels(luma_B1HW)), x_B3HW)
 
 
-def as_grey(signals_B3HW: Tensor) -> Tensor:
-    """Signals as grey photos carry them: one plane of each, three times. Same shape."""
+def grey_signals(signals_B3HW: Tensor) -> Tensor:
+    """The signals of grey photos: the green plane of each, three times. Same shape."""
     return signals_B3HW[:, GREEN : GREEN + 1].expand_as(signals_B3HW)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.disruption.references import REFERENCES
+from pipeline.disruption.objectives import REFERENCES
 from pipeline.tables import published
 from pipeline.tables.bench import Bench
 from pipeline.tables.cells import Cell, Run, cell, in_turn

@@ -78,7 +78,7 @@ def measure(run: Run, protected: Path, photos: Photos, *, gpu: bool, seed: int) 
             untouched = torch.from_numpy(seen[CLEAN, net.size][:1])
             sight = Sight(untouched.to(device), *torch.from_numpy(seen[run.channel, net.size]).to(device).split(1))
             found = [
-                _sample(pair.key, name, MEASURES[run.measure], (net, frozen, sight)) for name in net.chosen_classes(run.classes)
+                _sample(pair.key, name, MEASURES[run.measure], (net, frozen, sight)) for name in net.select_classes(run.classes)
             ]
         known = [sample for sample in found if sample]
         missing += len(known) < len(found) or not found

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.generators.generator import Generator
-from pipeline.generators.zoo import ZOO, load_generator, weights_at_hand
+from pipeline.generators.zoo import ZOO, load_generator, local_weights
 from pipeline.tables.cells import Net, Photos
 from pipeline.tables.config import TablesConfig
 from pipeline.tables.sources import measured_photos
@@ -67,7 +67,7 @@ def shelf_of(config: TablesConfig, photos: int) -> Shelf:
 def shipped(name: str, photos: Photos, *, builder: str = "") -> Net:
     """The net of a row of the table of generators whose weights came with the package; else one that says so."""
     row = ZOO.get(name)
-    path = weights_at_hand(row) if row else None
+    path = local_weights(row) if row else None
     if row is None or path is None or not path.is_file():
         return Net(name, missing=f"{NO_NET}: {name} is not installed")
     if row.package and importlib.util.find_spec("onnx") is None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.channels.attacks import RED_TEAM
+from pipeline.channels.channels import RED_TEAM
 from pipeline.containers.find import find_photos
 from pipeline.evaluation.adapters import Views, fine_tuned
 from pipeline.evaluation.look import look

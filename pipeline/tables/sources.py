@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.containers.find import find_photos
+from pipeline.containers.naming import LEAVES_FOLDER, unsafe_reason
 from pipeline.storage import open_storage
 from pipeline.tables.cells import Photos
 from pipeline.tables.config import TableError
@@ -54,7 +55,11 @@ def _of(labels: Path, split: str) -> list[Path]:
         rows = csv.DictReader(handle)
         if not {"file", "split"} <= set(rows.fieldnames or ()):
             raise TableError(f"{labels}: expected the columns file and split, found {', '.join(rows.fieldnames or ())}")
-        return [labels.parent / row["file"] for row in rows if row["split"] == split]
+        names = [row["file"] for row in rows if row["split"] == split]
+    outside = [name for name in names if unsafe_reason(name) == LEAVES_FOLDER]
+    if outside:
+        raise TableError(f"{labels}: {outside[0]!r} lies outside the folder")
+    return [labels.parent / name for name in names]
 
 
 def _of_split(folder: Path, split: str) -> str:

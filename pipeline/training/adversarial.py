@@ -15,11 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.disruption.ascent import Objective, ascend
-from pipeline.disruption.balls import Linf
-from pipeline.disruption.objectives import away_from
-from pipeline.disruption.references import REFERENCES
-from pipeline.disruption.starts import STARTS
+from pipeline.disruption.ascent import STARTS, Linf, Objective, ascend
+from pipeline.disruption.objectives import REFERENCES, away_from
 from pipeline.disruption.streams import Stream
 from pipeline.images.blur import blur_input
 from pipeline.images.levels import level_to_unit

@@ -10,12 +10,11 @@ import numpy as np
 
 from pipeline.images.levels import unit_to_level
 from pipeline.jobs.versions import versions
-from pipeline.signals.bundle import Bundle, read_bundle, write_bundle
-from pipeline.signals.calibrate import scores_of
+from pipeline.signals.bundle import Bundle, Signals, read_bundle, write_bundle
 from pipeline.signals.detector import Detector
-from pipeline.signals.judge import Judge
+from pipeline.signals.judge import Judge, calibration_scores
 from pipeline.training.faces import Faces
-from pipeline.training.signals import SignalSystem
+from pipeline.training.signals import SignalSystem, signal_set
 from pipeline.training.state import TrainState
 
 BUNDLE_FILE = "bundle.safetensors"
@@ -26,29 +25,27 @@ def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out:
 
     A set of no signals is written too: its detector is the passive one.
     """
-    signals_nCHW = unit_to_level(state.nets.G["G"]().detach().float().cpu()).numpy()
-    detector = {name: tensor.float().cpu().numpy() for name, tensor in state.nets.D["D"].state_dict().items()}
-    path = out / BUNDLE_FILE
-    facts: dict[str, Any] = {"signals_nCHW": signals_nCHW, "budget": system.budget, "width": state.sizes.d_conv_dim}
-    draft = Bundle(id="", scores={}, card={}, path=path, **facts)
+    detector = state.nets.D["detector"]
+    if not isinstance(detector, Detector):
+        raise TypeError(f"a training of signals has a Detector, not a {type(detector).__name__}")
+    signals_nCHW = signal_set(state.nets.G).signals().detach()
+    signals = Signals(unit_to_level(signals_nCHW.float().cpu()).numpy(), system.budget)
     photos = list(held_out.u8_NCHW.permute(0, 2, 3, 1).contiguous().numpy())
-    net = state.nets.D["D"]
-    if not isinstance(net, Detector):
-        raise TypeError(f"a training of signals has a Detector, not a {type(net).__name__}")
-    judge = Judge.of(net, state.nets.G["G"]().detach())
-    write_bundle(
-        path,
-        detector=detector,
-        scores=scores_of(draft, judge, photos),
+    path = write_bundle(
+        out / BUNDLE_FILE,
+        signals_nCHW=signals.signals_nCHW,
+        budget=signals.budget,
+        detector={name: tensor.float().cpu().numpy() for name, tensor in detector.state_dict().items()},
+        width=state.sizes.d_conv_dim,
+        scores=calibration_scores(signals, Judge(detector, signals_nCHW), photos),
         card={
             "system": {name: _plain(value) for name, value in dataclasses.asdict(system).items()},
             "config": {name: _plain(value) for name, value in config.items()},
             "steps": state.step,
             "held_out_photos": len(photos),
-            "metrics": {"psnr_flat": psnr_of(signals_nCHW)} if len(signals_nCHW) else {},
+            "metrics": {"psnr_flat": psnr_of(signals.signals_nCHW)} if signals.count else {},
             "versions": versions(),
         },
-        **facts,
     )
     return read_bundle(path)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import pickle
 import tempfile
 import threading
@@ -28,7 +27,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from torch import Tensor
 
-from pipeline.jobs.options import ConfigError
+from pipeline.jobs.room import Need
 from pipeline.training.batches import Source
 from pipeline.training.errors import TrainError
 from pipeline.training.feed import TASK_CPUS, Feed
@@ -57,9 +56,8 @@ class Ended:
 def train_on_ray(job: Job, source: Source, tell: Callable[[Event], None]) -> End:
     """Train on the connected Ray cluster; events reach ``tell`` in this process, checkpoints the folder of the training.
 
-    Raises ConfigError when the cluster cannot hold the workers, TrainError when the training cannot go on.
+    Raises TrainError when the training cannot go on.
     """
-    check_cluster(job)
     mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
     found: list[BaseException] = []
     fitting = threading.Thread(target=_fit, args=(_trainer(job, source, mailbox), found), name="disrupt-fit", daemon=True)
@@ -83,41 +81,32 @@ def train_on_ray(job: Job, source: Source, tell: Callable[[Event], None]) -> End
     return endings[-1].how or "done"
 
 
-def check_cluster(job: Job) -> None:
-    """Raise ConfigError when the cluster has too few cores or GPUs for the workers; Ray would wait for ever."""
-    have, count, gpus = ray.cluster_resources(), job.config.workers, job.config.gpus_per_worker
-    cpus = count * (_worker_cpus(job) + TASK_CPUS)
-    if gpus and have.get("GPU", 0.0) < gpus * count:
-        raise ConfigError(
-            f"{count} workers need {gpus * count:g} GPUs, the cluster has {have.get('GPU', 0.0):g}: give fewer --workers"
-        )
-    if have.get("CPU", 0.0) < cpus:
-        raise ConfigError(
-            f"{count} workers of {threads(job.config)} threads need {math.ceil(cpus):g} cores, the cluster has "
-            f"{have.get('CPU', 0.0):g}: give fewer --workers or --threads"
-        )
+def workers_need(job: Job) -> Need:
+    """What the workers, and for each the task that feeds it, ask of a cluster; they begin together."""
+    every = [bundle for _ in range(job.config.workers) for bundle in (_worker(job), {"CPU": TASK_CPUS})]
+    return Need(every, every, "--workers, --threads or --gpus-per-worker")
 
 
-def _worker_cpus(job: Job) -> float:
-    """Half a core less than the threads, so that reading pictures never waits for a core."""
-    return threads(job.config) - 0.5
+def _worker(job: Job) -> dict[str, float]:
+    """What a worker takes: half a core less than its threads, so that reading pictures never waits for a core."""
+    gpus = job.config.gpus_per_worker
+    return {"CPU": threads(job.config) - 0.5} | ({"GPU": gpus} if gpus else {})
 
 
 def _trainer(job: Job, source: Source, mailbox: Any) -> TorchTrainer:
-    gpus = job.config.gpus_per_worker
     tasks = max(1, min(MOST_TASKS, int(ray.cluster_resources()["CPU"] / job.config.workers / 2)))
-    resources = {"CPU": _worker_cpus(job)} | ({"GPU": gpus} if gpus else {})
+    resources = _worker(job)
     return TorchTrainer(
         _work,
         train_loop_config={"job": _placed(job), "source": [ray.put(source)], "mailbox": mailbox, "tasks": tasks},
-        scaling_config=ScalingConfig(num_workers=job.config.workers, use_gpu=gpus > 0, resources_per_worker=resources),
+        scaling_config=ScalingConfig(num_workers=job.config.workers, use_gpu="GPU" in resources, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"train-{job.signature}",
             storage_path=str(job.out / RAY_FOLDER),
             checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
             failure_config=FailureConfig(max_failures=job.config.retries),
         ),
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if "GPU" in resources else "gloo"),
     )
 
 

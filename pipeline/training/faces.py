@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.containers.naming import LEAVES_FOLDER, unsafe_reason
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 from pipeline.training.attributes import HAIR
@@ -34,12 +35,15 @@ def load_faces(folder: Path, *, attributes: Sequence[str], split: str, licences:
     """The rows of ``folder/labels.csv`` in ``split`` whose licence is one of ``licences`` (all if None).
 
     Images that cannot be read are skipped and counted. Raises TrainError, with file and row, for a label that is missing or outside
-    0 to 1, and when no row is left.
+    0 to 1, for a file outside ``folder``, and when no row is left.
     """
     table = folder / "labels.csv"
     rows = [(i, r) for i, r in _rows(table, attributes) if r["split"] == split and (licences is None or r["licence"] in licences)]
     if not rows:
         raise TrainError(f"no row of {table} is in split {split!r} with licence in {licences}")
+    for i, row in rows:
+        if row["file"] and unsafe_reason(row["file"]) == LEAVES_FOLDER:
+            raise TrainError(f"{table}, line {i}: {row['file']!r} lies outside the folder; expected a file in {folder}")
     labels = [[_label(r, a, table=table, row=i) for a in attributes] for i, r in rows]
     images = [_square(folder / r["file"], size) for _, r in rows]
     read = [i for i, image in enumerate(images) if image is not None]

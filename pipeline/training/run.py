@@ -27,9 +27,10 @@ from pipeline.training.watch import Watch
 DONE, BROKEN_OFF = 0, 1
 
 
-def run_train(config: TrainConfig, *, command: str, console: Console) -> int:
+def run_train(config: TrainConfig, *, command: str, console: Console, run_id: str | None = None) -> int:
     """Train as the options say; returns 0 when the training is done or its time is up, 1 when it broke off.
 
+    ``run_id`` is the run in MLflow to continue; without it the training gets a new one.
     Raises the project's own ValueErrors for a wrong call, KeyboardInterrupt after Ctrl-C: what is checkpointed is kept.
     """
     job = plan(config)
@@ -43,7 +44,7 @@ def run_train(config: TrainConfig, *, command: str, console: Console) -> int:
         if state.step >= job.settings.steps:
             console.print(f"{job.out} has all its {job.settings.steps} steps; nothing to do", highlight=False)
             return _finish(job, no_record(), console, ended="done")
-        with _tracking(job, command) as tracking:
+        with _tracking(job, command, run_id) as tracking:
             watch = Watch(console, out=job.out, steps=job.settings.steps, minutes=config.minutes, tracking=tracking)
             try:
                 ended = _train_on_ray(job, source, watch, console) if config.workers else _train_here(job, state, source, watch)
@@ -74,9 +75,9 @@ def _train_here(job: Job, state: TrainState, source: Source, watch: Watch) -> En
 
 def _train_on_ray(job: Job, source: Source, watch: Watch, console: Console) -> End:
     from pipeline.jobs.ray import connected
-    from pipeline.training.driver import train_on_ray
+    from pipeline.training.driver import train_on_ray, workers_need
 
-    with connected(job.config.address, console):
+    with connected(job.config.address, console, workers_need(job)):
         return train_on_ray(job, source, watch)
 
 
@@ -122,15 +123,14 @@ def how_to_use(job: Job, paths: list[Path]) -> list[str]:
     return ["protect photos against it:", *(f"  {shlex.join([*words, str(path)])}" for path in paths)]
 
 
-def _tracking(job: Job, command: str) -> Tracking:
+def _tracking(job: Job, command: str, run_id: str | None) -> Tracking:
     if not job.config.tracking:
         return no_record()
     params = dataclasses.asdict(job.config) | {"resolved": dataclasses.asdict(job.settings) | dataclasses.asdict(job.sizes)}
     params["resolved"] |= {"batch": job.batch, "weights": json.dumps(dataclasses.asdict(job.system), default=str)}  # type: ignore[call-overload]
     tags = {"command": command, "signature": job.signature}
-    return open_tracking(
-        experiment=job.config.experiment, run_name=f"train {job.config.system} {job.signature}", params=params, tags=tags
-    )
+    name = f"train {job.config.system} {job.signature}"
+    return open_tracking(experiment=job.config.experiment, run_name=name, params=params, tags=tags, run_id=run_id)
 
 
 def _check_gpu(config: TrainConfig) -> None:

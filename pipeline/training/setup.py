@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, absolute_weights, one_of
-from pipeline.signals.sources import opened, source_names
+from pipeline.signals.manipulation import load_source, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
 from pipeline.training.batches import FacesSource, Source
 from pipeline.training.config import SAMPLES, TrainConfig, signature
@@ -211,7 +211,7 @@ def _with_signals(system: SignalSystem, config: TrainConfig) -> SignalSystem:
     """The system with the options that are its own; raises the zoo's errors, which name a generator that does not load."""
     sources = source_names(config.generator, absolute_weights(config.weights), shipped=SHIPPED)
     for source in sources:
-        opened(source, "cpu", torch.float32)
+        load_source(source, "cpu", torch.float32)
     return dataclasses.replace(
         system,
         count=config.signals,

@@ -1,7 +1,7 @@
 """Signals and their detector, learned together: L = l1 L_b + l2 L_m + l3 L_c + l4 L_s + l5 L_p. Source: [A22], FACTS section 5.
 
-What the other systems call G is here the set of signals, what they call D the detector: the same two optimisers, checkpoints and
-workers. The generators whose manipulations the detector learns to see are frozen; each batch draws one.
+G holds the set of signals, D the detector. The generators whose manipulations the detector learns to see are frozen; each batch
+draws one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from pipeline.signals import losses
 from pipeline.signals.bundle import JOURNEYS
-from pipeline.signals.detector import Detected, Detector
-from pipeline.signals.journey import travelled
-from pipeline.signals.signal_set import SignalSet, as_grey, carried, turned_grey
-from pipeline.signals.sources import SourceName, manipulated, opened
+from pipeline.signals.detector import Detection, Detector
+from pipeline.signals.manipulation import SourceName, apply_random_channel, load_source, manipulate
+from pipeline.signals.signal_set import SignalSet, add_signals, grey_signals, turn_grey
 from pipeline.training.errors import TrainError
 from pipeline.training.sizes import checked_side
 from pipeline.training.system import Batch, Images, Nets, Parts, Sizes, System
@@ -69,7 +68,7 @@ class SignalSystem:
         if sizes.d_conv_dim % 8:
             raise TrainError(f"the detector's width is {sizes.d_conv_dim}; expected a multiple of 8 (--d-conv-dim)")
         signals = SignalSet(self.count, size=side, budget_levels=self.budget)
-        return Nets(nn.ModuleDict({"G": signals}), nn.ModuleDict({"D": Detector(size=side, width=sizes.d_conv_dim)}))
+        return Nets(nn.ModuleDict({"signals": signals}), nn.ModuleDict({"detector": Detector(size=side, width=sizes.d_conv_dim)}))
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
         """Adds to each photo its signal, its class, its three journeys and whether it is grey; and one generator to all of them."""
@@ -86,36 +85,36 @@ class SignalSystem:
 
     def inputs(self, batch: Batch) -> Images:
         """The photos, some of them grey."""
-        return {"photo": turned_grey(batch["image"], batch["grey"])}
+        return {"photo": turn_grey(batch["image"], batch["grey"])}
 
     def reals(self, batch: Batch) -> Images:
         """Photos without a signal, as they arrive."""
-        return {"plain": travelled(self.inputs(batch)["photo"], batch["journey"][:, 2], self.journeys)}
+        return {"plain": apply_random_channel(self.inputs(batch)["photo"], batch["journey"][:, 2], self.journeys)}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
         """Photos with their signals, untouched and manipulated, both as they arrive at the detector."""
         photo_BCHW = inputs["photo"]
-        signals_nCHW = G["G"]()
-        with_signal_BCHW = carried(photo_BCHW, _given(signals_nCHW, batch)) if self.count else photo_BCHW
+        signals_nCHW = signal_set(G).signals()
+        with_signal_BCHW = add_signals(photo_BCHW, _signal_of_each(signals_nCHW, batch)) if self.count else photo_BCHW
         fake_BCHW = self._manipulated(with_signal_BCHW, batch)
         both = {"untouched": (with_signal_BCHW, 0), "manipulated": (fake_BCHW, 1)}
-        return {name: travelled(x_BCHW, batch["journey"][:, way], self.journeys) for name, (x_BCHW, way) in both.items()}
+        return {name: apply_random_channel(x_BCHW, batch["journey"][:, way], self.journeys) for name, (x_BCHW, way) in both.items()}
 
     def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:
         """The detector's logit, (B,)."""
-        logit_B: Tensor = D["D"](images_BCHW).logit_B
+        logit_B: Tensor = D["detector"](images_BCHW).logit_B
         return logit_B
 
     def d_loss(self, nets: Nets, batch: Batch, real: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """The terms that look at the detector: L_b, L_s and recovery."""
         with torch.no_grad():
-            signals_nCHW = nets.G["G"]()
-        return self._loss(nets.D["D"], signals_nCHW, fake | (real if self.plain and self.count else {}), batch, prefix="d_")
+            signals_nCHW = signal_set(nets.G).signals()
+        return self._loss(nets.D["detector"], signals_nCHW, fake | (real if self.plain and self.count else {}), batch, prefix="d_")
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """All terms, by the signals."""
-        signals_nCHW = nets.G["G"]()
-        loss, parts = self._loss(nets.D["D"], signals_nCHW, fake, batch, prefix="g_")
+        signals_nCHW = signal_set(nets.G).signals()
+        loss, parts = self._loss(nets.D["detector"], signals_nCHW, fake, batch, prefix="g_")
         own = {
             "g_magnitude": losses.magnitude(signals_nCHW),
             "g_spectrum": losses.filtered_energy(signals_nCHW, k=self.k, region=self.region, dc=self.dc),
@@ -126,26 +125,36 @@ class SignalSystem:
 
     def _manipulated(self, x_BCHW: Tensor, batch: Batch) -> Tensor:
         source = self.sources[int(batch["source"][0])]
-        generator = opened(source, str(x_BCHW.device), x_BCHW.dtype)
+        generator = load_source(source, str(x_BCHW.device), x_BCHW.dtype)
         if self.through_generators:
-            return manipulated(generator, x_BCHW, batch["class"])
+            return manipulate(generator, x_BCHW, batch["class"])
         with torch.no_grad():
-            return manipulated(generator, x_BCHW, batch["class"])
+            return manipulate(generator, x_BCHW, batch["class"])
 
     def _loss(self, detector: nn.Module, signals_nCHW: Tensor, shown: Images, batch: Batch, *, prefix: str) -> tuple[Tensor, Parts]:
         """What detector and signals minimise together, on images that are untouched, manipulated and, for the detector, plain."""
-        found = dict(zip(shown, _split(detector(torch.cat(list(shown.values()))), len(shown)), strict=True))
-        truth = {name: torch.full_like(each.logit_B, float(name == "untouched")) for name, each in found.items()}
-        bce = {name: losses.detection(each.logit_B, truth[name]) for name, each in found.items()}
+        detections = dict(zip(shown, _split(detector(torch.cat(list(shown.values()))), len(shown)), strict=True))
+        truth = {name: torch.full_like(each.logit_B, float(name == "untouched")) for name, each in detections.items()}
+        bce = {name: losses.detection(each.logit_B, truth[name]) for name, each in detections.items()}
         detection = (bce["untouched"] + bce["manipulated"]) / 2
         loss, parts = self.detection * detection, {f"{prefix}detection": detection}
         if "plain" in bce:
             loss, parts = loss + self.detection * self.plain * bce["plain"], parts | {f"{prefix}plain": bce["plain"]}
         if self.count:
-            parts[f"{prefix}recovery"] = losses.recovery(_given(signals_nCHW, batch), found["untouched"].recovered_B3SS)
-            parts[f"{prefix}separation"] = losses.separation(signals_nCHW, found["manipulated"].recovered_B3SS)
+            parts[f"{prefix}recovery"] = losses.recovery(
+                _signal_of_each(signals_nCHW, batch), detections["untouched"].recovered_B3SS
+            )
+            parts[f"{prefix}separation"] = losses.separation(signals_nCHW, detections["manipulated"].recovered_B3SS)
             loss = loss + self.recovery * parts[f"{prefix}recovery"] + self.separation * parts[f"{prefix}separation"]
         return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def signal_set(G: nn.ModuleDict) -> SignalSet:
+    """The signals among the nets of a training; raises TypeError for a training of anything else."""
+    net = dict(G.items()).get("signals")
+    if not isinstance(net, SignalSet):
+        raise TypeError("only a training of signals has a SignalSet")
+    return net
 
 
 def each_signal(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
@@ -155,18 +164,18 @@ def each_signal(system: System, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
     photo_BCHW = batch["image"]
     class_B = torch.rand(len(photo_BCHW), generator=torch.Generator().manual_seed(0))
     which_B = torch.arange(len(photo_BCHW)) % max(system.count, 1)
-    signal_BCHW = G["G"]()[which_B] if system.count else torch.zeros_like(photo_BCHW)
-    shown = carried(photo_BCHW, signal_BCHW)
-    fakes = [manipulated(opened(source, str(shown.device), shown.dtype), shown, class_B) for source in system.sources]
+    signal_BCHW = signal_set(G).signals()[which_B] if system.count else torch.zeros_like(photo_BCHW)
+    shown = add_signals(photo_BCHW, signal_BCHW)
+    fakes = [manipulate(load_source(source, str(shown.device), shown.dtype), shown, class_B) for source in system.sources]
     return [photo_BCHW, shown, (AMPLIFIED * signal_BCHW).clamp(-1, 1), *fakes]
 
 
-def _given(signals_nCHW: Tensor, batch: Batch) -> Tensor:
+def _signal_of_each(signals_nCHW: Tensor, batch: Batch) -> Tensor:
     """The signal that each photo carries."""
-    given_BCHW = signals_nCHW[batch["signal"]]
-    return torch.where(batch["grey"][:, None, None, None], as_grey(given_BCHW), given_BCHW)
+    signal_BCHW = signals_nCHW[batch["signal"]]
+    return torch.where(batch["grey"][:, None, None, None], grey_signals(signal_BCHW), signal_BCHW)
 
 
-def _split(found: Detected, parts: int) -> list[Detected]:
-    pairs = zip(found.logit_B.chunk(parts), found.recovered_B3SS.chunk(parts), strict=True)
-    return [Detected(logit_B, signal_BCHW) for logit_B, signal_BCHW in pairs]
+def _split(detection: Detection, parts: int) -> list[Detection]:
+    pairs = zip(detection.logit_B.chunk(parts), detection.recovered_B3SS.chunk(parts), strict=True)
+    return [Detection(logit_B, signal_BCHW) for logit_B, signal_BCHW in pairs]

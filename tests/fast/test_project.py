@@ -21,6 +21,7 @@ PACKAGE = ROOT / "pipeline"
 EVALUATION = ("row", "pairs", "bootstrap", "summary", "report", "options", "look", "measures", "local")
 DETECTION = ("row", "decide", "summary", "report", "options", "look", "detect", "local")
 TORCH_FREE = (
+    *(f"images.{name}" for name in ("types", "levels", "orientation", "quality")),
     "photos",
     "channels",
     "ledger",
@@ -54,6 +55,7 @@ ONLY = {
         "pipeline.protection.flow",
         "pipeline.jobs.ray_data",
         "pipeline.jobs.ray",
+        "pipeline.jobs.room",
         "pipeline.training.driver",
         "pipeline.training.feed",
         "tune.search",
@@ -62,14 +64,14 @@ ONLY = {
     "ray.train": {"pipeline.training.driver"},
     "mlflow": {"pipeline.jobs.tracking"},
     "ray.tune": {"tune.search"},
-    "optuna": {"tune.study"},
+    "optuna": {"tune.search", "tune.space", "tune.trials"},
     "sklearn": {"pipeline.signals.measures"},
 }
 """Who may import a library at all, also inside functions and for types only."""
 NEIGHBOURS = {
-    "photos": set(),
+    "photos": {"images"},
     "containers": {"photos", "ledger"},
-    "channels": set(),
+    "channels": {"images"},
     "ledger": {"photos", "containers"},
     "images": set(),
     "generators": {"images"},
@@ -140,7 +142,7 @@ def test_a_library_is_imported_only_at_its_edge(library: str) -> None:
 def test_the_search_knows_the_pipeline_and_of_the_pipeline_only_the_command_line_knows_the_search() -> None:
     users = {module for module, names in graph().items() if any(within(name, "tune") for name in names)}
     assert {module for module in users if within(module, "pipeline")} <= {"pipeline.cli"}
-    on_ray = {"tune.search", "tune.run", "tune.cli", "tune.search_signals"}
+    on_ray = {"tune.search", "tune.run", "tune.search_signals"}
     trials = [module for module in graph() if within(module, "tune") and module not in on_ray]
     assert "tune.objective" in trials
     assert [module for module in trials if any(within(name, "ray") for name in reached_from(module))] == []

@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.disruption.ascent import Objective, ascend
-from pipeline.disruption.balls import Linf
+from pipeline.disruption.ascent import Linf, Objective, ascend
 from pipeline.disruption.objectives import Output, away_from, in_turn
 from pipeline.generators.checkpoint import read_state_dict
 from pipeline.generators.cyclegan import cyclegan_from_state

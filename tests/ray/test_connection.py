@@ -1,25 +1,34 @@
-"""How a run finds its Ray: it never waits for a cluster that is not there, and never moves into another program's."""
+"""How a run gets its Ray: it waits for no cluster that is not there, moves into no other program's, and lets nobody in."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import ray
 from rich.console import Console
 
 from pipeline.jobs import ray as cluster
 from pipeline.jobs.options import ConfigError
+from pipeline.jobs.room import Need
 
+LITTLE = Need([{"CPU": 0.5}], [{"CPU": 0.5}], "--actors")
 NOBODY = "127.0.0.1:9"
 PRIVATE = """
 import ray
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 print("ready", flush=True)
 input()
+"""
+ASK = """
+import sys
+from ray._raylet import GcsClient
+print(GcsClient(sys.argv[1]).internal_kv_get(b"session_name", namespace=b"session"))
 """
 
 
@@ -33,7 +42,7 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("address", [NOBODY, f"ray://{NOBODY}", "no port"])
 def test_an_address_where_nobody_answers_is_refused_within_seconds(address: str) -> None:
     began = time.monotonic()
-    with pytest.raises(ConfigError, match="no Ray cluster at"), cluster.connected(address, Console(quiet=True)):
+    with pytest.raises(ConfigError, match="no Ray cluster at"), cluster.connected(address, Console(quiet=True), LITTLE):
         pass
     assert time.monotonic() - began < 10
     assert not ray.is_initialized()
@@ -41,7 +50,7 @@ def test_an_address_where_nobody_answers_is_refused_within_seconds(address: str)
 
 def test_the_address_in_the_environment_is_taken_and_its_absence_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", NOBODY)
-    with pytest.raises(ConfigError, match=NOBODY), cluster.connected("auto", Console(quiet=True)):
+    with pytest.raises(ConfigError, match=NOBODY), cluster.connected("auto", Console(quiet=True), LITTLE):
         pass
 
 
@@ -61,8 +70,35 @@ def test_ray_that_another_program_started_for_itself_is_left_alone() -> None:
 
 
 def test_ray_started_here_says_nothing_on_the_error_stream_and_ends_with_the_block(capfd: pytest.CaptureFixture[str]) -> None:
-    with cluster.connected("auto", Console(quiet=True)):
+    with cluster.connected("auto", Console(quiet=True), LITTLE):
         assert ray.is_initialized()
         assert "RAY_BACKEND_LOG_LEVEL" not in os.environ
     assert not ray.is_initialized()
     assert capfd.readouterr().err == ""
+
+
+def test_ray_started_here_listens_on_no_address_that_others_reach() -> None:
+    others = {each.address for card in psutil.net_if_addrs().values() for each in card if each.family == socket.AF_INET}
+    with cluster.connected("local", Console(quiet=True), LITTLE):
+        ray.get(ray.remote(lambda: None).remote())  # a worker has a door of its own
+        port = int(ray.get_runtime_context().gcs_address.rpartition(":")[2])
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        doors = [each for process in family for each in process.net_connections("inet") if each.status == "LISTEN"]
+        for address in others - {"127.0.0.1"} | {"127.0.0.2"}:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((address, port), timeout=5)
+    assert port in {door.laddr.port for door in doors}
+    assert {door.laddr.ip.removeprefix("::ffff:") for door in doors} <= {"127.0.0.1", "::1"}
+
+
+def test_ray_started_here_answers_nobody_without_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answers(**auth: str) -> bool:
+        words = [sys.executable, "-c", ASK, ray.get_runtime_context().gcs_address]
+        return subprocess.run(words, env=os.environ | auth, capture_output=True, timeout=60, check=False).returncode == 0
+
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of another cluster")
+    with cluster.connected("local", Console(quiet=True), LITTLE):
+        assert answers()
+        assert not answers(RAY_AUTH_MODE="disabled")
+        assert not answers(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a" * 64)
+    assert (os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]) == ("disabled", "of another cluster")

@@ -69,18 +69,17 @@ def test_bad_files_get_their_rows_and_leave_their_neighbours_unharmed(photos: Pa
     assert all(row["reason"] for row in outcome.rows(looped) if row["key"] in bad)
 
 
-def test_more_actors_than_the_cluster_can_hold_are_refused_at_once(
+def test_more_actors_than_the_cluster_can_hold_are_refused(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", "--actors", "9", *FEW]) == 2
-    assert "9 actors of 1 threads need 5 cores, the cluster has 2" in capsys.readouterr().err
+    assert "--actors" in capsys.readouterr().err
 
 
-def test_gpus_that_the_cluster_does_not_have_are_refused_at_once(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_gpus_that_the_cluster_does_not_have_are_refused(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", "--gpus-per-actor", "64", *FEW]) == 2
-    assert "64 GPUs, the cluster has" in capsys.readouterr().err
+    assert "64 GPUs" in (error := capsys.readouterr().err)
+    assert "--gpus-per-actor" in error
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-"""A search on a real local Ray: killed in the middle it goes on, with every trial, to one MLflow run with a run inside for each."""
+"""A search on a real local Ray, with relative paths: killed in the middle it resumes every trial, each with its run in MLflow."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -21,7 +23,6 @@ import yaml
 from pipeline.signals.bundle import read_bundle
 from pipeline.training.signals import SignalSystem
 from tests.fast.tune.small import TINY, write_photos
-from tune.folder import read_json
 from tune.objective import read_reports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,16 +30,16 @@ TRIALS, STEPS = 4, 5
 WAIT_SECONDS = 240
 
 
-def words(folder: Path, *more: str) -> list[str]:
+def words(*more: str) -> list[str]:
     steps = ["--trials", str(TRIALS), "--steps", str(STEPS), "--final-steps", "2", "--address", "local"]
-    return [str(folder / "photos"), str(folder / "out"), *TINY, *steps, *more]
+    return ["photos", "out", *TINY, *steps, *more]
 
 
-def started(folder: Path, *more: str) -> subprocess.Popen[str]:
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     """The search in a process group of its own."""
     settings = {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "tune/search_signals.py"), *words(folder, *more)],
+        [sys.executable, str(ROOT / "tune/search_signals.py"), *words(*more)],
         cwd=folder,
         env=os.environ | settings,
         stdout=subprocess.PIPE,
@@ -97,15 +98,15 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(folder: Path) -> Story:
-    process = started(folder)
+    process = start(folder)
     wait_for(folder, process, trials=1, steps=1)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=WAIT_SECONDS)
     stopped = (process.returncode, said)
-    process = started(folder)
+    process = start(folder)
     before = wait_for(folder, process, trials=2, steps=STEPS + 1)
     kill(process)
-    process = started(folder)
+    process = start(folder)
     said, _ = process.communicate(timeout=WAIT_SECONDS)
     return Story(stopped, before, (process.returncode, said))
 
@@ -132,6 +133,15 @@ def test_a_killed_search_goes_on_with_all_its_trials(folder: Path, story: Story)
     assert "best.yaml" in said
 
 
+def test_a_search_with_relative_paths_has_every_score(folder: Path, story: Story) -> None:
+    rows = pq.read_table(folder / "out/trials.parquet").to_pylist()
+    assert len(rows) == TRIALS
+    for row in rows:
+        assert not math.isnan(row["ap_early"]), "the first score that all trials have"
+        assert 0 <= row["ap"] <= 1
+        assert row["step"] >= 2
+
+
 def test_the_best_values_are_trained_into_a_bundle(folder: Path, story: Story) -> None:
     rows = pq.read_table(folder / "out/trials.parquet").to_pylist()
     best = max(rows, key=lambda row: (row["step"], row["ap"], row["psnr"]))
@@ -144,7 +154,7 @@ def test_the_best_values_are_trained_into_a_bundle(folder: Path, story: Story) -
 
 def test_the_record_is_one_run_with_a_run_inside_for_each_trial_and_for_the_best(folder: Path, story: Story) -> None:
     rows = pq.read_table(folder / "out/trials.parquet").to_pylist()
-    runs = read_json(folder / "out/.disrupt/records.json")
+    runs = json.loads((folder / "out/.disrupt/records.json").read_text())
     assert runs.keys() == {"parent", "best", *(row["id"] for row in rows)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -173,11 +183,11 @@ def test_a_search_that_is_over_is_left_alone_and_other_options_are_refused(
     from tests.verbs import tune
 
     monkeypatch.chdir(folder)
-    assert tune(words(folder)) == 0
+    assert tune(words()) == 0
     assert "nothing to do" in capsys.readouterr().out
-    assert tune(words(folder, "--seed", "1")) == 2
+    assert tune(words("--seed", "1")) == 2
     assert "holds a search with other options: seed 0 (now 1)" in capsys.readouterr().err
-    assert tune(words(folder, "--range", "k=0.9:0.1")) == 2
+    assert tune(words("--range", "k=0.9:0.1")) == 2
     assert "0.9 is above 0.1" in capsys.readouterr().err
-    assert tune(words(folder, "--held-out-generator", "tests.fast.tiny:build")) == 2
+    assert tune(words("--held-out-generator", "tests.fast.tiny:build")) == 2
     assert "is trained on too" in capsys.readouterr().err

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from pipeline.generators.zoo import load_generator
+from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.samples import copy_samples
-from pipeline.protection.stages.disrupt import as_tensor
 from tests.verbs import protect
 
 OPPOSED = (("Black_Hair", "Brown_Hair"), ("Male", "Female"), ("Young", "Old"))
@@ -50,7 +50,7 @@ def test_the_shipped_generator_keeps_the_photo_when_asked_for_nothing_and_edits_
     for path in photos.iterdir():
         with Image.open(path) as image:
             small = np.asarray(image.convert("RGB").resize((generator.size, generator.size), Image.Resampling.LANCZOS))
-        x_1CHW = as_tensor(small)
+        x_1CHW = pixels_to_tensor(small)
         nothing_1K = torch.zeros(1, len(next(iter(generator.classes.values()))))
         kept = (generator.translate(generator.net, x_1CHW, nothing_1K) - x_1CHW).abs().mean()
         edits = [(generator(x_1CHW, a) - generator(x_1CHW, b)).abs().mean() for a, b in OPPOSED]

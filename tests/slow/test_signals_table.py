@@ -78,9 +78,9 @@ def test_grey_photos_are_signed_and_translated_as_grey_photos(tmp_path: Path) ->
     found = scores_of(bundle, photos, [made], ["clean"])
     files = [with_signal(decode_photo(photo_bytes_of(x)), bundle, i % bundle.count) for i, x in enumerate(photos)]
     assert {x.shape[2] for x in files} == {1}
-    assert found.by[UNTOUCHED, GREY] == pytest.approx(judged(Judge(bundle), files))
+    assert found.by[UNTOUCHED, GREY] == pytest.approx(judged(Judge.from_bundle(bundle), files))
     fakes = made([np.repeat(x, 3, 2) for x in files])
-    assert found.by[BUILD, GREY] == pytest.approx(judged(Judge(bundle), fakes))
+    assert found.by[BUILD, GREY] == pytest.approx(judged(Judge.from_bundle(bundle), fakes))
     assert found.by[BUILD, "clean"] != pytest.approx(found.by[BUILD, GREY])
 
 

@@ -16,13 +16,15 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.disruption.disrupt import Target, disrupt
-from pipeline.disruption.references import REFERENCES, Reference, given_image
+from pipeline.disruption.objectives import REFERENCES, Reference, image_reference
 from pipeline.disruption.streams import streams_for
-from pipeline.disruption.view import BatchView, View, region_box, upright_size
+from pipeline.disruption.view import BatchView, View, region_box
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
 from pipeline.images.effect import l1, l2
-from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
+from pipeline.images.levels import level_to_unit, unit_to_pixels
+from pipeline.images.orientation import upright_size
+from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import SHIPPED
 from pipeline.ledger.schema import ManifestRow
@@ -41,7 +43,7 @@ def load_generators(config: ProtectConfig) -> list[Generator]:
     weights = [None if path == SHIPPED else path for path in given]
     generators = [load_generator(name, weights=path) for name, path in zip(config.generator, weights, strict=True)]
     for generator in generators:
-        chosen = generator.chosen_classes(config.classes)
+        chosen = generator.select_classes(config.classes)
         if config.resolved_recipe().layer:
             generator.features(chosen[0], config.resolved_recipe().layer)
     return generators
@@ -142,7 +144,7 @@ class Protect:
                 view=self._view(batch, photos, generator.size),
                 outputs={
                     name: generator.features(name, layer) if layer else generator.output(name)
-                    for name in generator.chosen_classes(self._config.classes)
+                    for name in generator.select_classes(self._config.classes)
                 },
             )
             for generator in self._generators
@@ -162,7 +164,7 @@ class Protect:
         for generator in self._generators:
             view = self._view(batch, photos, generator.size)
             seen, seen_protected = view(x_BCHW), view(protected_BCHW)
-            for class_name in generator.chosen_classes(self._config.classes):
+            for class_name in generator.select_classes(self._config.classes):
                 clean = generator(seen, class_name)
                 if not clean.isfinite().all():
                     raise _UnusableError(f"{generator.name} gives values that are not numbers for class {class_name}")
@@ -188,18 +190,12 @@ def view_of(photo: Photo, region: str, box: tuple[int, int, int, int] | None, si
         raise PhotoRefusedError(str(error)) from error
 
 
-def as_tensor(pixels_HWC: U8) -> Tensor:
-    """8-bit pixels (H, W, C) as a float32 image (1, C, H, W) in [-1, 1]."""
-    levels_CHW = torch.from_numpy(np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))).float()
-    return pixels_to_unit(levels_CHW)[None]
-
-
 def _padded(photos: Sequence[Photo]) -> Tensor:
     """A batch (B, C, H, W) in [-1, 1], smaller photos padded with mid-grey at the right and bottom."""
     height, width = max(p.height for p in photos), max(p.width for p in photos)
     x_BCHW = torch.zeros(len(photos), photos[0].pixels_HWC.shape[2], height, width)
     for i, photo in enumerate(photos):
-        x_BCHW[i, :, : photo.height, : photo.width] = as_tensor(photo.pixels_HWC)[0]
+        x_BCHW[i, :, : photo.height, : photo.width] = pixels_to_tensor(photo.pixels_HWC)[0]
     return x_BCHW
 
 
@@ -207,7 +203,7 @@ def _reference(name: str) -> Reference:
     if name in REFERENCES:
         return REFERENCES[name]
     with Image.open(name) as image:
-        return given_image(as_tensor(np.asarray(image.convert("RGB")))[0])
+        return image_reference(pixels_to_tensor(np.asarray(image.convert("RGB")))[0])
 
 
 def _failed(work: Work, reason: str) -> Work:

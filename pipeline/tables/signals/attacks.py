@@ -36,7 +36,7 @@ def outcomes(bundle: Bundle, photos: Sequence[U8], more: Sequence[U8], forger: T
     To pass off: manipulated pictures that shall look untouched. To remove: the signal of an untouched photo shall be gone, so that
     the owner's own photo looks manipulated.
     """
-    judge, limit = Judge(bundle), bundle.threshold("untouched", 0.01)
+    judge, limit = Judge.from_bundle(bundle), bundle.threshold("untouched", 0.01)
 
     def caught(pictures: Sequence[U8]) -> float:
         return float((judged(judge, pictures) > limit).mean())

@@ -16,7 +16,7 @@ from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle
-from pipeline.signals.sources import SourceName, manipulated, opened
+from pipeline.signals.manipulation import SourceName, load_source, manipulate
 
 AT_A_TIME = 16
 
@@ -31,13 +31,13 @@ class Translator:
 
     def __call__(self, pictures: Sequence[U8]) -> list[U8]:
         """What it makes of pictures of one size; the class of the i-th depends on i alone."""
-        generator = opened(self.source, "cpu", torch.float32)
+        generator = load_source(self.source, "cpu", torch.float32)
         class_B = torch.rand(len(pictures), generator=torch.Generator().manual_seed(0))
         out: list[U8] = []
         with torch.no_grad():
             for i in range(0, len(pictures), AT_A_TIME):
                 x_BCHW = as_tensor(pictures[i : i + AT_A_TIME])
-                out += as_pixels(manipulated(generator, x_BCHW, class_B[i : i + AT_A_TIME]))
+                out += as_pixels(manipulate(generator, x_BCHW, class_B[i : i + AT_A_TIME]))
         return out
 
 

@@ -43,7 +43,7 @@ class Scores:
 
 def scores_of(bundle: Bundle, photos: Sequence[U8], translators: Sequence[Translator], channels: Sequence[str]) -> Scores:
     """The scores of photos with the bundle's signals, and of what each generator makes of these; and of grey ones (`GREY`)."""
-    judge, ways = Judge(bundle), find_channels(channels)
+    judge, ways = Judge.from_bundle(bundle), find_channels(channels)
     coloured, grey = (_made_of(published, translators) for published in (signed(photos, bundle), signed(grey_of(photos), bundle)))
     scores = {
         (who, way.name): judged(judge, [way.apply(x, i) for i, x in enumerate(some)])

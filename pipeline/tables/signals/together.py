@@ -15,12 +15,13 @@ from pipeline.disruption.streams import streams_for
 from pipeline.images import THRESHOLD
 from pipeline.images.effect import l2
 from pipeline.images.levels import level_to_unit, unit_to_pixels
+from pipeline.images.resize import resize
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.photo import U8
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.judge import Judge
+from pipeline.signals.manipulation import load_source
 from pipeline.signals.measures import average_precision
-from pipeline.signals.sources import opened, resized
 from pipeline.tables.signals.pictures import Translator, as_tensor, psnr_each, signed
 from pipeline.tables.signals.scores import judged
 
@@ -41,7 +42,7 @@ class Together:
 
 def together(bundle: Bundle, photos: Sequence[U8], translator: Translator) -> list[Together]:
     """Files with both, with either alone; all within 6 levels of the photo, the signal first, the disruption in what is left."""
-    judge, carrying = Judge(bundle), signed(photos, bundle)
+    judge, carrying = Judge.from_bundle(bundle), signed(photos, bundle)
     left = EPSILON - int(np.ceil(bundle.budget))
     files = {
         f"disruption alone, {EPSILON} levels": _disrupted(photos, translator, EPSILON),
@@ -52,7 +53,7 @@ def together(bundle: Bundle, photos: Sequence[U8], translator: Translator) -> li
 
 
 def _disrupted(photos: Sequence[U8], translator: Translator, epsilon: int) -> list[U8]:
-    generator = opened(translator.source, "cpu", torch.float32)
+    generator = load_source(translator.source, "cpu", torch.float32)
     target = Target(lambda x: _seen(x, generator.size), {name: generator.output(name) for name in generator.classes})
     out: list[U8] = []
     for i, pixels in enumerate(photos):
@@ -64,7 +65,7 @@ def _disrupted(photos: Sequence[U8], translator: Translator, epsilon: int) -> li
 
 
 def _measured(name: str, files: Sequence[U8], photos: Sequence[U8], judge: Judge, translator: Translator) -> Together:
-    generator = opened(translator.source, "cpu", torch.float32)
+    generator = load_source(translator.source, "cpu", torch.float32)
     with torch.no_grad():
         seen, clean = (_seen(as_tensor(some), generator.size) for some in (files, photos))
         l2_PK = torch.stack([l2(generator(seen, c) - generator(clean, c)) for c in generator.classes], 1)
@@ -80,4 +81,4 @@ def _measured(name: str, files: Sequence[U8], photos: Sequence[U8], judge: Judge
 
 
 def _seen(x_BCHW: Tensor, size: int) -> Tensor:
-    return resized(x_BCHW, (size, size))
+    return resize(x_BCHW, (size, size))

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.channels.attacks import DENOISERS, RED_TEAM, bilateral, wavelet
-from pipeline.channels.channel import U8
-from pipeline.channels.channels import CHANNELS, GROUPS, ChannelError, find_channels
-from pipeline.channels.operations import gaussian, jpeg
+from pipeline.channels.channels import CHANNELS, GROUPS, RED_TEAM, ChannelError, find_channels
+from pipeline.channels.denoise import bilateral, wavelet
+from pipeline.channels.operations import blur, jpeg
+from pipeline.images.types import U8
 from tests.fast.tiny import picture
 
 EVERY = CHANNELS | RED_TEAM
+DENOISERS = ("median-3", "gaussian-0.8", "bilateral", "wavelet")
 NEW_SIZE = {"crop-10": 0.9, "screenshot": 0.75}
 
 
@@ -90,6 +91,33 @@ def test_the_crop_is_the_middle_window() -> None:
     assert np.array_equal(CHANNELS["crop-10"].apply(before, 0), before[2:38, 5:95])
 
 
+@pytest.mark.parametrize(
+    ("name", "box"),
+    [("clean", (10, 20, 30, 40)), ("jpeg-85", (10, 20, 30, 40)), ("crop-10", (5, 17, 25, 37)), ("screenshot", (8, 15, 22, 30))],
+)
+def test_a_box_follows_what_its_channel_does_to_the_size(name: str, box: tuple[int, int, int, int]) -> None:
+    before = pixels(100, 60)
+    assert EVERY[name].move_box((10, 20, 30, 40), before, EVERY[name].apply(before, 0)) == box
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_moved_box_holds_what_the_box_held(name: str) -> None:
+    left, top, right, bottom = box = (900, 12, 1500, 40)
+    before = np.full((50, 2500, 1), 40, np.uint8)
+    before[top:bottom, left:right] = 200
+    after = EVERY[name].apply(before, 0)
+    bright = after[:, :, 0] > 120
+    rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
+    held = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    assert np.abs(np.subtract(EVERY[name].move_box(box, before, after), held)).max() <= 1
+
+
+def test_a_box_that_is_cut_away_is_refused() -> None:
+    before = pixels(100, 60)
+    with pytest.raises(ChannelError, match="nothing is left of the box"):
+        EVERY["crop-10"].move_box((0, 0, 5, 60), before, EVERY["crop-10"].apply(before, 0))
+
+
 def test_noise_has_the_sigma_it_says_and_its_own_seed() -> None:
     even = np.full((200, 200, 3), 128, np.uint8)
     noisy = CHANNELS["noise-2"].apply(even, 1)
@@ -122,15 +150,15 @@ def test_a_denoiser_brings_a_noisy_picture_closer_to_the_quiet_one(name: str) ->
     quiet = pixels(96, 96)
     noise = np.random.default_rng(0).integers(-6, 7, quiet.shape)
     noisy = np.clip(quiet + noise, 0, 255).astype(np.uint8)
-    assert rms(DENOISERS[name].apply(noisy, 0), quiet) < 0.8 * rms(noisy, quiet)
+    assert rms(EVERY[name].apply(noisy, 0), quiet) < 0.8 * rms(noisy, quiet)
 
 
 @pytest.mark.parametrize("name", ["bilateral", "wavelet"])
 def test_an_edge_survives_the_denoisers_that_are_to_keep_it(name: str) -> None:
     edge = np.full((32, 32, 1), 40, np.uint8)
     edge[:, 15:] = 200
-    assert rms(DENOISERS[name].apply(edge, 0), edge) < 5
-    assert rms(gaussian(edge, 0.8), edge) > 2 * rms(DENOISERS[name].apply(edge, 0), edge)
+    assert rms(EVERY[name].apply(edge, 0), edge) < 5
+    assert rms(blur(edge, 0.8), edge) > 2 * rms(EVERY[name].apply(edge, 0), edge)
 
 
 def test_the_bilateral_filter_is_its_definition_pixel_by_pixel() -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,20 @@ def test_cloud_workers_are_spot_machines_and_the_head_is_not(name: str) -> None:
     types = load(f"cluster/{name}")["available_node_types"]
     spot = {kind: "'spot'" in str(node) or "'preemptible': True" in str(node) for kind, node in types.items()}
     assert spot == {"head": False, "gpu_worker": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("aws.yaml", lambda file: file["available_node_types"]["gpu_worker"]["max_workers"]),
+        ("gcp.yaml", lambda file: file["available_node_types"]["gpu_worker"]["max_workers"]),
+        ("kuberay/raycluster.yaml", lambda file: file["spec"]["workerGroupSpecs"][0]["maxReplicas"]),
+        ("kuberay/rayjob.yaml", lambda file: file["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplicas"]),
+    ],
+)
+def test_the_command_of_a_cluster_that_grows_asks_for_a_gpu_of_each_of_its_machines(name: str, most: Callable[[Any], int]) -> None:
+    (command,) = re.findall(r"protect_dataset\.py.*", (ROOT / "cluster" / name).read_text())
+    assert f"--actors {most(load(f'cluster/{name}'))} --gpus-per-actor 1" in command
 
 
 @pytest.mark.parametrize("name", KUBERAY_FILES)

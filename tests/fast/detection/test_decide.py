@@ -23,7 +23,7 @@ LIMITS = Thresholds(0.75, 0.5)
 
 def bundle(untouched: list[float], plain: list[float], *, count: int = 3) -> Bundle:
     scores = {"untouched": np.sort(np.asarray(untouched, dtype=float)), "plain": np.sort(np.asarray(plain, dtype=float))}
-    return Bundle("id", np.zeros((count, 3, 16, 16), np.float32), 3.0, 8, scores, {}, Path("none"))
+    return Bundle(np.zeros((count, 3, 16, 16), np.float32), 3.0, "id", 8, scores, {}, Path("none"))
 
 
 def judged(key: str, manipulated: float = 0.1, likeness: float = 0.9, signal: int = 1) -> DetectionRow:

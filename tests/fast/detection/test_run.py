@@ -99,7 +99,7 @@ def test_every_picture_has_a_row_with_what_the_detector_says_of_it_upright(made:
     assert call(made, "--out", str(tmp_path / "out")) == 0
     found = {row["key"]: row for row in pq.read_table(tmp_path / "out" / "detection.parquet").to_pylist()}
     bundle = read_bundle(made / "bundle.safetensors")
-    judge = Judge(bundle)
+    judge = Judge.from_bundle(bundle)
     assert set(found) == {"a.jpg", "b.png", "in/c.jpg", "d.webp", "grey.png", "turned.png"}
     for key, row in found.items():
         with Image.open(made / "photos" / key) as image:

@@ -6,8 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.disruption.ascent import Objective, ascend, gradient
-from pipeline.disruption.balls import L2, Linf
+from pipeline.disruption.ascent import L2, Linf, Objective, ascend, gradient
 from pipeline.disruption.objectives import away_from
 from tests.fast.tiny import build
 

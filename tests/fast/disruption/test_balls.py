@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.disruption.balls import BALLS, L2, Ball, L2InLinf, Linf
-from pipeline.disruption.starts import STARTS
+from pipeline.disruption.ascent import BALLS, L2, STARTS, Ball, L2InLinf, Linf
 from pipeline.disruption.streams import streams_for
 
 MAKERS: dict[str, Callable[[float], Ball]] = {

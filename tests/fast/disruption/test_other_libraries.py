@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.disruption.ascent import Objective, ascend
-from pipeline.disruption.balls import L2, Linf
+from pipeline.disruption.ascent import L2, Linf, Objective, ascend
 from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.objectives import away_from, in_turn, mean_over, towards
 from pipeline.disruption.recipes import Recipe

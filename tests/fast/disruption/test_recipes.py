@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from pipeline.disruption.disrupt import Target, disrupt, target_objective
-from pipeline.disruption.objectives import away_from
+from pipeline.disruption.objectives import REFERENCES, away_from
 from pipeline.disruption.recipes import RECIPES, Blur, Recipe
-from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.streams import streams_for
-from pipeline.disruption.transforms import BLURS
 from pipeline.disruption.view import BatchView, View, region_box
 from pipeline.generators.generator import Generator
+from pipeline.images.blur import BLURS
 from pipeline.protection.row import Effect
 from pipeline.protection.stages.write import verdict
 from tests.fast.tiny import CLASSES, build, build_other

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pipeline.disruption.disrupt import Target, disrupt, target_objective
 from pipeline.disruption.jpeg import CHROMA, LUMA, jpeg, quantiser_steps
+from pipeline.disruption.objectives import REFERENCES
 from pipeline.disruption.recipes import Recipe
-from pipeline.disruption.references import REFERENCES
-from pipeline.disruption.robust import ROBUST_TO, blurred, robust_variants, smaller_and_back, window
+from pipeline.disruption.robust import ROBUST_TO, crop_to_size, edge_blur, robust_variants, scale_and_back
 from pipeline.disruption.streams import Stream, streams_for
 from pipeline.disruption.view import BatchView, View, region_box
 from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
@@ -113,20 +113,20 @@ def test_no_transform_leaves_the_pixel_range_or_changes_the_size() -> None:
 def test_half_size_and_back_is_what_pillow_does(shared: Path, mode: str) -> None:
     image = photo(shared, mode, (0, 0, 126, 98))
     real = image.resize((63, 49), Image.Resampling.BICUBIC).resize((126, 98), Image.Resampling.BICUBIC)
-    assert levels_apart(smaller_and_back(tensor(image), share=0.5), real).mean() < 0.4
+    assert levels_apart(scale_and_back(tensor(image), share=0.5), real).mean() < 0.4
 
 
 def test_a_blur_keeps_the_edge_of_an_even_photo() -> None:
     even = torch.full((1, 3, 6, 7), 0.7, dtype=torch.float64)
-    torch.testing.assert_close(blurred(even, sigma=1.2), even)
+    torch.testing.assert_close(edge_blur(even, sigma=1.2), even)
 
 
 def test_a_window_shows_the_photo_inside_it() -> None:
     ramp = torch.linspace(-0.9, 0.9, 101, dtype=torch.float64).expand(1, 1, 101, 101)
-    middle = window(ramp, share=0.8, across=0.5, down=0.5)
+    middle = crop_to_size(ramp, share=0.8, across=0.5, down=0.5)
     torch.testing.assert_close(middle[0, 0, 50, 50], ramp[0, 0, 50, 50], rtol=0, atol=1e-9)
-    assert window(ramp, share=0.8, across=1.0, down=0.0)[0, 0, 50, 50] > middle[0, 0, 50, 50] + 0.1
-    assert torch.equal(window(ramp, share=1.0, across=0.3, down=0.9), ramp)
+    assert crop_to_size(ramp, share=0.8, across=1.0, down=0.0)[0, 0, 50, 50] > middle[0, 0, 50, 50] + 0.1
+    assert torch.equal(crop_to_size(ramp, share=1.0, across=0.3, down=0.9), ramp)
 
 
 def test_the_untouched_photo_is_the_first_variant_and_every_word_adds_some() -> None:

@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.disruption.balls import Linf
-from pipeline.disruption.references import REFERENCES, given_image
-from pipeline.disruption.starts import JITTER, STARTS
+from pipeline.disruption.ascent import JITTER, STARTS, Linf
+from pipeline.disruption.objectives import REFERENCES, image_reference
 from pipeline.disruption.streams import streams_for
 
 RECORDED = (0.6607616956012388, 0.4653147142018168, -0.08075011173736302)
@@ -106,7 +105,7 @@ def test_the_input_is_no_reference_for_an_output_of_another_shape() -> None:
 def test_a_given_image_is_resized_to_the_output_for_every_photo() -> None:
     image = torch.zeros(3, 8, 6)
     image[0] = 0.25
-    made = given_image(image)(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), streams_for(["a", "b"], 0))
+    made = image_reference(image)(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), streams_for(["a", "b"], 0))
     assert made.shape == (2, 3, 4, 4)
     torch.testing.assert_close(made[1, 0], torch.full((4, 4), 0.25))
     assert made[:, 1:].eq(0).all()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pipeline.disruption.view import BatchView, Box, View, region_box, upright, upright_size
+from pipeline.disruption.view import BatchView, Box, View, region_box, upright
+from pipeline.images.orientation import upright_size
 from tests.fast.tiny import picture
 
 ORIENTATIONS = range(1, 9)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.containers.listing import PhotoRef
-from pipeline.evaluation.look import BEYOND, CHANGED, LOSSY, ORIGINAL_CHANGED, TURNED, look, moved, seed_of, with_noise
+from pipeline.evaluation.look import BEYOND, CHANGED, LOSSY, ORIGINAL_CHANGED, TURNED, look, seed_of, with_noise
 from pipeline.evaluation.measures import Measure
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
@@ -198,14 +198,6 @@ def test_a_box_is_needed_where_it_was_asked_for(tmp_path: Path) -> None:
         ("clean", "measured", None),
         ("crop-10", "failed", "crop-10: nothing is left of the box"),
     }
-
-
-def test_a_box_follows_what_a_channel_does_to_the_size() -> None:
-    before = np.asarray(tiny.picture(100, 60, seed=3))
-    assert moved((10, 20, 30, 40), before, before) == (10, 20, 30, 40)
-    assert moved((10, 20, 30, 40), before, before[3:57, 5:95]) == (5, 17, 25, 37)
-    half = np.asarray(Image.fromarray(before).resize((50, 30), Image.Resampling.BICUBIC))
-    assert moved((10, 20, 30, 40), before, half) == (5, 10, 15, 20)
 
 
 @settings(max_examples=30)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,8 @@ def no_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr("pipeline.evaluation.run.write_page", lambda *arguments, **options: "")
 
 
-def call(folder: Path, *words: str) -> int:
-    quick = ["--engine", "local", "--no-tracking", "--bootstrap", "50"]
+def call(folder: Path, *words: str, generator: str | None = tiny.BUILD) -> int:
+    quick = ["--engine", "local", "--no-tracking", "--bootstrap", "50", *(["--generator", generator] if generator else [])]
     return evaluate([str(folder / "photos"), str(folder / "protected"), *quick, *words])
 
 
@@ -55,8 +57,8 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def refused(said: Said, folder: Path, *words: str) -> str:
-    assert call(folder, *words) == 2
+def refused(said: Said, folder: Path, *words: str, generator: str | None = tiny.BUILD) -> str:
+    assert call(folder, *words, generator=generator) == 2
     error = said.readouterr().err
     assert len(error.splitlines()) == 1
     return error
@@ -135,7 +137,7 @@ def test_any_two_folders_will_do_and_the_shipped_generator_is_then_the_default(w
     for place in (".disrupt", "manifest.parquet"):
         path = work / "protected" / place
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert call(work, "--limit", "1", "--classes", "Young") == 0
+    assert call(work, "--limit", "1", "--classes", "Young", generator=None) == 0
     assert {(row["generator"], row["epsilon"]) for row in rows(work)} == {("stargan-faces", 6)}
 
 
@@ -176,6 +178,49 @@ def test_places_that_cannot_be_are_refused(work: Path, capsys: Said) -> None:
     assert "not of an evaluation" in refused(capsys, work, "--out", str(work / "own"))
     assert (work / "own" / "report.html").read_text() == "mine"
     (work / "protected" / ".disrupt" / "config.json").write_text("{}")
+    assert "config.json is damaged" in refused(capsys, work)
+
+
+@pytest.fixture
+def foreign(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy whose record names a module of the working folder that leaves a trace when it is imported."""
+    (work / "evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\nfrom tests.fast.tiny import build\n")
+    change_record(work, generator=["stargan-faces", "evil:build"])
+    monkeypatch.chdir(work)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "evil", raising=False)
+    return work
+
+
+def change_record(folder: Path, **options: object) -> None:
+    file = folder / "protected" / ".disrupt" / "config.json"
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps(stored | {"config": stored["config"] | options}))
+
+
+def test_code_that_the_measured_folder_names_is_not_imported(foreign: Path, capsys: Said) -> None:
+    said = refused(capsys, foreign, generator=None)
+    assert "--generator stargan-faces evil:build" in said
+    assert not (foreign / "ran").exists()
+    assert not (foreign / "protected-evaluation").exists()
+
+
+def test_code_that_is_typed_is_imported_whatever_the_folder_names(foreign: Path) -> None:
+    assert call(foreign, "--limit", "1", generator="evil:build") == 0
+    assert (foreign / "ran").exists()
+
+
+def test_a_record_that_names_a_row_of_the_zoo_needs_no_option(work: Path) -> None:
+    change_record(work, generator=["stargan-faces"], classes=["Young"])
+    assert call(work, "--limit", "1", generator=None) == 0
+    assert {(row["generator"], row["class"]) for row in rows(work)} == {("stargan-faces", "Young")}
+
+
+@pytest.mark.parametrize(
+    "options", [{"epsilon": 10**6}, {"epsilon": 6.5}, {"region": "all"}, {"classes": [["Smile"]]}, {"generator": [None]}]
+)
+def test_a_record_with_values_that_no_run_has_is_damaged(work: Path, capsys: Said, options: dict[str, object]) -> None:
+    change_record(work, **options)
     assert "config.json is damaged" in refused(capsys, work)
 
 

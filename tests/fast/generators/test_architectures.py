@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.generators.cyclegan import CycleGANGenerator, PatchDiscriminator
 from pipeline.generators.ganimation import GANimationGenerator, paint
-from pipeline.generators.pix2pixhd import MultiscaleDiscriminator, Pix2PixHDGenerator, Pix2PixHDLocalEnhancer, halved
+from pipeline.generators.pix2pixhd import MultiscaleDiscriminator, Pix2PixHDGenerator, Pix2PixHDLocalEnhancer, halve
 from pipeline.generators.stargan import StarGANDiscriminator, StarGANGenerator
 
 CRITIC = 3 * 64 + sum(w * 2 * w for w in (64, 128, 256, 512, 1024))  # input and output channels of its 4x4 convolutions
@@ -137,7 +137,7 @@ def test_the_local_enhancer_adds_the_pooled_coarse_features_to_its_own() -> None
 
 
 def test_pooling_ignores_what_is_outside_the_image() -> None:
-    torch.testing.assert_close(halved(torch.ones(1, 1, 7, 8)), torch.ones(1, 1, 4, 4))
+    torch.testing.assert_close(halve(torch.ones(1, 1, 7, 8)), torch.ones(1, 1, 4, 4))
 
 
 def test_each_score_of_the_patch_discriminator_sees_70_by_70_pixels() -> None:

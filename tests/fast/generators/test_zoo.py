@@ -106,9 +106,9 @@ def test_fingerprints_tell_weights_apart_and_nothing_else() -> None:
 
 def test_an_unknown_class_is_refused_with_the_nearest() -> None:
     with pytest.raises(UnknownClassError, match="did you mean 'Glasses'"):
-        build().chosen_classes(["Glases"])
-    assert build().chosen_classes([]) == ("Smile", "Glasses")
-    assert build().chosen_classes(["Glasses"]) == ("Glasses",)
+        build().select_classes(["Glases"])
+    assert build().select_classes([]) == ("Smile", "Glasses")
+    assert build().select_classes(["Glasses"]) == ("Glasses",)
 
 
 def test_an_unknown_layer_is_refused_with_near_ones() -> None:

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.images import quality
-from pipeline.images.quality import Pixels, psnr, ssim
+from pipeline.images.quality import psnr, ssim
+from pipeline.images.types import U8
 
 
-def ssim_by_windows(a_HWC: Pixels, b_HWC: Pixels, rows: Iterable[int] | None = None) -> float:
+def ssim_by_windows(a_HWC: U8, b_HWC: U8, rows: Iterable[int] | None = None) -> float:
     """The published formula, one window after the other, nothing shared with the code under test."""
     height, width, channels = a_HWC.shape
     size = min(11, height if height % 2 else height - 1, width if width % 2 else width - 1)
@@ -36,7 +37,7 @@ def ssim_by_windows(a_HWC: Pixels, b_HWC: Pixels, rows: Iterable[int] | None = N
     return float(np.mean(values))
 
 
-def pair(seed: int, height: int, width: int, channels: int, noise: int) -> tuple[Pixels, Pixels]:
+def pair(seed: int, height: int, width: int, channels: int, noise: int) -> tuple[U8, U8]:
     """A smooth picture with texture, and the same with noise of up to ``noise`` levels."""
     rng = np.random.default_rng(seed)
     smooth = np.linspace(0, 255, height)[:, None, None] * np.linspace(0.2, 1, width)[None, :, None] * np.ones(channels)

@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -166,6 +168,19 @@ def test_an_output_that_was_deleted_is_made_again(photos: Path, out: Path) -> No
     assert run(photos, out) == code
     assert files(out) == before
     assert len(rows(out)) == len(before)
+
+
+def test_a_record_that_names_an_output_outside_the_folder_is_refused(
+    photos: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(photos, out) == 0
+    part = sorted((out / ".disrupt" / "parts").iterdir())[0]
+    table = pq.read_table(part)
+    names = pa.array(["../stolen.png", *table["output"].to_pylist()[1:]])
+    pq.write_table(table.set_column(table.schema.get_field_index("output"), "output", names), part)
+    assert run(photos, out) == 2
+    assert "'../stolen.png': name leaves the output folder" in capsys.readouterr().err
+    assert not (tmp_path / "stolen.png").exists()
 
 
 def test_a_slash_after_the_input_folder_is_the_same_run(photos: Path, out: Path) -> None:

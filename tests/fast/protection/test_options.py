@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.disruption import recipes
-from pipeline.disruption.balls import BALLS
+from pipeline.disruption.ascent import BALLS, STARTS
+from pipeline.disruption.objectives import REFERENCES
 from pipeline.disruption.recipes import RECIPES
-from pipeline.disruption.references import REFERENCES
 from pipeline.disruption.robust import ROBUST_TO
-from pipeline.disruption.starts import STARTS
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.protection.options import ProtectConfig, signature
 from tests.fast.tiny import photo_bytes

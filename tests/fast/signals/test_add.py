@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,23 +14,23 @@ from PIL import Image
 from pipeline.disruption.view import upright
 from pipeline.photos.photo import Photo, PhotoRefusedError
 from pipeline.signals import add
-from pipeline.signals.add import as_shown, as_stored, with_signal
-from pipeline.signals.bundle import Bundle
+from pipeline.signals.add import with_signal
+from pipeline.signals.bundle import Signals
 
 
-def bundle_of(signals: np.ndarray, budget: float = 4.0) -> Bundle:
-    return Bundle(id="0", signals_nCHW=signals.astype(np.float32), budget=budget, width=8, scores={}, card={}, path=Path("none"))
+def bundle_of(signals: np.ndarray, budget: float = 4.0) -> Signals:
+    return Signals(signals.astype(np.float32), budget)
 
 
 def grey_photo(height: int, width: int, *, value: int = 128, channels: int = 3, orientation: int = 1) -> Photo:
     return Photo(np.full((height, width, channels), value, np.uint8), None, "PNG", orientation=orientation)
 
 
-def change(photo: Photo, bundle: Bundle, which: int = 0) -> np.ndarray:
+def change(photo: Photo, bundle: Signals, which: int = 0) -> np.ndarray:
     return with_signal(photo, bundle, which).astype(int) - photo.pixels_HWC
 
 
-def random_bundle(budget: float, *, size: int = 8, seed: int = 0) -> Bundle:
+def random_bundle(budget: float, *, size: int = 8, seed: int = 0) -> Signals:
     return bundle_of(np.random.default_rng(seed).uniform(-budget, budget, (3, 3, size, size)), budget)
 
 
@@ -102,15 +101,6 @@ def test_the_signal_lies_over_the_photo_as_it_is_shown(orientation: int) -> None
     assert np.array_equal(upright(levels_1CHW, orientation)[0].permute(1, 2, 0), expected)
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 8))
-def test_turning_a_picture_for_show_is_what_torch_does_and_back_is_its_inverse(height: int, width: int, orientation: int) -> None:
-    stored_HWC = np.arange(height * width * 3).reshape(height, width, 3)
-    shown_HWC = as_shown(stored_HWC, orientation)
-    by_torch = upright(torch.from_numpy(stored_HWC).permute(2, 0, 1)[None], orientation)[0].permute(1, 2, 0)
-    assert np.array_equal(shown_HWC, by_torch)
-    assert np.array_equal(as_stored(shown_HWC, orientation), stored_HWC)
-
-
 def test_a_photo_that_is_too_small_is_refused_with_the_size_it_needs() -> None:
     bundle = random_bundle(4.0)
     with pytest.raises(PhotoRefusedError, match=r"40x3 is too small for a signal, which needs 4 pixels a side"):
@@ -120,10 +110,10 @@ def test_a_photo_that_is_too_small_is_refused_with_the_size_it_needs() -> None:
 
 def test_large_photos_are_done_without_keeping_their_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     photo, bundle = grey_photo(30, 20), random_bundle(4.0)
-    add._kept_levels.cache_clear()
+    add._cached_levels.cache_clear()
     kept = with_signal(photo, bundle, 0)
-    assert add._kept_levels.cache_info().currsize == 1
-    add._kept_levels.cache_clear()
-    monkeypatch.setattr(add, "KEPT_VALUES", photo.pixels_HWC.size - 1)
+    assert add._cached_levels.cache_info().currsize == 1
+    add._cached_levels.cache_clear()
+    monkeypatch.setattr(add, "CACHED_VALUES", photo.pixels_HWC.size - 1)
     assert np.array_equal(with_signal(photo, bundle, 0), kept)
-    assert add._kept_levels.cache_info().currsize == 0
+    assert add._cached_levels.cache_info().currsize == 0

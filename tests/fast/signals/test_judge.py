@@ -13,9 +13,8 @@ from pipeline.channels.channels import find_channels
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle, read_bundle
-from pipeline.signals.calibrate import CHANNELS, scores_of
 from pipeline.signals.detector import Detector
-from pipeline.signals.judge import Judge, Judgement
+from pipeline.signals.judge import CHANNELS, Judge, Judgement, calibration_scores
 from tests.fast.signals.bundles import SIZE, tiny_bundle
 
 
@@ -39,7 +38,7 @@ def test_a_picture_at_the_detectors_own_size_is_judged_as_the_net_and_numpy_say(
     (pixels,) = pictures((SIZE, SIZE))
     x_1CHW = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
     logit, recovered = detector_of(bundle)(x_1CHW)
-    found = Judge(bundle)([pixels])
+    found = Judge.from_bundle(bundle)([pixels])
     assert found.manipulated_B[0] == pytest.approx(1 / (1 + np.exp(float(logit))), rel=1e-5)
     flat, signals = recovered.flatten().double().numpy(), bundle.signals_nCHW.reshape(bundle.count, -1).astype(np.float64)
     wanted = signals @ flat / np.linalg.norm(signals, axis=1) / np.linalg.norm(flat)
@@ -48,7 +47,7 @@ def test_a_picture_at_the_detectors_own_size_is_judged_as_the_net_and_numpy_say(
 
 
 def test_the_other_pictures_of_a_batch_whatever_their_sizes_change_nothing_but_rounding(bundle: Bundle) -> None:
-    judge, three = Judge(bundle), pictures((16, 16), (31, 20), (90, 70))
+    judge, three = Judge.from_bundle(bundle), pictures((16, 16), (31, 20), (90, 70))
     together, alone = judge(three), [judge([one]) for one in three]
     assert together.manipulated_B == pytest.approx([one.manipulated_B[0] for one in alone], abs=1e-5)
     assert together.likeness_Bn == pytest.approx(np.concatenate([one.likeness_Bn for one in alone]), abs=1e-5)
@@ -62,29 +61,29 @@ def test_what_a_grey_picture_carries_is_likened_to_the_one_plane_that_grey_photo
     signals = bundle.signals_nCHW[:, 1].astype(np.float64)
     wanted = [3**-0.5 * (found.sum(0) * plane).sum() / np.linalg.norm(plane) / np.linalg.norm(found) for plane in signals]
     for file in (grey, np.repeat(grey, 3, 2)):
-        assert Judge(bundle)([file]).likeness_Bn[0] == pytest.approx(wanted, abs=1e-6)
+        assert Judge.from_bundle(bundle)([file]).likeness_Bn[0] == pytest.approx(wanted, abs=1e-6)
     coloured = np.repeat(grey, 3, 2)
     coloured[3, 5, 0] ^= 1
-    assert Judge(bundle)([coloured]).likeness_Bn[0] != pytest.approx(wanted, abs=1e-3)
+    assert Judge.from_bundle(bundle)([coloured]).likeness_Bn[0] != pytest.approx(wanted, abs=1e-3)
 
 
 def test_grey_is_judged_as_the_same_picture_in_three_equal_planes(bundle: Bundle) -> None:
     (grey,) = pictures((25, 19), planes=1)
-    judge = Judge(bundle)
+    judge = Judge.from_bundle(bundle)
     found, wanted = judge([grey]), judge([np.repeat(grey, 3, axis=2)])
     assert found.manipulated_B == wanted.manipulated_B
     assert (found.likeness_Bn == wanted.likeness_Bn).all()
 
 
 def test_a_detector_in_no_bundle_yet_judges_alike_whatever_the_unit_of_its_signals(bundle: Bundle) -> None:
-    draft = Judge.of(detector_of(bundle), torch.from_numpy(bundle.signals_nCHW) / 127.5)
+    draft = Judge(detector_of(bundle), torch.from_numpy(bundle.signals_nCHW) / 127.5)
     two = pictures((16, 16), (40, 33))
-    assert draft(two).manipulated_B == pytest.approx(Judge(bundle)(two).manipulated_B)
-    assert draft(two).likeness_Bn == pytest.approx(Judge(bundle)(two).likeness_Bn, abs=1e-6)
+    assert draft(two).manipulated_B == pytest.approx(Judge.from_bundle(bundle)(two).manipulated_B)
+    assert draft(two).likeness_Bn == pytest.approx(Judge.from_bundle(bundle)(two).likeness_Bn, abs=1e-6)
 
 
 def test_without_signals_there_is_nothing_to_be_like(tmp_path: Path) -> None:
-    found = Judge(read_bundle(tiny_bundle(tmp_path, count=0)))(pictures((16, 16), (20, 20)))
+    found = Judge.from_bundle(read_bundle(tiny_bundle(tmp_path, count=0)))(pictures((16, 16), (20, 20)))
     assert found.likeness_Bn.shape == (2, 0)
     assert (found.which(), found.best().tolist()) == ([0, 0], [-1.0, -1.0])
 
@@ -104,7 +103,7 @@ class Brightness(Judge):
 def test_scores_are_those_of_signed_and_of_plain_files_after_every_channel_and_rise(bundle: Bundle) -> None:
     photos = pictures(*[(16 + i, 40 - i) for i in range(30)])
     judge = Brightness()
-    scores = scores_of(bundle, judge, photos)
+    scores = calibration_scores(bundle, judge, photos)
     ways = find_channels(CHANNELS)
     signed = [with_signal(Photo(pixels, None, "PNG"), bundle, i % 3) for i, pixels in enumerate(photos)]
     for kind, files, sign in (("untouched", signed, 1), ("plain", photos, -0.5)):
@@ -118,9 +117,11 @@ def test_scores_are_those_of_signed_and_of_plain_files_after_every_channel_and_r
 def test_without_signals_the_untouched_files_are_the_photos_themselves(tmp_path: Path) -> None:
     passive = read_bundle(tiny_bundle(tmp_path, count=0))
     (pixels,) = pictures((20, 20))
-    assert scores_of(passive, Brightness(), [pixels], channels=("clean",))["untouched"] == pytest.approx([pixels.mean() / 255])
+    assert calibration_scores(passive, Brightness(), [pixels], channels=("clean",))["untouched"] == pytest.approx(
+        [pixels.mean() / 255]
+    )
 
 
 def test_a_held_out_photo_that_is_too_small_for_a_signal_is_refused(bundle: Bundle) -> None:
     with pytest.raises(PhotoRefusedError, match="too small for a signal, which needs 8"):
-        scores_of(bundle, Brightness(), pictures((7, 20)))
+        calibration_scores(bundle, Brightness(), pictures((7, 20)))

@@ -171,6 +171,7 @@ def test_the_numbers_are_those_of_disrupt_evaluate(bench: Bench, monkeypatch: py
     out = bench.work / "evaluation"
     photos = str(net.photos.place) if net.photos else ""
     words = ["--out", str(out), "--channels", "jpeg-75", "--bootstrap", "0", "--limit", "3", "--no-tracking", "--engine", "local"]
+    words += ["--generator", tiny.BUILD]
     assert evaluate([photos, str(bench.folder_of(attack)), *words]) == 0
     rows = csv.DictReader(io.StringIO((out / "summary.csv").read_text(encoding="utf-8")))
     evaluated = {row["channel"]: row for row in rows if row["class"] == "all"}

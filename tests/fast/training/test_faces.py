@@ -66,6 +66,13 @@ def test_a_label_that_is_missing_or_out_of_range_is_named_with_its_file_and_line
         load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "in/../../a.png"])
+def test_a_row_that_names_a_file_outside_the_folder_is_refused_by_line(name: str, tmp_path: Path) -> None:
+    folder_of(tmp_path, [ROWS[0], f"{name},train,MIT,0,1"])
+    with pytest.raises(TrainError, match=r"labels\.csv, line 3: .* lies outside the folder"):
+        load(tmp_path)
+
+
 def test_a_row_that_is_cut_short_misses_its_label(tmp_path: Path) -> None:
     folder_of(tmp_path, ["a.png,train,MIT,1"])
     with pytest.raises(TrainError, match=r"line 2 \(a\.png\): Male is missing"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,16 +16,15 @@ from pipeline.images.levels import unit_to_level
 from pipeline.jobs.options import ConfigError
 from pipeline.photos.photo import Photo
 from pipeline.signals.add import with_signal
-from pipeline.signals.bundle import JOURNEYS, Bundle, read_bundle
+from pipeline.signals.bundle import JOURNEYS, Signals, read_bundle
 from pipeline.signals.detector import Detector
-from pipeline.signals.journey import travelled
-from pipeline.signals.signal_set import SignalSet, carried
-from pipeline.signals.sources import SourceName, manipulated, opened
+from pipeline.signals.manipulation import SourceName, apply_random_channel, load_source, manipulate
+from pipeline.signals.signal_set import SignalSet, add_signals
 from pipeline.training.config import OF_SIGNALS, TrainConfig, signature
 from pipeline.training.errors import TrainError
 from pipeline.training.loop import Hooks, Rhythm, run
 from pipeline.training.setup import plan
-from pipeline.training.signals import SignalSystem
+from pipeline.training.signals import SignalSystem, signal_set
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
 from pipeline.training.system import Batch, Sizes
@@ -45,7 +43,7 @@ def fresh(system: SignalSystem = SYSTEM, *, seed: int = 3, dtype: torch.dtype = 
 
 def raw(state: TrainState) -> torch.Tensor:
     """The parameters of the signals."""
-    return next(state.nets.G["G"].parameters())
+    return signal_set(state.nets.G).raw
 
 
 def photos(step: int = 0, count: int = 4, dtype: torch.dtype = torch.float64) -> Batch:
@@ -71,13 +69,13 @@ def test_a_signal_never_exceeds_its_budget_however_far_its_parameters_go() -> No
     signals = SignalSet(2, size=16, budget_levels=3.0)
     with torch.no_grad():
         signals.raw.fill_(1e6)
-    assert unit_to_level(signals()).abs().max().item() == pytest.approx(3.0, rel=1e-6)
+    assert unit_to_level(signals.signals()).abs().max().item() == pytest.approx(3.0, rel=1e-6)
 
 
 def test_a_photo_with_its_signal_is_in_whole_levels_and_passes_the_gradient() -> None:
     signal = torch.full((1, 3, 4, 4), 1.3 / 127.5, requires_grad=True)
     x = torch.zeros(1, 3, 4, 4) + 0.5 / 127.5  # level 128
-    y = carried(x, signal)
+    y = add_signals(x, signal)
     assert torch.allclose((y + 1) * 127.5, torch.full_like(y, 129.0), atol=1e-3)
     y.sum().backward()
     assert signal.grad is not None
@@ -102,7 +100,7 @@ def test_the_losses_are_the_terms_with_their_weights_as_a_second_derivation_has_
     assert set(batch["grey"].tolist()) == {False, True}
     fake = system.translate(state.nets.G, system.inputs(batch), batch)
     plain = system.reals(batch)["plain"]
-    D, eta = state.nets.D["D"], state.nets.G["G"]()
+    D, eta = state.nets.D["detector"], signal_set(state.nets.G).signals()
 
     def bce(x: torch.Tensor, r: float) -> torch.Tensor:
         net = torch.sigmoid(D(x).logit_B)
@@ -146,18 +144,16 @@ def test_only_through_generators_does_the_manipulated_photo_move_the_signals(thr
     assert bool(gradient.abs().max() > 0) == through
 
 
-def test_a_grey_photo_and_what_it_carries_is_what_a_grey_file_holds(tmp_path: Path) -> None:
+def test_a_grey_photo_and_what_it_carries_is_what_a_grey_file_holds() -> None:
     system = dataclasses.replace(SYSTEM, grey=1.0, journeys=(), plain=0.0)
     state = fresh(system, dtype=torch.float32)
     pixels = np.random.default_rng(0).integers(20, 236, (4, 16, 16, 3), dtype=np.uint8)
     batch = {**drawn(system), "image": torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1}
-    signals = unit_to_level(state.nets.G["G"]().detach()).numpy()
-    nothing: dict[str, Any] = {"scores": {}, "card": {}, "path": tmp_path}
-    bundle = Bundle(id="", signals_nCHW=signals, budget=SYSTEM.budget, width=8, **nothing)
+    signals = unit_to_level(signal_set(state.nets.G).signals().detach()).numpy()
     shown = system.translate(state.nets.G, system.inputs(batch), batch)["untouched"].detach()
     for i, which in enumerate(batch["signal"].tolist()):
         grey = np.asarray(Image.fromarray(pixels[i]).convert("L"))[..., None]
-        file = with_signal(Photo(grey, None, "PNG"), bundle, which)
+        file = with_signal(Photo(grey, None, "PNG"), Signals(signals, SYSTEM.budget), which)
         level = (shown[i] + 1).mul(127.5).round().permute(1, 2, 0).numpy()
         off = np.abs(level - file)  # a photo and its signal are rounded together here, one after the other for files
         assert (off <= 1).all()
@@ -165,9 +161,9 @@ def test_a_grey_photo_and_what_it_carries_is_what_a_grey_file_holds(tmp_path: Pa
 
 
 def test_each_photo_gets_the_class_that_was_drawn_for_it() -> None:
-    generator = opened(SourceName(BUILD), "cpu", torch.float64)
+    generator = load_source(SourceName(BUILD), "cpu", torch.float64)
     x = photos()["image"][:2]
-    y = manipulated(generator, x, torch.tensor([0.1, 0.9]))
+    y = manipulate(generator, x, torch.tensor([0.1, 0.9]))
     assert torch.allclose(y[0], generator(x[:1], "Smile")[0].clamp(-1, 1), atol=1e-12)
     assert torch.allclose(y[1], generator(x[1:], "Glasses")[0].clamp(-1, 1), atol=1e-12)
 
@@ -175,9 +171,9 @@ def test_each_photo_gets_the_class_that_was_drawn_for_it() -> None:
 def test_a_journey_depends_on_its_own_seed_alone_and_some_photos_arrive_as_they_are() -> None:
     x = photos(count=3)["image"]
     seeds = torch.tensor([5, 6, 7])
-    together = travelled(x, seeds, JOURNEYS)
-    assert torch.equal(together[1:2], travelled(x[1:2], seeds[1:2], JOURNEYS))
-    kept = [torch.equal(travelled(x[:1], torch.tensor([seed]), JOURNEYS), x[:1]) for seed in range(60)]
+    together = apply_random_channel(x, seeds, JOURNEYS)
+    assert torch.equal(together[1:2], apply_random_channel(x[1:2], seeds[1:2], JOURNEYS))
+    kept = [torch.equal(apply_random_channel(x[:1], torch.tensor([seed]), JOURNEYS), x[:1]) for seed in range(60)]
     assert 2 <= sum(kept) <= 25  # one of seven ways
 
 

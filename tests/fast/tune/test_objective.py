@@ -12,15 +12,15 @@ import torch
 
 from pipeline.images.quality import psnr
 from pipeline.jobs.options import SHIPPED
-from pipeline.signals.sources import source_names
+from pipeline.signals.manipulation import source_names
 from pipeline.training.batches import Source
 from pipeline.training.setup import Job, held_out_squares, open_source, open_state, plan
 from pipeline.training.system import Batch
 from tests.fast.tiny import BUILD
 from tests.fast.tune.small import write_photos
-from tune.config import SearchConfig, trial_options
 from tune.objective import HeldOut, Report, read_reports, run_trial, score
-from tune.space import start_of
+from tune.options import SearchConfig, trial_options
+from tune.space import first_values
 
 OTHER = ("tests.fast.tiny:build_other",)
 
@@ -43,7 +43,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
 
 
 def job_in(folder: Path, config: SearchConfig, **values: float) -> Job:
-    return plan(trial_options(config, start_of(config.space()) | values, folder))
+    return plan(trial_options(config, first_values(config.space()) | values, folder))
 
 
 def held_out(job: Job, *, generators: tuple[str, ...] = OTHER, least_psnr: float = 38.0) -> HeldOut:

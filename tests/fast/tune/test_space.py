@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from pipeline.jobs.options import ConfigError
 from pipeline.training.config import TrainConfig
 from pipeline.training.signals import SignalSystem
-from tune.config import OF_TRAINING, SearchConfig, signature, training_options
-from tune.space import SEARCHED, Range, space_of, start_of
-from tune.study import distributions
+from tune.options import OF_TRAINING, SearchConfig, signature, training_options
+from tune.space import PARAMETERS, first_values, position, read_space
 
 
 def config(**options: object) -> SearchConfig:
@@ -23,25 +22,24 @@ def config(**options: object) -> SearchConfig:
 
 
 def test_the_usual_space_searches_everything_but_the_weight_that_the_others_are_relative_to() -> None:
-    space = space_of([])
-    assert {name for name, each in space.items() if not each.is_open} == {"detection"}
-    assert distributions(space).keys() == space.keys() - {"detection"}
+    space = read_space([])
+    assert {name for name, values in space.items() if values.single()} == {"detection"}
 
 
 def test_the_values_that_a_training_starts_with_lie_in_the_usual_space_and_are_the_first_trial() -> None:
-    start = start_of(space_of([]))
+    start = first_values(read_space([]))
     system = SignalSystem()
     assert start["signals"] == system.count
     assert all(start[name] == getattr(system, name) for name in start if name != "signals")
-    assert start_of(space_of(["magnitude=100:200", "budget=1:2"])) == start | {"magnitude": 100, "budget": 2}
+    assert first_values(read_space(["magnitude=100:200", "budget=1:2"])) == start | {"magnitude": 100, "budget": 2}
 
 
 def test_a_range_is_moved_and_a_single_value_is_fixed() -> None:
-    space = space_of(["magnitude=1:1000", "signals=3", "k=0.5:0.5"])
-    assert space["magnitude"] == Range(1, 1000, "log")
-    assert not space["signals"].is_open
-    assert not space["k"].is_open
-    assert distributions(space)["magnitude"].log  # type: ignore[attr-defined]
+    space = read_space(["magnitude=1:1000", "signals=3", "k=0.5:0.5"])
+    assert space["magnitude"] == FloatDistribution(1, 1000, log=True)
+    assert space["signals"] == IntDistribution(3, 3)
+    assert space["k"].single()
+    assert read_space(["separation=0"])["separation"].single()
 
 
 @pytest.mark.parametrize(
@@ -62,31 +60,28 @@ def test_a_range_is_moved_and_a_single_value_is_fixed() -> None:
 )
 def test_a_range_that_cannot_be_is_refused_with_what_was_expected(word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        space_of([word])
+        read_space([word])
 
 
 def test_a_space_of_single_values_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing to search"):
-        space_of([f"{name}={row.usual.low}" for name, row in SEARCHED.items()])
+        read_space([f"{name}={row.usual.low}" for name, row in PARAMETERS.items()])
 
 
-@given(st.sampled_from(sorted(SEARCHED)), st.floats(0, 1))
-def test_a_share_of_a_range_is_where_its_value_lies(name: str, share: float) -> None:
-    each = SEARCHED[name].usual
-    if each.kind == "log":
-        value = math.exp(math.log(each.low) + share * (math.log(each.high) - math.log(each.low)))
-    else:
-        value = each.low + share * (each.high - each.low)
-    assert each.share(value) == pytest.approx(share if each.is_open else 0.5, abs=1e-9)
+@given(st.sampled_from(sorted(PARAMETERS)), st.floats(0, 1))
+def test_a_value_at_a_share_of_a_range_has_that_position(name: str, share: float) -> None:
+    usual = PARAMETERS[name].usual
+    value = usual.low * (usual.high / usual.low) ** share if usual.log else usual.low + share * (usual.high - usual.low)
+    assert position(usual, value) == pytest.approx(0.5 if usual.single() else share, abs=1e-9)
 
 
 def test_options_of_a_training_keep_their_names_and_what_is_not_given_is_left_out() -> None:
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     assert set(OF_TRAINING) <= fields
-    options = training_options(config(), start_of(space_of([])))
+    options = training_options(config(), first_values(read_space([])))
     assert options.keys() == {"system", "signals", "budget", "loss"}
     assert f"magnitude={SignalSystem().magnitude:g}" in options["loss"]
-    assert training_options(config(size=16, batch=4), start_of(space_of([]))).keys() == options.keys() | {"size", "batch"}
+    assert training_options(config(size=16, batch=4), first_values(read_space([]))).keys() == options.keys() | {"size", "batch"}
 
 
 @pytest.mark.parametrize(

@@ -12,23 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.jobs.settings import parse
 from pipeline.training.config import TrainConfig
 from pipeline.training.setup import plan
 from pipeline.training.signals import SignalSystem
 from tests.fast.tiny import BUILD
-from tune.config import SearchConfig
 from tune.objective import Report
+from tune.options import SearchConfig
 from tune.report import summarise, write_page
-from tune.space import SEARCHED, start_of
-from tune.study import importances, rank_correlation
-from tune.trials import TrialRow, as_csv, as_parquet, best_of, best_options, from_table, row_of
+from tune.space import PARAMETERS, first_values
+from tune.trials import TrialRow, as_csv, as_parquet, best_of, best_options, from_table, importances, row_of
 
 CONFIG = SearchConfig("samples", Path("out"), grace=2, steps=4, generator=(BUILD,), size=16, batch=8)
-START = start_of(CONFIG.space())
+START = first_values(CONFIG.space())
 
 
 def row(number: int, *, ap: float = 0.5, step: int = 4, **changes: object) -> TrialRow:
@@ -69,7 +66,7 @@ def test_tables_hold_every_row_and_value(tmp_path: Path) -> None:
     written = list(csv.DictReader(io.StringIO(as_csv(rows))))
     assert [line["number"] for line in written] == ["1", "2"]
     assert written[1]["reason"] == 'a "quoted", reason'
-    assert all(float(written[0][name]) == START[name] for name in SEARCHED)
+    assert all(float(written[0][name]) == START[name] for name in PARAMETERS)
 
 
 def test_best_options_train_the_values_of_the_best_trial(tmp_path: Path) -> None:
@@ -87,14 +84,14 @@ def test_the_value_that_decides_the_score_is_the_most_important() -> None:
     rng = np.random.default_rng(0)
     rows = []
     for number in range(24):
-        drawn = {name: row_.usual.low + rng.random() * (row_.usual.high - row_.usual.low) for name, row_ in SEARCHED.items()}
+        drawn = {name: row_.usual.low + rng.random() * (row_.usual.high - row_.usual.low) for name, row_ in PARAMETERS.items()}
         drawn["signals"] = round(drawn["signals"])
         rows.append(row(number, values=drawn, ap_early=1 - drawn["k"]))
     shares = importances(rows, CONFIG.space())
     assert next(iter(shares)) == "k"
     assert shares["k"][0] > 0.8
     assert shares["k"][1] == pytest.approx(-1)
-    assert shares.keys() == SEARCHED.keys() - {"detection"}
+    assert shares.keys() == PARAMETERS.keys() - {"detection"}
 
 
 def test_importances_are_not_told_from_too_few_or_equal_scores() -> None:
@@ -102,21 +99,21 @@ def test_importances_are_not_told_from_too_few_or_equal_scores() -> None:
     assert importances([row(i) for i in range(20)], CONFIG.space()) == {}
 
 
-@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=3, max_size=12))
-def test_rank_correlation_is_that_of_scipy(pairs: list[tuple[int, int]]) -> None:
-    spearmanr = pytest.importorskip("scipy.stats").spearmanr
-    one, other = ([float(pair[i]) for pair in pairs] for i in (0, 1))
-    found = rank_correlation(one, other)
-    if len(set(one)) == 1 or len(set(other)) == 1:
-        assert math.isnan(found)
-    else:
-        assert found == pytest.approx(spearmanr(one, other).statistic, abs=1e-12)
+def test_a_value_that_is_the_same_in_all_trials_has_no_correlation() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(12):
+        values = START | {"k": 0.2 + 0.7 * rng.random(), "magnitude": 50.0}
+        rows.append(row(number, values=values, ap_early=values["k"]))
+    shares = importances(rows, {name: CONFIG.space()[name] for name in ("k", "magnitude")})
+    assert shares["k"][1] == pytest.approx(1)
+    assert math.isnan(shares["magnitude"][1])
 
 
 def test_the_page_shows_the_trials_and_loads_nothing() -> None:
     rows = [row(1), row(2, ap=0.9), row(3, ap=0.0, reason="PSNR <36>", status="pruned"), row(4, ap=math.nan, ap_early=math.nan)]
     shares = {"k": (0.7, -0.5), "budget": (0.3, math.nan)}
-    page = write_page(rows, shares, CONFIG, {"seed": 0}, "disrupt tune a b", versions={"torch": "1"})
+    page = write_page(rows, shares, CONFIG, "disrupt tune a b", versions={"torch": "1"})
     assert "the best, number 2" in page
     assert "PSNR &lt;36&gt;" in page
     assert page.count("<svg") == 2
@@ -126,5 +123,5 @@ def test_the_page_shows_the_trials_and_loads_nothing() -> None:
 
 
 def test_a_search_without_a_score_has_a_page_too() -> None:
-    assert "none with a score" in write_page([], {}, CONFIG, {}, "disrupt tune a b", versions={})
-    assert "none with a score" in write_page([row(1, ap=0.0, reason="no")], {}, CONFIG, {}, "c", versions={})
+    assert "none with a score" in write_page([], {}, CONFIG, "disrupt tune a b", versions={})
+    assert "none with a score" in write_page([row(1, ap=0.0, reason="no")], {}, CONFIG, "c", versions={})

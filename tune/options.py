@@ -15,7 +15,7 @@ import tyro
 from pipeline.jobs.options import ConfigError, absolute_weights, own_default, within
 from pipeline.signals.bundle import JOURNEYS
 from pipeline.training.config import SAMPLES, TrainConfig
-from tune.space import BUDGET, SIGNALS, Range, space_of
+from tune.space import Range, read_space
 
 RESULT_FORMAT = 1
 """Raised when the same options give other trials than before; part of the signature."""
@@ -109,21 +109,16 @@ class SearchConfig:
     """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
 
     @property
-    def out(self) -> Path:
-        """OUT by a name that holds in any process."""
-        return self.output.absolute()
-
-    @property
-    def rhythm(self) -> int:
-        """Steps between two scores."""
+    def steps_between_scores(self) -> int:
+        """The value of --every, or its default."""
         return max(self.grace // 2, 1) if self.every is None else self.every
 
     def space(self) -> dict[str, Range]:
-        """The ranges; raises ConfigError for those that cannot be."""
-        return space_of(self.range)
+        """The ranges of --range; raises ConfigError for a wrong one."""
+        return read_space(self.range)
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot be, saying what was expected; what a training checks comes later."""
+        """Raise ConfigError for a wrong value, with what was expected; `plan` checks the options of a training."""
         if self.output.exists() and not self.output.is_dir():
             raise ConfigError(f"OUT {self.output} is a file; it has to be a folder")
         self.space()
@@ -136,11 +131,9 @@ class SearchConfig:
                 raise ConfigError(f"--{name} {getattr(self, name)} is more than the {self.steps} --steps of a trial")
         if not self.held_out_generator:
             raise ConfigError("--held-out-generator needs at least one name, e.g. stargan-faces-hardened")
-        if self.held_out_weights and len(self.held_out_weights) != len(self.held_out_generator):
-            raise ConfigError(
-                f"--held-out-weights needs one file for each of the {len(self.held_out_generator)} generators, "
-                f"got {len(self.held_out_weights)}"
-            )
+        files, generators = len(self.held_out_weights), len(self.held_out_generator)
+        if files not in (0, generators):
+            raise ConfigError(f"--held-out-weights needs one file for each of the {generators} generators, got {files}")
 
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the trials, as plain values."""
@@ -148,7 +141,7 @@ class SearchConfig:
         facts |= {name: [str(path) for path in absolute_weights(facts[name])] for name in ("weights", "held_out_weights")}
         ranges = {name: [float(each.low), float(each.high)] for name, each in self.space().items()}
         data = self.data if self.data == SAMPLES else str(Path(self.data).absolute())
-        return facts | {"data": data, "range": ranges, "every": self.rhythm}
+        return facts | {"data": data, "range": ranges, "every": self.steps_between_scores}
 
 
 LIMITS: dict[str, tuple[float, float, str]] = {
@@ -185,16 +178,20 @@ def signature(config: SearchConfig) -> str:
 
 
 def training_options(config: SearchConfig, values: Mapping[str, float]) -> dict[str, Any]:
-    """The options of ``disrupt train`` that learn signals with these values, by name; what is left at its default is left out.
+    """The options of ``disrupt train`` that learn signals with these values, by name, without those at their defaults."""
+    shared = {name: getattr(config, name) for name in OF_TRAINING}
+    shared["weights"] = absolute_weights(config.weights)
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    return signal_options(values) | {name: value for name, value in shared.items() if value != defaults[name]}
+
+
+def signal_options(values: Mapping[str, float]) -> dict[str, Any]:
+    """The options of ``disrupt train`` that follow from the values of a trial, by name.
 
     Values are rounded to 6 digits, as they are written, so that a file with these options gives the same training.
     """
-    given = {name: getattr(config, name) for name in OF_TRAINING}
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    weights = tuple(f"{name}={value:.6g}" for name, value in values.items() if name not in (SIGNALS, BUDGET))
-    own = {"system": "signals", "signals": round(values[SIGNALS]), "budget": float(f"{values[BUDGET]:.6g}"), "loss": weights}
-    given["weights"] = absolute_weights(config.weights)
-    return own | {name: value for name, value in given.items() if value != defaults[name]}
+    loss = tuple(f"{name}={value:.6g}" for name, value in values.items() if name not in ("signals", "budget"))
+    return {"system": "signals", "signals": round(values["signals"]), "budget": float(f"{values['budget']:.6g}"), "loss": loss}
 
 
 def trial_options(config: SearchConfig, values: Mapping[str, float], folder: Path) -> TrainConfig:
@@ -203,7 +200,7 @@ def trial_options(config: SearchConfig, values: Mapping[str, float], folder: Pat
         data=config.what_changes_results()["data"],
         output=folder,
         steps=config.steps,
-        every=config.rhythm,
+        every=config.steps_between_scores,
         grid_every=0,
         threads=config.threads,
         gpus_per_worker=config.gpus_per_trial,

@@ -1,14 +1,12 @@
-"""What a determined attacker does to a file to wash the perturbation out: denoisers, re-encoding twice, resizing."""
+"""Denoisers with which an attacker tries to remove the perturbation from a file."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.channels.channel import U8, Channel
-from pipeline.channels.operations import as_image, gaussian, jpeg, median, scaled_and_back
+from pipeline.channels.operations import to_image
+from pipeline.images.types import F32, U8
 
-Floats = NDArray[np.float32]
 STRIP_VALUES = 1 << 16
 """Values that the bilateral filter works on at a time: they and their weights fit in a core's cache."""
 
@@ -18,14 +16,14 @@ def bilateral(pixels_HWC: U8, *, radius: int = 2, sigma: float = 1.5, sigma_leve
 
     Likeness counts all channels together, so edges of any colour stay sharp. Source: Tomasi and Manduchi 1998.
     """
-    as_image(pixels_HWC)
+    to_image(pixels_HWC)
     rows = max(8, STRIP_VALUES // (pixels_HWC.shape[1] * pixels_HWC.shape[2]))
     padded = np.pad(pixels_HWC, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
     strips = (padded[top : top + rows + 2 * radius] for top in range(0, pixels_HWC.shape[0], rows))
     return np.concatenate([_bilateral_strip(strip.astype(np.float32), radius, sigma, sigma_levels) for strip in strips])
 
 
-def _bilateral_strip(strip: Floats, radius: int, sigma: float, sigma_levels: float) -> U8:
+def _bilateral_strip(strip: F32, radius: int, sigma: float, sigma_levels: float) -> U8:
     """The filtered middle of a strip with ``radius`` pixels of margin on each side."""
     height, width = strip.shape[0] - 2 * radius, strip.shape[1] - 2 * radius
     middle = strip[radius : radius + height, radius : radius + width]
@@ -46,7 +44,7 @@ def wavelet(pixels_HWC: U8, *, levels: int = 2, threshold: float = 4.0) -> U8:
 
     ``threshold`` in 8-bit levels of an orthonormal transform. Source: Donoho 1995; Coifman and Donoho 1995.
     """
-    as_image(pixels_HWC)
+    to_image(pixels_HWC)
     height, width = pixels_HWC.shape[:2]
     block = 2**levels
     shifts = range(0, block, max(1, block // 4))
@@ -56,21 +54,21 @@ def wavelet(pixels_HWC: U8, *, levels: int = 2, threshold: float = 4.0) -> U8:
         for shift in shifts:
             bottom, right = -(height + shift) % block, -(width + shift) % block
             plane = np.pad(pixels_HWC[:, :, channel], ((shift, bottom), (shift, right)), mode="edge").astype(np.float32)
-            total += _haar_shrunk(plane, levels, threshold)[shift : shift + height, shift : shift + width]
+            total += _shrink_haar(plane, levels, threshold)[shift : shift + height, shift : shift + width]
         total /= len(shifts)
         out[:, :, channel] = np.rint(total).clip(0, 255)
     return out
 
 
-def _haar_shrunk(plane_HW: Floats, levels: int, threshold: float) -> Floats:
-    """A plane with its Haar details of ``levels`` levels drawn towards zero by ``threshold``."""
+def _shrink_haar(plane_HW: F32, levels: int, threshold: float) -> F32:
+    """A plane whose Haar details of ``levels`` levels are shrunk by ``threshold``."""
     if levels == 0:
         return plane_HW
     a, b = plane_HW[0::2, 0::2], plane_HW[0::2, 1::2]
     c, d = plane_HW[1::2, 0::2], plane_HW[1::2, 1::2]
     half = np.float32(0.5)
-    coarse = _haar_shrunk(half * (a + b + c + d), levels - 1, threshold)
-    across, down, cross = (_shrunk(half * v, threshold) for v in (a - b + c - d, a + b - c - d, a - b - c + d))
+    coarse = _shrink_haar(half * (a + b + c + d), levels - 1, threshold)
+    across, down, cross = (_shrink(half * v, threshold) for v in (a - b + c - d, a + b - c - d, a - b - c + d))
     out = np.empty_like(plane_HW)
     out[0::2, 0::2] = (coarse + across + down + cross) / 2
     out[0::2, 1::2] = (coarse - across + down - cross) / 2
@@ -79,24 +77,6 @@ def _haar_shrunk(plane_HW: Floats, levels: int, threshold: float) -> Floats:
     return out
 
 
-def _shrunk(detail: Floats, threshold: float) -> Floats:
-    shrunk: Floats = np.sign(detail) * np.maximum(np.abs(detail) - np.float32(threshold), np.float32(0))
+def _shrink(detail: F32, threshold: float) -> F32:
+    shrunk: F32 = np.sign(detail) * np.maximum(np.abs(detail) - np.float32(threshold), np.float32(0))
     return shrunk
-
-
-_DENOISERS = (
-    Channel("median-3", "median of 3 x 3 pixels", lambda x, seed: median(x, 3)),
-    Channel("gaussian-0.8", "Gaussian blur, sigma 0.8 pixels", lambda x, seed: gaussian(x, 0.8)),
-    Channel("bilateral", "bilateral filter, 5 x 5, 1.5 pixels, 12 levels", lambda x, seed: bilateral(x)),
-    Channel("wavelet", "Haar wavelets, two levels, details shrunk by 4 levels", lambda x, seed: wavelet(x)),
-)
-_WASHES = (
-    Channel("jpeg-85-75", "JPEG quality 85, then 75, 4:2:0", lambda x, seed: jpeg(jpeg(x, quality=85), quality=75)),
-    Channel("resize-75", "75 % of the sides and back, bicubic", lambda x, seed: scaled_and_back(x, 0.75)),
-)
-
-DENOISERS: dict[str, Channel] = {channel.name: channel for channel in _DENOISERS}
-"""Filters that are meant to remove fine patterns."""
-
-RED_TEAM: dict[str, Channel] = DENOISERS | {channel.name: channel for channel in _WASHES}
-"""All that an attacker without the generator tries on a single file."""

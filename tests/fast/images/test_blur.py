@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.disruption.transforms import BLURS
-from pipeline.images.blur import box_blur, gaussian_blur
+from pipeline.images.blur import BLURS, box_blur, gaussian_blur
 
 
 def point(side: int = 25) -> torch.Tensor:
