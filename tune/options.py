@@ -42,7 +42,7 @@ class SearchConfig:
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder for what is written; new, empty, or of the same search to be continued. On a cluster: seen by all its machines."""
 
-    range: Annotated[tuple[str, ...], own_default("NAME=LOW:HIGH [NAME=LOW:HIGH ...]", "see README")] = ()
+    range: Annotated[tuple[str, ...], own_default("NAME=LOW:HIGH [NAME=LOW:HIGH ...]", "see docs/signals.md")] = ()
     """Where to search, e.g. magnitude=1:1000 signals=2:8; NAME=VALUE fixes one. Names: detection (l1, fixed at 1), magnitude (l2),
     spectrum (l3), separation (l4), pairwise (l5), recovery, k, signals, budget (in levels)."""
     trials: int = 24

@@ -53,7 +53,8 @@ class DetectConfig:
     out: Annotated[str, PathOption(), own_default("FOLDER", "IN-detection, beside IN")] = ""
     """Folder or storage URI for the results; a detection that is there already is replaced."""
     false_positive_rate: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.01
-    """Share of untouched signed files that may be called manipulated, and of unsigned ones that may be said to carry a signal."""
+    """Sets the thresholds: the share of the bundle's own held-out files that is called manipulated though untouched, or said to
+    carry a signal though unsigned. Other photos, and files that were compressed or cropped more, give other shares."""
     key_file: Annotated[Path | None, own_default("FILE", "DISRUPT_SIGNAL_KEY, else none")] = None
     """File with the secret with which the photos were signed; with it, each name is compared with the signal found."""
     compute: Annotated[Compute, FLAT] = Compute()

@@ -59,7 +59,8 @@ def terminal_table(summary: Summary, *, rate: float) -> Group:
 
 def _lines(summary: Summary, rate: float) -> list[str]:
     carries = "" if summary.limits.carries is None else f", a signal above a likeness of {summary.limits.carries:.4f}"
-    said = [f"manipulated above a probability of {summary.limits.manipulated:.4f}{carries}: false-positive rate {rate:g}"]
+    limit = f"manipulated above a probability of {summary.limits.manipulated:.4f}{carries}"
+    said = [f"{limit}: false-positive rate {rate:g} on the bundle's own held-out files"]
     if summary.matching is not None:
         said.append(f"{summary.matching} carry the signal of their name")
     if summary.stranger_count:
@@ -82,7 +83,7 @@ def _facts(summary: Summary, bundle: Bundle, rate: float) -> list[tuple[str, str
     """(value, what it is, remark) for the row of numbers at the top."""
     if not summary.judged:
         return []
-    held_out = f"false-positive rate {rate:g}, from {len(bundle.scores['untouched']):,} held-out files"
+    held_out = f"false-positive rate {rate:g} on the bundle's {len(bundle.scores['untouched']):,} held-out files"
     facts = [
         (_percent(summary, summary.decisions["manipulated"]), "manipulated", f"{summary.decisions['manipulated']:,} pictures"),
         (number(summary.limits.manipulated, 4), "threshold of the probability", held_out),

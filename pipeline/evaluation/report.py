@@ -69,9 +69,9 @@ def _effect_table(summary: Summary, generator: str) -> Table:
 
 
 def span(line: Line, name: str, *, times: float = 1.0, digits: int = 3) -> str:
-    """The 95 % interval of a measure as ``low to high``; empty where there is none."""
+    """The 95 % interval of a measure as ``low to high``; empty where there is none, or every drawing gave the same."""
     low, high = line.interval(name)
-    return "" if np.isnan(low) else f"{times * low:.{digits}f} to {times * high:.{digits}f}"
+    return "" if np.isnan(low) or low == high else f"{times * low:.{digits}f} to {times * high:.{digits}f}"
 
 
 def _cells(line: Line) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pipeline.images.types import F32, U8
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-ROWS = 48  # of windows that SSIM looks at: more change the mean by less than a thousandth
+ROWS = 48  # of windows that SSIM looks at
 STRIP_VALUES = 1 << 18  # values in work at a time, one megabyte of floats: they fit in a cache
 
 
@@ -31,12 +31,11 @@ def psnr(a_HWC: U8, b_HWC: U8) -> float:
 
 
 def ssim(a_HWC: U8, b_HWC: U8) -> float:
-    """Structural similarity of two 8-bit images, at most 1 ([Wang 2004]).
+    """Structural similarity of two 8-bit images, at most 1: the formula of [Wang 2004], in at most `ROWS` rows of windows.
 
     Gaussian window of 11 x 11, sigma 1.5, K1 .01, K2 .03, range 255; each channel on its own; the mean over the windows that lie
-    inside the image, in all rows up to `ROWS` and else in that many rows, evenly spread: within .001 of the mean over all on
-    photos. An image with a side under 11 gets the largest odd window that fits. Raises ValueError when the shapes differ or the
-    pixels are not 8-bit.
+    inside the image, in all rows up to `ROWS` and else in that many rows, evenly spread; [Wang 2004] takes all. An image with a
+    side under 11 gets the largest odd window that fits. Raises ValueError when the shapes differ or the pixels are not 8-bit.
 
     With d = a - b and s = a + b, SSIM = (1 - mu_d^2 / (mu_a^2 + mu_b^2 + C1)) * (1 - var_d / (var_a + var_b + C2)): the published
     formula, written so that rounding in float32 touches the distance from 1 and not the 1.

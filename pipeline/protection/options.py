@@ -41,7 +41,7 @@ BY_RECIPE = "the recipe's"
 
 @dataclass(frozen=True)
 class ProtectConfig:
-    """Add an imperceptible perturbation to every photo so that image-translation networks break visibly on it.
+    """Add a small perturbation to every photo so that what the named image-translation networks make of it is broken.
 
     Example: disrupt protect photos protected --epsilon 6
 
@@ -173,7 +173,7 @@ class ProtectConfig:
             )
         if self.key_file is not None and self.signals is None:
             raise ConfigError("--key-file is the secret of signals: give --signals BUNDLE with it, or leave it out")
-        within("--epsilon", self.epsilon, 1, 64, "levels of 255; 6 is imperceptible on most photos")
+        within("--epsilon", self.epsilon, 1, 64, "levels of 255; more is easier to see")
         within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
         within("--batch-size", self.batch_size, 1, 4096, "photos")
         within("--shard-count", self.shard_count, 1, 10_000, "photos")

@@ -84,7 +84,7 @@ def _cell(layout: Layout, result: Result | None) -> str:
         return result.status
     means = " / ".join(_shown(name, result.mean(name)) for name in layout.shown)
     low, high = _numbers(result, layout.shown[-1])[1:]
-    return means if math.isnan(low) else f"{means} ({_span(layout.shown[-1], low, high)})"
+    return means + _interval(layout.shown[-1], low, high)
 
 
 def _measures(layout: Layout, result: Result) -> list[str]:
@@ -96,11 +96,12 @@ def _measures(layout: Layout, result: Result) -> list[str]:
 
 def _with_interval(result: Result, name: str) -> str:
     mean, low, high = _numbers(result, name)
-    return _shown(name, mean) + ("" if math.isnan(low) else f" ({_span(name, low, high)})")
+    return _shown(name, mean) + _interval(name, low, high)
 
 
-def _span(name: str, low: float, high: float) -> str:
-    return f"{_shown(name, low)} to {_shown(name, high)}"
+def _interval(name: str, low: float, high: float) -> str:
+    """The interval in brackets; nothing where there is none, or where every drawing of the photos gave the same."""
+    return "" if math.isnan(low) or low == high else f" ({_shown(name, low)} to {_shown(name, high)})"
 
 
 def _shown(name: str, value: float) -> str:

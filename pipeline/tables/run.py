@@ -88,7 +88,12 @@ def made(table: Table, config: TablesConfig, shelf: Shelf, results: list[Result]
         "photo and "
         "class with L2 of at least 0.05",
         "Intervals": f"95 %, by drawing the photos anew {config.bootstrap} times; they say nothing about other nets or other "
-        "kinds of photos",
+        "kinds of photos. A number without one is the same in every drawing"
+        + (
+            f"; 0 of {counts[0]} photos leaves room for a share of up to {100 * (1 - 0.025 ** (1 / counts[0])):.0f} %"
+            if counts
+            else ""
+        ),
         "Computed with": f"disrupt {found.get('disrupt', '')}, torch {found.get('torch', '')}, on "
         f"{'a GPU' if config.gpu else 'the CPU'}",
     }

@@ -49,7 +49,7 @@ class TrainConfig:
     folders train_label, train_inst, train_img. signals: any photos, with or without labels.csv. The word samples takes the sample
     photos that come with the package's extra samples.
 
-    The system signals learns a set of imperceptible signals and their detector instead of a generator, and writes
+    The system signals learns a set of faint signals and their detector instead of a generator, and writes
     bundle.safetensors.
 
     Writes state.pt (to resume from), generator.safetensors, log.jsonl and sample pictures into OUT. Run the same command again to

@@ -95,7 +95,8 @@ def _made(
         "Signals": f"{active[0].count} of at most {active[0].budget:g} levels, {active[0].size} px",
         "Lowest PSNR of a signed photo": f"{psnr:.1f} dB",
         "Generators": ", ".join(f"{t.label} ({SEEN if t.seen else UNSEEN})" for t in translators),
-        "Intervals": f"95 %, photos and seeds drawn anew {config.bootstrap} times, the same photos for both methods",
+        "Intervals": f"95 %, photos and seeds drawn anew {config.bootstrap} times, the same photos for both methods; "
+        "a number without one is the same to three digits in every drawing",
     }
 
 

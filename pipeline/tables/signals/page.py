@@ -14,7 +14,8 @@ from pipeline.tables.signals.together import Together
 METHODS = (ACTIVE, PASSIVE, DIFFERENCE)
 ABOUT = """Pictures that are published are either untouched or made by a generator from a published picture. Beside the detector
 with signals stands the *passive* one: the same net, trained in the same way on the same photos and generators, without signals.
-What signals are worth is the difference. A picture that was never signed counts for neither."""
+What signals are worth is the difference. A picture that was never signed counts for neither. *Unseen* generators are those that
+the detector was not trained on; the notes say which of them chose something, or descend from one that was trained on."""
 
 
 def as_csv(numbers: Sequence[Number]) -> str:
@@ -63,7 +64,10 @@ def _by_channel(numbers: Sequence[Number], measure: str) -> str:
 
 def _attacks(attacks: Sequence[Outcome]) -> str:
     rows = ([a.attack, f"{100 * a.called_manipulated:.1f} %", a.wants] for a in attacks)
-    said = "The share of pictures that the detector calls manipulated, at 1 % false positives; what the owner of the photos wants."
+    said = (
+        "The share of pictures that the detector calls manipulated, at the bundle's own threshold for 1 % false positives; "
+        "what the owner of the photos wants."
+    )
     return f"{said}\n\n{_table(['attack', 'called manipulated', 'wanted'], rows)}"
 
 
@@ -73,7 +77,10 @@ def _both(both: Sequence[Together]) -> str:
 
 
 def _shown(number: Number | None) -> str:
-    return "" if number is None else f"{number.mean:.3f} ({number.low:.3f} to {number.high:.3f})"
+    if number is None:
+        return ""
+    mean, low, high = (f"{value:.3f}" for value in (number.mean, number.low, number.high))
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
