@@ -19,9 +19,9 @@ from pipeline.detection.row import as_table, joined
 from pipeline.detection.stages import Sight, detect_stages, fail
 from pipeline.detection.summary import Summary, summarise
 from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Outcome, Progress
-from pipeline.jobs.stages import run_stages
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest

@@ -20,9 +20,9 @@ from pipeline.evaluation.report import terminal_table, write_page
 from pipeline.evaluation.row import UNFINISHED, as_table, joined, outcomes
 from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
 from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Progress
-from pipeline.jobs.stages import run_stages
 from pipeline.jobs.tracking import Tracking, no_record, open_tracking
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest

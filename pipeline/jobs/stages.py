@@ -9,10 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-
-from pipeline.jobs.options import Compute
-
 Function = Callable[[Any], Any]
 """A list of photos to the list of what becomes of them, in the same order; the last stage returns rows."""
 
@@ -37,26 +33,6 @@ class ActorStage:
 Stages = Sequence[TaskStage | ActorStage]
 Fail = Callable[..., list[Any]]
 """(photo, name of a stage, reason) to the rows of a photo that killed its process there."""
-
-
-def run_stages(
-    shards: Sequence[Sequence[Any]], stages: Stages, fail: Fail, *, compute: Compute, console: Console
-) -> Iterator[list[Any]]:
-    """The rows that the last stage makes of the shards (lists of photos), as they come.
-
-    Raises the errors of a stage as they are; on Ray ConfigError when the cluster cannot hold the run, and FlowError when processes
-    die over all photos.
-    """
-    if not shards:
-        return
-    if not compute.on_ray(sum(map(len, shards))):
-        yield from run_here(shards, stages)
-        return
-    from pipeline.jobs.ray import connected
-    from pipeline.jobs.ray_data import actors_need, run_on_ray
-
-    with connected(compute.address, console, actors_need(compute)):
-        yield from run_on_ray(shards, stages, fail, compute)
 
 
 def run_here(shards: Sequence[Sequence[Any]], stages: Stages) -> Iterator[list[Any]]:

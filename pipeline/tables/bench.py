@@ -18,8 +18,9 @@ from rich.console import Console
 from pipeline.jobs.options import SHIPPED, Compute, Record
 from pipeline.jobs.options import Photos as Limits
 from pipeline.ledger.run import open_run
+from pipeline.protection.job import prepare
 from pipeline.protection.options import ProtectConfig, signature
-from pipeline.protection.run import plan, prepare, protect_shards
+from pipeline.protection.run import plan, protect_shards
 from pipeline.storage import open_storage, write_atomic
 from pipeline.tables import planes
 from pipeline.tables.cells import Attack, Cell, Net, Photos, Run

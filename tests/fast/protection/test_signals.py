@@ -20,8 +20,8 @@ from rich.console import Console
 from pipeline.images.levels import pixels_to_unit
 from pipeline.jobs.options import ConfigError
 from pipeline.photos.decode import decode_photo
+from pipeline.protection.job import prepare
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.run import prepare
 from pipeline.protection.stages.sign import signer_of
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import read_bundle, write_bundle
