@@ -22,7 +22,7 @@ from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Outcome, Progress
-from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import base_folder, check_places
@@ -68,7 +68,8 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
     """Judge pictures; returns the exit code. Errors of the call are raised as ValueError."""
     job = prepare(asked)
     console.print(f"{len(job.refs)} pictures; {_about(job.bundle)}", highlight=False, soft_wrap=True)
-    with _tracking(job, command) as tracking:
+    tags = {"command": command, "bundle": job.bundle.id}
+    with record_run(job.config.record, "detect", flat(job.config) | {"pictures": len(job.refs)}, tags) as tracking:
         progress = Progress(console, total=len(job.refs), tracking=tracking)
         tables = []
         stages = detect_stages(job.config, job.sight)
@@ -140,12 +141,3 @@ def _check_out(out: str) -> None:
     fs, path = open_storage(out)
     if not exists(fs, join(path, ROWS_FILE)) and exists(fs, join(path, REPORT_FILE)):
         raise ConfigError(f"{join(path, REPORT_FILE)} is there already and not of a detection; give another folder with --out")
-
-
-def _tracking(job: Job, command: str) -> Tracking:
-    config = job.config
-    if not config.record.tracking:
-        return no_record()
-    params = flat(config) | {"pictures": len(job.refs)}
-    tags = {"command": command, "bundle": job.bundle.id}
-    return open_tracking(experiment=config.record.experiment, run_name="detect", params=params, tags=tags)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Progress
-from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import check_places
@@ -84,7 +83,8 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     config = job.config
     names = ", ".join(f"{one.label} ({len(one.classes)} classes)" for one in job.tested)
     console.print(f"{len(job.pairs)} pairs; generator {names}; channels {', '.join(config.channels)}", highlight=False)
-    with _tracking(job, command) as tracking:
+    tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
+    with record_run(config.record, "evaluate", flat(config) | {"pairs": len(job.pairs)}, tags) as tracking:
         progress = Progress(console, total=len(job.pairs), tracking=tracking)
         tables = []
         stages = evaluate_stages(config, job.sizes)
@@ -140,7 +140,7 @@ def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, track
 def options(config: EvaluateConfig) -> dict[str, Any]:
     """The options that decide the numbers, as plain values."""
     without = {"engine", "address", "actors", "threads", "tracking", "experiment", "config", "red_team"}
-    plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in without}
+    plain = {name: value for name, value in flat(config).items() if name not in without}
     return {name: list(map(str, value)) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
@@ -161,12 +161,3 @@ def _check_out(out: str) -> None:
     strange = [name for name in (SUMMARY_FILE, REPORT_FILE) if exists(fs, join(path, name))]
     if strange:
         raise ConfigError(f"{join(path, strange[0])} is there already and not of an evaluation; give another folder with --out")
-
-
-def _tracking(job: Job, command: str) -> Tracking:
-    config = job.config
-    if not config.record.tracking:
-        return no_record()
-    params = flat(config) | {"pairs": len(job.pairs)}
-    tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
-    return open_tracking(experiment=config.record.experiment, run_name="evaluate", params=params, tags=tags)

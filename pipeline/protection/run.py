@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from rich.console import Console
@@ -18,7 +17,7 @@ from pipeline.containers.naming import LEAVES_FOLDER, output_names, unsafe_reaso
 from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import flat
 from pipeline.jobs.progress import Progress
-from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import REPORT_FILE, is_reserved
@@ -38,9 +37,6 @@ from pipeline.protection.row import Work
 from pipeline.protection.summary import Summary, summarise
 from pipeline.storage import exists, join
 
-if TYPE_CHECKING:
-    pass
-
 Shards = list[tuple[str, list[Work]]]
 
 
@@ -57,7 +53,9 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
         count = sum(len(works) for _, works in shards)
         if count < len(job.refs):
             console.print(f"{len(job.refs) - count} are done already; {count} to go", highlight=False)
-        with _tracking(job, command) as tracking:
+        params = flat(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
+        tags = {"command": command, "signature": job.signature}
+        with record_run(config.record, f"protect {job.signature}", params, tags) as tracking:
             progress = Progress(console, total=count, tracking=tracking)
             for rows in protect_shards(job, run, shards, console):
                 progress.add(rows)
@@ -142,12 +140,3 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
     if run.fs.type_name == "local":
         tracking.artifact(manifest)
     return summary
-
-
-def _tracking(job: Job, command: str) -> Tracking:
-    config = job.config
-    if not config.record.tracking:
-        return no_record()
-    params = flat(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
-    tags = {"command": command, "signature": job.signature}
-    return open_tracking(experiment=config.record.experiment, run_name=f"protect {job.signature}", params=params, tags=tags)
