@@ -80,8 +80,8 @@ def with_difference(row: EvaluationRow, d: Tensor) -> EvaluationRow:
     if not d.isfinite().all():
         return dataclasses.replace(row, status="failed", stage="generator", reason="values that are not numbers")
     l2_1 = float(l2(d.double()))
-    unmeasured = dict.fromkeys(("l2_mask", "mask_share", "floor_l2"), math.nan) | {"success_mask": False}
-    return dataclasses.replace(row, l1=float(l1(d.double())), l2=l2_1, disrupted=l2_1 >= THRESHOLD, **unmeasured)
+    row = dataclasses.replace(row, l1=float(l1(d.double())), l2=l2_1, disrupted=l2_1 >= THRESHOLD)
+    return dataclasses.replace(row, l2_mask=math.nan, mask_share=math.nan, success_mask=False, floor_l2=math.nan)  # not measured
 
 
 def _scenes(weights: Path, folder: Path, limit: int | None) -> Iterator[tuple[str, Tensor]]:

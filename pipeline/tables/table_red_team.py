@@ -46,8 +46,8 @@ def fine_tune(
     """The generator after one pass over the pairs, and the loss of each step: mean (G'(protected, c) - G(photo, c))^2.
 
     The pairs are what the generator sees of photos and of their protected files, (N, 3, S, S) in [-1, 1]. Only low-rank adapters on
-    the convolutions learn, and are added to the weights at the end. Adam without decay; ``seed`` decides the order, the class of each
-    step and the first adapters. ``generator`` stays as it is. Raises TableError for a net without convolutions.
+    the convolutions learn; they are added to the weights at the end. ``seed`` decides order, classes and first adapters.
+    ``generator`` stays as it is. Raises TableError for a net without convolutions.
     """
     net = copy.deepcopy(generator.net).requires_grad_(False)
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]

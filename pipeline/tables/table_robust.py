@@ -27,7 +27,7 @@ def rows_of(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
 TABLE = Table(
     name="table-robust",
     title="What is left after the web: plain against robust",
-    caption="The same photos protected with `pgd` and with `robust` (epsilon 6 levels, all classes in turn, the shipped StarGAN), then "
+    caption="The same photos protected with `pgd` and with `robust` (epsilon 6 levels, all classes in turn, StarGAN), then "
     "through each channel with the real codec, as the photo that they are compared with.",
     photos=12,
     rows=rows_of,

@@ -20,7 +20,7 @@ from pipeline.evaluation.row import EvaluationRow, as_table
 from pipeline.evaluation.summary import Line
 from pipeline.tables import bench, table1, table4, table5
 from pipeline.tables.__main__ import TABLES, main, write
-from pipeline.tables.bench import evaluation_of, fill, folder_of, protect
+from pipeline.tables.bench import fill, folder_of, protect
 from pipeline.tables.cells import PUBLISHED, Net, Photos, Row, Run, Table
 from pipeline.tables.nets import load, measured_photos, nets_of, photos_of, spread, training_photos
 from pipeline.tables.options import TableError, TablesConfig
@@ -194,10 +194,11 @@ def test_the_same_command_goes_on_where_it_was_stopped_and_ends_with_the_same_by
     before = {path: path.stat().st_mtime_ns for path in pictures}
     pictures[0].unlink()
     sorted((config.work / "measured").iterdir())[0].unlink()
-    prepared = []
-    monkeypatch.setattr(bench, "evaluation_of", lambda *arguments: prepared.append(evaluation_of(*arguments)) or prepared[-1])
+    measured = sorted((config.work / "measured").iterdir())
+    times = [path.stat().st_mtime_ns for path in measured]
     assert made() == first
-    assert len(prepared) == 1
+    assert [path.stat().st_mtime_ns for path in measured] == times
+    assert len(list((config.work / "measured").iterdir())) == len(measured) + 1
     assert [path for path in pictures if path.stat().st_mtime_ns != before[path]] == pictures[:1]
 
 
@@ -258,7 +259,7 @@ def test_the_strongest_of_several_starts_counts_for_each_photo_and_class(
 
 
 def row_from_csv(table: Table, line: dict[str, str]) -> Row:
-    labels = {name: value for name, value in list(line.items())[: list(line).index("status")]}
+    labels = dict(list(line.items())[: list(line).index("status")])
     means = {name: float(line[name]) for name in ("l1", "l2", "disrupted", "relative") if line[name]}
     intervals = {name: (float(line[f"{name}_low"]), float(line[f"{name}_high"])) for name in means if line[f"{name}_low"]}
     measured = Line("", "", "", int(line["photos"] or 0), 0, means, intervals) if means else None
