@@ -13,7 +13,7 @@ from rich.console import Console
 from pipeline.containers.find import find_photos
 from pipeline.evaluation.flow import evaluate_stages, fail
 from pipeline.evaluation.measures import Tested, check_classes, load_tested
-from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, read_run, resolved
+from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, fill_in, read_run
 from pipeline.evaluation.pairs import Pair, match
 from pipeline.evaluation.report import terminal_table, write_page
 from pipeline.evaluation.row import UNFINISHED, as_table, joined, outcomes
@@ -59,7 +59,7 @@ def prepare(asked: EvaluateConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
     asked.check()
     run = read_run(asked.protected)
-    config = resolved(asked, run)
+    config = fill_in(asked, run)
     for place in (config.originals, config.protected):
         check_places(place, config.out)
     _check_out(config.out)

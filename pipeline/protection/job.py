@@ -10,7 +10,7 @@ from pipeline.containers.listing import Listing, PhotoRef
 from pipeline.jobs.doctor import check_gpu
 from pipeline.ledger.places import check_places
 from pipeline.protection.options import ProtectConfig, signature
-from pipeline.protection.stages.sign import Signer, signer_of
+from pipeline.protection.stages.sign import Signer, read_signer
 
 if TYPE_CHECKING:
     from pipeline.generators.generator import Generator
@@ -48,7 +48,7 @@ def prepare(config: ProtectConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
     config.check()
     check_places(config.input, config.output)
-    signer = signer_of(config)
+    signer = read_signer(config)
     generators = _generators(config)
     listing = find_photos(config.input)
     signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)

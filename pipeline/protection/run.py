@@ -28,7 +28,7 @@ from pipeline.ledger.run import RunFolder, open_run
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.encode import FORMATS
 from pipeline.protection.dry_run import estimate
-from pipeline.protection.examples import examples_of
+from pipeline.protection.examples import read_examples
 from pipeline.protection.flow import Place, fail, protect_stages, write_works
 from pipeline.protection.job import Job, prepare
 from pipeline.protection.options import ProtectConfig
@@ -71,7 +71,7 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
 def plan(job: Job, run: RunFolder) -> Shards:
     """The micro-shards still to be done, each photo with the name of its output; a local output that is gone is done again."""
     config = job.config
-    kept = kept_outputs(run)
+    kept = earlier_outputs(run)
     names = name_outputs(job, kept)
     gone = {key for key, output in kept.items() if run.fs.type_name == "local" and not exists(run.fs, join(run.path, output))}
     per_actor = max(1, -(-len(job.refs) // (4 * config.compute.actors)))
@@ -79,7 +79,7 @@ def plan(job: Job, run: RunFolder) -> Shards:
     return [(shard.id, [_work(ref, names) for ref in shard.refs]) for shard in shards]
 
 
-def kept_outputs(run: RunFolder) -> dict[str, str]:
+def earlier_outputs(run: RunFolder) -> dict[str, str]:
     """The outputs that the run's earlier starts wrote, by key. Raises LedgerError for one that would lie outside the folder."""
     before = latest_rows(read_columns(run.fs, run.path, ["key", "output", "shard"]))
     outputs = {key: name for key, name in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if name}
@@ -125,7 +125,7 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
     page = write_report(
         rows,
         job.options,
-        examples_of(rows, job.refs, job.generators, job.config, run),
+        read_examples(rows, job.refs, job.generators, job.config, run),
         command,
         wall_seconds=wall_seconds,
         versions=versions(),
