@@ -22,6 +22,7 @@ from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Outcome, Progress
+from pipeline.jobs.stages import split
 from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
@@ -32,8 +33,8 @@ from pipeline.signals.key import VARIABLE, read_secret
 from pipeline.storage import exists, join, open_storage
 
 ROWS_FILE, REPORT_FILE = "detection.parquet", "report.html"
-SHARD_COUNT, SHARD_BYTES = 64, 64 * 2**20
-"""Most pictures that are judged together, and most bytes of what the detector sees of them on its way between processes."""
+SHARD_COUNT = 64
+"""Most pictures that are judged together."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,9 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
 
 
 def shards(job: Job) -> list[list[PhotoRef]]:
-    """The pictures in the groups that travel together: bounded by count and by size, at least four for each actor."""
+    """The pictures in the groups that travel together."""
     seen = 3 * 4 * job.bundle.size**2
-    per_actor = -(-len(job.refs) // (4 * job.config.compute.actors))
-    count = max(1, min(SHARD_COUNT, SHARD_BYTES // seen, per_actor))
-    return [list(job.refs[i : i + count]) for i in range(0, len(job.refs), count)]
+    return split(job.refs, most=SHARD_COUNT, bytes_each=seen, actors=job.config.compute.actors)
 
 
 def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, tracking: Tracking) -> None:

@@ -22,6 +22,7 @@ from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Progress
+from pipeline.jobs.stages import split
 from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
@@ -30,8 +31,8 @@ from pipeline.ledger.results import write_result
 from pipeline.storage import exists, join, open_storage
 
 ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "report.html"
-SHARD_COUNT, SHARD_BYTES = 16, 64 * 2**20
-"""Most photos that are measured together, and most bytes of what generators see of them on its way between processes."""
+SHARD_COUNT = 16
+"""Most photos that are measured together."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,9 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
 
 
 def shards(job: Job) -> list[list[Pair]]:
-    """The pairs in the groups that travel together: bounded by count and by size, at least four for each actor."""
+    """The pairs in the groups that travel together."""
     seen = len(job.config.channels) * sum(3 * 3 * 4 * size * size for size in job.sizes)
-    per_actor = -(-len(job.pairs) // (4 * job.config.compute.actors))
-    count = max(1, min(SHARD_COUNT, SHARD_BYTES // seen, per_actor))
-    return [job.pairs[i : i + count] for i in range(0, len(job.pairs), count)]
+    return split(job.pairs, most=SHARD_COUNT, bytes_each=seen, actors=job.config.compute.actors)
 
 
 def summary_of(job: Job, table: pa.Table) -> Summary:

@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def watch_sigint() -> Iterator[Callable[[], None]]:
-    """Inside the block, the function that comes back raises KeyboardInterrupt once Ctrl-C was pressed, even if a library swallowed it.
+    """Inside the block, the function that comes back raises KeyboardInterrupt after Ctrl-C, even if a library swallowed it.
 
     Other handlers of Ctrl-C keep working. Outside the main thread, where no signal arrives, the function does nothing.
     """

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+SHARD_BYTES = 64 * 2**20
+"""Most bytes of a shard on its way from one stage to the next."""
 Function = Callable[[Any], Any]
 """A list of photos to the list of what becomes of them, in the same order; the last stage returns rows."""
 
@@ -45,6 +48,12 @@ def run_here(shards: Sequence[Sequence[Any]], stages: Stages) -> Iterator[list[A
             yield fold(whole, [row for rows in done for row in rows])
         else:
             yield from done
+
+
+def split(photos: Sequence[T], *, most: int, bytes_each: int, actors: int) -> list[list[T]]:
+    """The photos in shards of at most ``most`` and SHARD_BYTES between two stages, at least four for each actor."""
+    count = max(1, min(most, SHARD_BYTES // bytes_each, -(-len(photos) // (4 * actors))))
+    return [list(photos[i : i + count]) for i in range(0, len(photos), count)]
 
 
 def fold(functions: Sequence[Function], photos: list[Any]) -> list[Any]:
