@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import secrets
-import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -69,69 +69,115 @@ def open_storage(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path.rstrip("/")
 
 
-def is_local(fs: pafs.FileSystem) -> bool:
-    """Whether files of this filesystem are plain files of this machine."""
-    return isinstance(fs, pafs.LocalFileSystem)
+class Folder:
+    """A folder on any storage, by path or URI: local or remote is decided once, and it travels between processes as its URI.
+
+    Names are relative POSIX paths below it; nothing is created before something is written. Raises what `open_storage` raises.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        self.fs, self.path = open_storage(place)
+        self.is_local = isinstance(self.fs, pafs.LocalFileSystem)
+        self.uri = self.path if self.is_local else str(place)
+
+    def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
+        return Folder, (self.uri,)
+
+    def at(self, name: str) -> str:
+        """The path of a name inside the filesystem."""
+        return posixpath.join(self.path, name)
+
+    def uri_of(self, name: str) -> str:
+        """The path or URI of a name; pyarrow's own storages take percent signs, those of fsspec plain text."""
+        if self.is_local:
+            return self.at(name)
+        place, options = split_options(self.uri)
+        return f"{place.rstrip('/')}/{name if isinstance(self.fs, pafs.PyFileSystem) else quote(name)}{options}"
+
+    def exists(self, name: str = "") -> bool:
+        """Whether a file or a folder has this name; without a name, whether the folder itself is there."""
+        path = self.at(name) if name else self.path
+        return os.path.lexists(path) if self.is_local else self.fs.get_file_info(path).type != pafs.FileType.NotFound
+
+    def is_folder(self) -> bool:
+        """Whether this is a folder and no file; on an object store, a prefix that holds something."""
+        return Path(self.path).is_dir() if self.is_local else self.fs.get_file_info(self.path).type == pafs.FileType.Directory
+
+    def names(self) -> set[str]:
+        """The names directly in the folder. Raises OSError when it cannot be listed."""
+        if self.is_local:
+            return {entry.name for entry in Path(self.path).iterdir()}
+        return {info.base_name for info in self.fs.get_file_info(pafs.FileSelector(self.path))}
+
+    def files(self, *, skip: str = "") -> Iterator[StoredFile]:
+        """Every file at any depth, in no order; links are listed, not followed. Local folders of the name ``skip`` are not entered.
+
+        Raises OSError when the folder is missing (FileNotFoundError), is a file (NotADirectoryError) or cannot be listed.
+        """
+        if not self.is_local:
+            infos = self.fs.get_file_info(pafs.FileSelector(self.path, recursive=True))
+            yield from (StoredFile(info.path, int(info.size or 0)) for info in infos if info.type == pafs.FileType.File)
+            return
+        waiting = [self.path]
+        while waiting:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        yield StoredFile(entry.path, 0, is_link=True)
+                    elif entry.is_dir():
+                        if entry.name != skip:
+                            waiting.append(entry.path)
+                    elif entry.is_file():
+                        yield StoredFile(entry.path, entry.stat().st_size)
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file. Raises OSError when it cannot be read."""
+        return read_bytes(self.fs, self.at(name))
+
+    def write(self, name: str, data: bytes | memoryview) -> str:
+        """The path of a file that now holds these bytes: see `write_atomic`."""
+        write_atomic(self.fs, self.at(name), data)
+        return self.at(name)
+
+    def remove(self, name: str) -> None:
+        """Removes a file; a file that is already gone is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.is_local:
+                Path(self.at(name)).unlink()
+            else:
+                self.fs.delete_file(self.at(name))
 
 
-def join(folder: str, name: str) -> str:
-    """The path of a relative POSIX name below a folder."""
-    return posixpath.join(folder, name)
+def read_uri(uri: str | Path) -> bytes:
+    """All bytes of the file at a path or URI. Raises OSError when it cannot be read."""
+    return read_bytes(*open_storage(uri))
+
+
+def write_uri(uri: str | Path, data: bytes | memoryview) -> None:
+    """Writes the file at a path or URI: see `write_atomic`."""
+    write_atomic(*open_storage(uri), data)
+
+
+def split_options(uri: str) -> tuple[str, str]:
+    """A URI and its options, `?` included; a local path has none."""
+    place, mark, options = (uri, "", "") if scheme_of(uri) == "file" else uri.partition("?")
+    return place, mark + options
 
 
 def read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
     """All bytes of a file, never decompressed by its suffix. Raises OSError (FileNotFoundError, ...) when it cannot be read."""
-    if is_local(fs):
+    if isinstance(fs, pafs.LocalFileSystem):
         return Path(path).read_bytes()
     with fs.open_input_file(path) as file:
         return bytes(file.read())
 
 
-def exists(fs: pafs.FileSystem, path: str) -> bool:
-    """Whether a file or a folder has this name."""
-    if is_local(fs):
-        return os.path.lexists(path)
-    return bool(fs.get_file_info(path).type != pafs.FileType.NotFound)
-
-
-def is_folder(fs: pafs.FileSystem, path: str) -> bool:
-    """Whether this name is a folder; on an object store, a prefix that holds something."""
-    if is_local(fs):
-        return Path(path).is_dir()
-    return bool(fs.get_file_info(path).type == pafs.FileType.Directory)
-
-
-def list_files(fs: pafs.FileSystem, folder: str) -> list[StoredFile]:
-    """Every file at any depth below a folder, sorted by path; links are listed but linked folders are not entered.
-
-    Raises FileNotFoundError when the folder is missing and NotADirectoryError when it is a file.
-    """
-    if not exists(fs, folder):
-        raise FileNotFoundError(f"{folder} does not exist")
-    if not is_folder(fs, folder):
-        raise NotADirectoryError(f"{folder} is not a folder")
-    if is_local(fs):
-        return sorted(_walk(folder), key=lambda file: file.path)
-    infos = fs.get_file_info(pafs.FileSelector(folder, recursive=True))
-    files = [StoredFile(info.path, int(info.size or 0)) for info in infos if info.type == pafs.FileType.File]
-    return sorted(files, key=lambda file: file.path)
-
-
 def make_folder(fs: pafs.FileSystem, path: str) -> None:
     """Creates a folder and its parents; does nothing on an object store, where folders are only part of a name."""
-    if is_local(fs):
+    if isinstance(fs, pafs.LocalFileSystem):
         Path(path).mkdir(parents=True, exist_ok=True)
     elif not isinstance(fs, (pafs.S3FileSystem, pafs.GcsFileSystem)):
         fs.create_dir(path, recursive=True)
-
-
-def remove_file(fs: pafs.FileSystem, path: str) -> None:
-    """Removes a file; a file that is already gone is no error."""
-    with contextlib.suppress(FileNotFoundError):
-        if is_local(fs):
-            Path(path).unlink()
-        else:
-            fs.delete_file(path)
 
 
 def write_atomic(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:
@@ -141,7 +187,7 @@ def write_atomic(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> No
     (no space, not permitted, a folder of that name, ...) and then leaves neither a temporary file nor a changed one.
     """
     make_folder(fs, posixpath.dirname(path))
-    if not is_local(fs):
+    if not isinstance(fs, pafs.LocalFileSystem):
         with fs.open_output_stream(path, compression=None) as stream:
             stream.write(data)
         return
@@ -182,21 +228,6 @@ def _local_path(uri: str | Path) -> str:
     if not rest.startswith("/"):
         raise StorageError(f"{uri}: a file URI needs an absolute path, such as file:///data/photos")
     return rest
-
-
-def _walk(folder: str) -> list[StoredFile]:
-    files = []
-    for parent, _, names in os.walk(folder, onerror=_raise):
-        for name in names:
-            path = os.path.join(parent, name)  # noqa: PTH118 (millions of names: no Path each)
-            with contextlib.suppress(FileNotFoundError):  # removed while we look
-                status = os.lstat(path)
-                files.append(StoredFile(path, status.st_size, stat.S_ISLNK(status.st_mode)))
-    return files
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _sync_folder(folder: Path) -> None:

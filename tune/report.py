@@ -17,7 +17,7 @@ from pipeline.ledger.layout import OWN
 from pipeline.report.outcome import Reason, number
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import BAD, FAINT, GOOD, INK, drawing
-from pipeline.storage import open_storage, write_atomic
+from pipeline.storage import write_uri
 from tune.options import SearchConfig
 from tune.space import PARAMETERS, Space, position
 from tune.trials import STATUSES, TrialRow, best_of, best_options
@@ -49,7 +49,7 @@ def open_run(
     tags = dict(tags) | ({"mlflow.parentRunId": parent.run_id} if parent and parent.run_id else {})
     run = open_tracking(experiment=config.experiment, run_name=name, params=params, tags=tags, run_id=ids.get(key))
     if run.run_id is not None:
-        write_atomic(*open_storage(file), json.dumps(ids | {key: run.run_id}, indent=1).encode())
+        write_uri(file, json.dumps(ids | {key: run.run_id}, indent=1).encode())
     return run
 
 

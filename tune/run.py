@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pyarrow.parquet as pq
 import torch
@@ -17,9 +14,9 @@ from pipeline.jobs.ray import connected
 from pipeline.jobs.tracking import Tracking
 from pipeline.jobs.versions import versions
 from pipeline.ledger.layout import OWN
-from pipeline.ledger.lock import take_lock
+from pipeline.ledger.owner import claim
 from pipeline.signals.manipulation import SourceName, load_source, source_names
-from pipeline.storage import open_storage, write_atomic
+from pipeline.storage import Folder, write_uri
 from pipeline.training.export import BUNDLE_FILE
 from pipeline.training.job import Job, held_out_squares, open_source, plan
 from pipeline.training.options import TrainConfig
@@ -45,7 +42,7 @@ def run_search(config: SearchConfig, *, command: str, console: Console) -> int:
     config.check()
     first = plan(trial_options(config, first_values(config.space()), config.output.absolute() / TRIALS_FOLDER))
     generators = _load_generators(config)
-    with _claim_folder(config):
+    with claim(Folder(config.output), SEARCH_FILE, verb="tune", signature=signature(config), config=config.what_changes_results()):
         table = config.output / TABLE_FILE
         is_trained = not config.final_steps or (config.output / BEST_FOLDER / BUNDLE_FILE).is_file()
         if is_trained and table.is_file() and (config.output / BEST_FILE).is_file():
@@ -63,30 +60,6 @@ def run_search(config: SearchConfig, *, command: str, console: Console) -> int:
                 console.print("no trial has a score; report.html says why", style="bold red")
                 return NO_SCORE
             return _train_best(config, best, record, command=command, console=console) if config.final_steps else DONE
-
-
-@contextmanager
-def _claim_folder(config: SearchConfig) -> Iterator[None]:
-    """Inside, OUT belongs to this job.
-
-    Raises ConfigError when it holds something else or a search with other options, LedgerError when another job works in it.
-    """
-    out, file = config.output, config.output / SEARCH_FILE
-    facts = {"signature": signature(config), "options": config.what_changes_results()}
-    if file.is_file():
-        earlier, now = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(facts, default=str))
-        if earlier["signature"] != now["signature"]:
-            pairs = {name: tuple(each["options"].get(name) for each in (earlier, now)) for name in sorted(now["options"])}
-            changes = ", ".join(f"{name} {old} (now {new})" for name, (old, new) in pairs.items() if old != new)
-            raise ConfigError(f"OUT {out} holds a search with other options: {changes or 'another version'}. Give another folder")
-    elif out.is_dir() and any(entry.name != OWN for entry in out.iterdir()):
-        raise ConfigError(f"OUT {out} is not empty and was not made by disrupt tune: give another folder")
-    lock = take_lock(*open_storage(out))
-    try:
-        write_atomic(*open_storage(file), json.dumps(facts, indent=1, default=str).encode())
-        yield
-    finally:
-        lock.release()
 
 
 def _load_generators(config: SearchConfig) -> tuple[SourceName, ...]:
@@ -129,7 +102,7 @@ def _write_results(config: SearchConfig, rows: list[TrialRow], command: str, rec
     files |= {BEST_FILE: best_options(config, best).encode()} if best else {}
     files[TABLE_FILE] = as_parquet(rows)  # last: it says that the search is over
     for name, data in files.items():
-        write_atomic(*open_storage(config.output / name), data)
+        write_uri(config.output / name, data)
         record.artifact(config.output / name)
     record.metrics({"trials": len(rows)} | ({"ap": best.ap, "psnr": best.psnr, "best_trial": best.number} if best else {}))
     record.metrics({f"importance/{name}": share for name, (share, _) in shares.items()})

@@ -7,7 +7,7 @@ from typing import Literal
 from pipeline.containers.listing import PhotoRef
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import Photo, PhotoBrokenError, PhotoRefusedError
-from pipeline.storage import open_storage, read_bytes
+from pipeline.storage import read_uri
 
 Stage = Literal["list", "read", "decode"]
 
@@ -25,7 +25,7 @@ def read_photo(ref: PhotoRef, *, max_pixels: int) -> tuple[bytes, Photo]:
     if ref.refused:
         raise UnusablePhotoError("skipped", "list", ref.refused)
     try:
-        data = read_bytes(*open_storage(ref.uri))
+        data = read_uri(ref.uri)
     except OSError as error:
         raise UnusablePhotoError("failed", "read", f"cannot be read: {error}") from error
     try:

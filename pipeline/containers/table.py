@@ -8,7 +8,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import csv as pacsv
@@ -18,7 +18,7 @@ from pyarrow import parquet as pq
 from pipeline.containers.listing import Box, Listing, ListingError, PhotoRef
 from pipeline.containers.naming import unsafe_reason
 from pipeline.photos.foreign import refused_by_suffix
-from pipeline.storage import open_storage, read_bytes, scheme_of
+from pipeline.storage import Folder, open_storage, read_uri, scheme_of
 
 BOX_COLUMNS = ("left", "top", "right", "bottom")
 _TEXT_COLUMNS = ("path", "key")
@@ -54,10 +54,9 @@ def list_table(uri: str | Path) -> Listing:
 
 
 def _read(place: str) -> pa.Table:
-    fs, path = open_storage(place)
-    data = pa.BufferReader(read_bytes(fs, path))
+    data = pa.BufferReader(read_uri(place))
     try:
-        if path.lower().endswith(".parquet"):
+        if open_storage(place)[1].lower().endswith(".parquet"):
             names = [name for name in pq.ParquetFile(data).schema_arrow.names if name in {*_TEXT_COLUMNS, *BOX_COLUMNS}]
             table = pq.read_table(data, columns=names) if names else pa.table({})
         else:
@@ -102,9 +101,7 @@ def _locate(path: str, home: str) -> tuple[str, str]:
         below = where.removeprefix(home.rstrip("/") + "/")
         return where, _tidy(below.lstrip("/"))
     if scheme_of(path) == "file" and not path.startswith("/"):
-        fs, _ = open_storage(home)
-        name = path if isinstance(fs, pafs.PyFileSystem) else quote(path)
-        return f"{home}/{name}", _tidy(path)
+        return Folder(home).uri_of(path), _tidy(path)
     if scheme_of(path) == "file":
         return path, _tidy(path.lstrip("/"))
     place = path.partition("?")[0]

@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipeline.containers.find import find_photos
@@ -27,10 +26,10 @@ from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import base_folder, check_places
-from pipeline.ledger.results import write_result
+from pipeline.ledger.results import write_result, write_table
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.key import VARIABLE, read_secret
-from pipeline.storage import exists, join, open_storage
+from pipeline.storage import Folder
 
 ROWS_FILE, REPORT_FILE = "detection.parquet", "report.html"
 SHARD_COUNT = 64
@@ -83,7 +82,7 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
         conclude(job, table, summary, command=command, tracking=tracking)
     console.print(terminal_table(summary, rate=job.config.false_positive_rate))
     for name in (ROWS_FILE, REPORT_FILE):
-        console.print(f"{name:20} {join(open_storage(job.config.out)[1], name)}", soft_wrap=True, highlight=False)
+        console.print(f"{name:20} {Folder(job.config.out).at(name)}", soft_wrap=True, highlight=False)
     return 1 if summary.counts["failed"] else 0
 
 
@@ -95,17 +94,15 @@ def shards(job: Job) -> list[list[PhotoRef]]:
 
 def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, tracking: Tracking) -> None:
     """Write rows and report, and hand them and the numbers to the record."""
-    fs, path = open_storage(job.config.out)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    folder = Folder(job.config.out)
     rate = job.config.false_positive_rate
     page = write_page(summary, job.bundle, job.config.what_changes_results(), command, rate=rate, versions=versions())
-    write_result(fs, path, REPORT_FILE, page.encode())
-    write_result(fs, path, ROWS_FILE, memoryview(sink.getvalue()))
+    write_result(folder, REPORT_FILE, page.encode())
+    write_table(folder, ROWS_FILE, table)
     tracking.metrics(finals(summary))
     tracking.text(page, REPORT_FILE)
-    if fs.type_name == "local":
-        tracking.artifact(join(path, ROWS_FILE))
+    if folder.is_local:
+        tracking.artifact(folder.at(ROWS_FILE))
 
 
 def finals(summary: Summary) -> dict[str, float]:
@@ -137,6 +134,6 @@ def _about(bundle: Bundle) -> str:
 
 
 def _check_out(out: str) -> None:
-    fs, path = open_storage(out)
-    if not exists(fs, join(path, ROWS_FILE)) and exists(fs, join(path, REPORT_FILE)):
-        raise ConfigError(f"{join(path, REPORT_FILE)} is there already and not of a detection; give another folder with --out")
+    folder = Folder(out)
+    if folder.exists(REPORT_FILE) and not folder.exists(ROWS_FILE):
+        raise ConfigError(f"{folder.at(REPORT_FILE)} is there already and not of a detection; give another folder with --out")

@@ -26,7 +26,7 @@ from pipeline.jobs.options import (
     within,
 )
 from pipeline.ledger.layout import CONFIG
-from pipeline.storage import exists, is_folder, join, open_storage, read_bytes
+from pipeline.storage import Folder
 
 Region = Literal["square", "whole", "box"]
 CLEAN = "clean"
@@ -116,11 +116,11 @@ def read_run(protected: str) -> ProtectedRun | None:
 
     Raises ConfigError for a record that is damaged or holds values that no protection run can have.
     """
-    fs, path = open_storage(protected)
-    if not is_folder(fs, path) or not exists(fs, join(path, CONFIG)):
+    folder = Folder(protected)
+    if not folder.is_folder() or not folder.exists(CONFIG):
         return None
     try:
-        stored: dict[str, Any] = json.loads(read_bytes(fs, join(path, CONFIG)))
+        stored: dict[str, Any] = json.loads(folder.read(CONFIG))
         options = stored["config"]
         generators, classes, region, epsilon = (options[name] for name in ("generator", "classes", "region", "epsilon"))
         texts = all(isinstance(name, str) for name in (*generators, *classes))
@@ -130,7 +130,7 @@ def read_run(protected: str) -> ProtectedRun | None:
         return ProtectedRun(tuple(generators), tuple(classes), region, epsilon, str(stored["signature"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{join(path, CONFIG)} is damaged ({error}); protect again, or copy the protected files elsewhere"
+            f"{folder.at(CONFIG)} is damaged ({error}); protect again, or copy the protected files elsewhere"
         ) from error
 
 

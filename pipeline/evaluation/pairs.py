@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.evaluation.row import EvaluationRow, Status
-from pipeline.storage import open_storage, read_bytes
+from pipeline.storage import read_uri
 
 ORIGINAL_RENAMED, PROTECTED_RENAMED = "original renamed since", "protected file renamed since"
 
@@ -144,7 +144,7 @@ def _by_sha256(refs: Iterable[PhotoRef], wanted: Iterable[str]) -> dict[str, Pho
         if ref.refused:
             continue
         try:
-            sha256 = hashlib.sha256(read_bytes(*open_storage(ref.uri))).hexdigest()
+            sha256 = hashlib.sha256(read_uri(ref.uri)).hexdigest()
         except OSError:  # measured nowhere: it has a row of its own as a file that belongs to nothing
             continue
         if sha256 in looked_for:

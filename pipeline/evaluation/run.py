@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipeline.containers.find import find_photos
@@ -27,8 +26,8 @@ from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import check_places
-from pipeline.ledger.results import write_result
-from pipeline.storage import exists, join, open_storage
+from pipeline.ledger.results import write_result, write_table
+from pipeline.storage import Folder
 
 ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "report.html"
 SHARD_COUNT = 16
@@ -98,7 +97,7 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
         conclude(job, table, summary, command=command, tracking=tracking)
     console.print(terminal_table(summary))
     for name in (ROWS_FILE, SUMMARY_FILE, REPORT_FILE):
-        console.print(f"{name:20} {join(open_storage(config.out)[1], name)}", soft_wrap=True, highlight=False)
+        console.print(f"{name:20} {Folder(config.out).at(name)}", soft_wrap=True, highlight=False)
     return 1 if any(summary.counts[status] for status in UNFINISHED) else 0
 
 
@@ -122,18 +121,16 @@ def summary_of(job: Job, table: pa.Table) -> Summary:
 
 def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, tracking: Tracking) -> None:
     """Write rows, summary and report, and hand them and the numbers to the record."""
-    fs, path = open_storage(job.config.out)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    folder = Folder(job.config.out)
     page = write_page(summary, options(job.config), command, attacked=job.attacked, versions=versions())
-    write_result(fs, path, SUMMARY_FILE, as_csv(summary).encode())
-    write_result(fs, path, REPORT_FILE, page.encode())
-    write_result(fs, path, ROWS_FILE, memoryview(sink.getvalue()))
+    write_result(folder, SUMMARY_FILE, as_csv(summary).encode())
+    write_result(folder, REPORT_FILE, page.encode())
+    write_table(folder, ROWS_FILE, table)
     tracking.metrics(finals(summary))
     tracking.text(page, REPORT_FILE)
     tracking.text(as_csv(summary), SUMMARY_FILE)
-    if fs.type_name == "local":
-        tracking.artifact(join(path, ROWS_FILE))
+    if folder.is_local:
+        tracking.artifact(folder.at(ROWS_FILE))
 
 
 def options(config: EvaluateConfig) -> dict[str, Any]:
@@ -154,9 +151,7 @@ def finals(summary: Summary) -> dict[str, float]:
 
 
 def _check_out(out: str) -> None:
-    fs, path = open_storage(out)
-    if exists(fs, join(path, ROWS_FILE)):
-        return
-    strange = [name for name in (SUMMARY_FILE, REPORT_FILE) if exists(fs, join(path, name))]
-    if strange:
-        raise ConfigError(f"{join(path, strange[0])} is there already and not of an evaluation; give another folder with --out")
+    folder = Folder(out)
+    strange = [name for name in (SUMMARY_FILE, REPORT_FILE) if folder.exists(name)]
+    if strange and not folder.exists(ROWS_FILE):
+        raise ConfigError(f"{folder.at(strange[0])} is there already and not of an evaluation; give another folder with --out")

@@ -19,7 +19,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from pipeline.generators.state_names import StateDict, standard_names
-from pipeline.storage import open_storage, write_atomic
+from pipeline.storage import write_uri
 
 # Entries that hold the generator's state_dict, first choice first; `read_state_dict(part=...)` picks another.
 WRAPPERS = ("G_ema", "G", "generator", "netG", "net_G", "params_ema", "params", "state_dict", "model", "net", "weights")
@@ -114,7 +114,7 @@ def save_weights(net: nn.Module, path: str | Path, *, metadata: Mapping[str, str
         raise CheckpointError(f"{path} is not written: not finite as {'float16' if half else 'stored'}: {_shorten(broken)}")
     # clone: safetensors refuses weights that share memory (tied layers)
     data = safetensors_bytes({name: tensor.clone().contiguous() for name, tensor in state.items()}, dict(metadata))
-    write_atomic(*open_storage(path), _sort_header(data))
+    write_uri(path, _sort_header(data))
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from pipeline.storage import open_storage, write_atomic
+from pipeline.storage import write_uri
 
 SELFIES = 2
 """Beside one studio portrait a person; faces seen less straight."""
@@ -50,8 +50,7 @@ def _copy(photo: Traversable, to: Path) -> Path:
             small = ImageOps.contain(image.convert("RGB"), (LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
         file = io.BytesIO()
         small.save(file, "JPEG", quality=95, subsampling=0)
-        fs, path = open_storage(to)
-        write_atomic(fs, path, file.getvalue())
+        write_uri(to, file.getvalue())
     return to
 
 

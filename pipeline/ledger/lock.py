@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import posixpath
 import secrets
 import socket
 import threading
@@ -21,7 +20,7 @@ from pyarrow import fs as pafs
 
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import LOCK, OWN
-from pipeline.storage import is_local, join, make_folder, read_bytes, remove_file, write_atomic
+from pipeline.storage import Folder, make_folder
 
 STALE_SECONDS = 120.0
 BEAT_SECONDS = 15.0
@@ -50,32 +49,38 @@ class Owner:
 
 
 class Lock:
-    """A held lock: a thread renews it until `release`. Made by `take_lock`; it stays in the process that took it."""
+    """A held lock: a thread renews it until `release`. Made by `lock_folder`; it stays in the process that took it."""
 
-    def __init__(self, fs: pafs.FileSystem, out: str, owner: Owner) -> None:
+    def __init__(self, folder: Folder, owner: Owner) -> None:
         self.owner = owner
-        self._fs = fs
-        self._out = out
+        self._folder = folder
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="disrupt-heartbeat", daemon=True)
         self._thread.start()
 
     def beat(self) -> None:
         """Renews the sign of life. Raises LedgerError when another job has the folder by now, OSError when it cannot be written."""
-        with _guard(self._fs, self._out):
-            holder = _read_owner(self._fs, self._out)
+        with _guard(self._folder):
+            holder = _read_owner(self._folder)
             if holder is None or holder.id != self.owner.id:
-                raise LedgerError(f"{self._out} was taken over by another job ({holder or 'its lock is gone'}), this one stops")
-            _write_owner(self._fs, self._out, replace(self.owner, beat=time.time()))
+                other = holder or "its lock is gone"
+                raise LedgerError(f"{self._folder.path} was taken over by another job ({other}), this one stops")
+            _write_owner(self._folder, replace(self.owner, beat=time.time()))
 
     def release(self) -> None:
         """Gives the folder back; a lock that another job has taken over stays. Doing it twice, or on a lost disk, is no error."""
         self._stop.set()
         self._thread.join()
-        with contextlib.suppress(OSError), _guard(self._fs, self._out):  # a lock that stays is stale once this process has ended
-            holder = _read_owner(self._fs, self._out)
+        with contextlib.suppress(OSError), _guard(self._folder):  # a lock that stays is stale once this process has ended
+            holder = _read_owner(self._folder)
             if holder is not None and holder.id == self.owner.id:
-                remove_file(self._fs, join(self._out, LOCK))
+                self._folder.remove(LOCK)
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
     def _renew(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
@@ -87,75 +92,80 @@ class Lock:
                 continue  # a full or absent disk for a while: the lock grows old, and the job meets the error on its own
 
 
-def take_lock(fs: pafs.FileSystem, out: str) -> Lock:
-    """The lock of the run folder `out`, taken for this process.
+def lock_folder(folder: Folder) -> Lock:
+    """The lock of a folder, taken for this process.
 
     Exactly one job gets it on a filesystem with exclusive creation; on an object store two that start within half a second may
     both believe they have it until the next sign of life. Raises LedgerError naming the owner when the folder is in use.
     """
-    make_folder(fs, join(out, OWN))
+    make_folder(folder.fs, folder.at(OWN))
     now = time.time()
     mine = Owner(secrets.token_hex(8), socket.gethostname(), _space(), os.getpid(), started=now, beat=now)
-    with _guard(fs, out):
-        holder = _read_owner(fs, out)
+    with _guard(folder):
+        holder = _read_owner(folder)
         if holder is not None and not holder.is_gone():
-            raise _in_use(out, holder)
+            raise _in_use(folder, holder)
         if holder is not None:
-            remove_file(fs, join(out, LOCK))
-        _create(fs, out, mine)
-    if not is_local(fs):
+            folder.remove(LOCK)
+        _create(folder, mine)
+    if not folder.is_local:
         time.sleep(SETTLE_SECONDS)
-        holder = _read_owner(fs, out)
+        holder = _read_owner(folder)
         if holder is not None and holder.id != mine.id:
-            raise _in_use(out, holder)
-    return Lock(fs, out, mine)
+            raise _in_use(folder, holder)
+    return Lock(folder, mine)
 
 
-def _in_use(out: str, holder: Owner) -> LedgerError:
+def take_lock(fs: pafs.FileSystem, path: str) -> Lock:
+    """`lock_folder` for callers that hold a local filesystem and a path in it."""
+    return lock_folder(Folder(path))
+
+
+def _in_use(folder: Folder, holder: Owner) -> LedgerError:
     return LedgerError(
-        f"{out} is in use by another job: {holder}. Wait for it, stop it, or give another output folder; "
+        f"{folder.path} is in use by another job: {holder}. Wait for it, stop it, or give another output folder; "
         f"a job that died is noticed after {STALE_SECONDS:.0f} s."
     )
 
 
-def _create(fs: pafs.FileSystem, out: str, owner: Owner) -> None:
-    if not is_local(fs):
-        _write_owner(fs, out, owner)
+def _create(folder: Folder, owner: Owner) -> None:
+    if not folder.is_local:
+        _write_owner(folder, owner)
         return
-    path = Path(join(out, LOCK))
+    path = Path(folder.at(LOCK))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(json.dumps(asdict(owner)))
     except FileExistsError as error:
-        raise LedgerError(f"{out} is being taken by another job right now: wait for it or give another output folder") from error
+        busy = f"{folder.path} is being taken by another job right now: wait for it or give another output folder"
+        raise LedgerError(busy) from error
     except OSError:
         path.unlink(missing_ok=True)
         raise
 
 
-def _write_owner(fs: pafs.FileSystem, out: str, owner: Owner) -> None:
-    write_atomic(fs, join(out, LOCK), json.dumps(asdict(owner)).encode())
+def _write_owner(folder: Folder, owner: Owner) -> None:
+    folder.write(LOCK, json.dumps(asdict(owner)).encode())
 
 
-def _read_owner(fs: pafs.FileSystem, out: str) -> Owner | None:
+def _read_owner(folder: Folder) -> Owner | None:
     """Who holds the folder; a lock that cannot be understood counts as someone unknown, alive since the file was last changed."""
-    path = join(out, LOCK)
     try:
-        return Owner(**json.loads(read_bytes(fs, path)))
+        return Owner(**json.loads(folder.read(LOCK)))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
-        changed = (fs.get_file_info(path).mtime_ns or 0) / 1e9
+        changed = (folder.fs.get_file_info(folder.at(LOCK)).mtime_ns or 0) / 1e9
         return Owner("unknown", "an unknown machine", "", 0, started=changed, beat=changed)
 
 
 @contextlib.contextmanager
-def _guard(fs: pafs.FileSystem, out: str) -> Iterator[None]:
+def _guard(folder: Folder) -> Iterator[None]:
     """One process at a time looks at the lock and changes it; where the filesystem cannot, exclusive creation has to do."""
-    if not is_local(fs):
+    if not folder.is_local:
         yield
         return
-    handle = os.open(posixpath.join(out, OWN), os.O_RDONLY)
+    handle = os.open(folder.at(OWN), os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # some network filesystems have no such locks
             fcntl.flock(handle, fcntl.LOCK_EX)

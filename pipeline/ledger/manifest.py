@@ -9,19 +9,19 @@ import pyarrow.parquet as pq
 
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import MANIFEST_FILE
-from pipeline.storage import exists, is_folder, join, open_storage, read_bytes
+from pipeline.storage import Folder
 
 COLUMNS = ["key", "output", "status", "reason", "sha256_in", "sha256_out", "epsilon"]
 
 
 def read_manifest(protected: str) -> list[dict[str, Any]] | None:
     """The rows of the protection run that wrote this folder, with COLUMNS; None when there is no manifest."""
-    fs, path = open_storage(protected)
-    file = join(path, MANIFEST_FILE)
-    if not is_folder(fs, path) or not exists(fs, file):
+    folder = Folder(protected)
+    if not folder.is_folder() or not folder.exists(MANIFEST_FILE):
         return None
     try:
-        rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(read_bytes(fs, file)), columns=COLUMNS).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(folder.read(MANIFEST_FILE)), columns=COLUMNS).to_pylist()
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise LedgerError(f"{file} cannot be read: {error}. Run the same disrupt protect again to have it made anew.") from error
+        advice = "Run the same disrupt protect again to have it made anew."
+        raise LedgerError(f"{folder.at(MANIFEST_FILE)} cannot be read: {error}. {advice}") from error
     return rows

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from pipeline.ledger.errors import LedgerError, unwritable
+from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import MANIFEST_FILE, PARTS
 from pipeline.ledger.plan import SHARD_ID
+from pipeline.ledger.results import write_table
 from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table, with_later_columns
-from pipeline.storage import is_local, join, read_bytes, write_atomic
+from pipeline.storage import Folder, read_bytes
 
 _SUFFIX = ".parquet"
 _ROWS_AT_ONCE = 65_536
@@ -24,8 +25,8 @@ _PARTS_AT_ONCE = 1024  # then their columns are copied together: thousands of sm
 _READERS = 32  # a distant store answers slowly, but many at a time
 
 
-def commit_part(fs: pafs.FileSystem, out: str, shard_id: str, rows: Sequence[ManifestRow]) -> None:
-    """Commits a shard of the run in `out`: its rows, written under the shard's name in one step, after all its photos.
+def commit_part(folder: Folder, shard_id: str, rows: Sequence[ManifestRow]) -> None:
+    """Commits a shard of a run folder: its rows, written under the shard's name in one step, after all its photos.
 
     Doing it again replaces the part. Raises LedgerError for rows that the manifest cannot hold and when the storage is full or
     cannot be written.
@@ -34,40 +35,35 @@ def commit_part(fs: pafs.FileSystem, out: str, shard_id: str, rows: Sequence[Man
         raise LedgerError(f"{shard_id!r} is no shard id")
     if not rows:
         raise LedgerError(f"shard {shard_id} has no rows")
-    sink = pa.BufferOutputStream()
-    pq.write_table(rows_to_table(rows, shard=shard_id), sink)
-    _write(fs, out, f"{PARTS}/{shard_id}{_SUFFIX}", sink)
+    write_table(folder, f"{PARTS}/{shard_id}{_SUFFIX}", rows_to_table(rows, shard=shard_id))
 
 
-def committed_ids(fs: pafs.FileSystem, out: str) -> set[str]:
+def committed_ids(folder: Folder) -> set[str]:
     """The ids of the shards that are committed in a run folder; none when it has no parts yet."""
-    return {_id_of(path) for path in _part_paths(fs, out)}
+    return {_id_of(path) for path in _part_paths(folder)}
 
 
-def read_columns(fs: pafs.FileSystem, out: str, columns: Sequence[str]) -> pa.Table:
+def read_columns(folder: Folder, columns: Sequence[str]) -> pa.Table:
     """Some columns of all committed rows, earlier attempts included, in no order. Raises LedgerError for a part that is damaged."""
-    paths = _part_paths(fs, out)
+    paths = _part_paths(folder)
     wanted = pa.schema([MANIFEST.field(name) for name in columns])
-    read = functools.partial(_read_part, fs, columns=list(columns))
+    read = functools.partial(_read_part, folder.fs, columns=list(columns))
     groups = [wanted.empty_table()]
-    with ThreadPoolExecutor(1 if is_local(fs) else _READERS) as pool:
+    with ThreadPoolExecutor(1 if folder.is_local else _READERS) as pool:
         for start in range(0, len(paths), _PARTS_AT_ONCE):
             found = pa.concat_tables(pool.map(read, paths[start : start + _PARTS_AT_ONCE]))
             groups.append(found.combine_chunks())
     return pa.concat_tables(groups)
 
 
-def read_rows(fs: pafs.FileSystem, out: str) -> pa.Table:
+def read_rows(folder: Folder) -> pa.Table:
     """The manifest: one row for every key that was ever committed, the latest attempt, sorted by key."""
-    return latest_rows(read_columns(fs, out, MANIFEST.names))
+    return latest_rows(read_columns(folder, MANIFEST.names))
 
 
-def write_manifest(fs: pafs.FileSystem, out: str) -> str:
+def write_manifest(folder: Folder) -> str:
     """Writes the manifest of a run folder from its parts, sorted by key, and returns the path of that file."""
-    table = read_rows(fs, out)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, row_group_size=_ROWS_AT_ONCE)
-    return _write(fs, out, MANIFEST_FILE, sink)
+    return write_table(folder, MANIFEST_FILE, read_rows(folder), rows_at_once=_ROWS_AT_ONCE)
 
 
 def attempts(shards: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -100,19 +96,10 @@ def _read_part(fs: pafs.FileSystem, path: str, *, columns: list[str]) -> pa.Tabl
         raise LedgerError(f"the part {path} is damaged: {error}. {advice}") from error
 
 
-def _part_paths(fs: pafs.FileSystem, out: str) -> list[str]:
-    infos = fs.get_file_info(pafs.FileSelector(join(out, PARTS), allow_not_found=True))
+def _part_paths(folder: Folder) -> list[str]:
+    infos = folder.fs.get_file_info(pafs.FileSelector(folder.at(PARTS), allow_not_found=True))
     return sorted(info.path for info in infos if info.path.endswith(_SUFFIX) and SHARD_ID.match(_id_of(info.path)))
 
 
 def _id_of(path: str) -> str:
     return posixpath.basename(path).removesuffix(_SUFFIX)
-
-
-def _write(fs: pafs.FileSystem, out: str, name: str, sink: pa.BufferOutputStream) -> str:
-    path = join(out, name)
-    try:
-        write_atomic(fs, path, memoryview(sink.getvalue()))
-    except OSError as error:
-        raise unwritable(out, error) from error
-    return path

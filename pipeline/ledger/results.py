@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from pyarrow import fs as pafs
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.ledger.errors import unwritable
-from pipeline.storage import join, write_atomic
+from pipeline.storage import Folder
 
 
-def write_result(fs: pafs.FileSystem, folder: str, name: str, data: bytes | memoryview) -> None:
-    """Write ``folder/name``. Raises LedgerError when it cannot be written, with the reason."""
+def write_result(folder: Folder, name: str, data: bytes | memoryview) -> str:
+    """The path of the file of that name, now written. Raises LedgerError when it cannot be written, with the reason."""
     try:
-        write_atomic(fs, join(folder, name), data)
+        return folder.write(name, data)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable(folder.path, error) from error
+
+
+def write_table(folder: Folder, name: str, table: pa.Table, *, rows_at_once: int | None = None) -> str:
+    """The path of the Parquet file of that name, written as `write_result` does, in groups of ``rows_at_once`` rows."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=rows_at_once)
+    return write_result(folder, name, memoryview(sink.getvalue()))

@@ -20,7 +20,7 @@ from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.report.examples import Example, difference_png, example_keys, picture_png
-from pipeline.storage import join, open_storage, read_bytes
+from pipeline.storage import read_uri
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,8 +44,8 @@ def read_examples(
 
 def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> Example | None:
     try:
-        photo = decode_photo(read_bytes(*open_storage(ref.uri)), max_pixels=config.photos.max_pixels)
-        protected = decode_photo(read_bytes(run.fs, join(run.path, output)), max_pixels=config.photos.max_pixels)
+        photo = decode_photo(read_uri(ref.uri), max_pixels=config.photos.max_pixels)
+        protected = decode_photo(run.folder.read(output), max_pixels=config.photos.max_pixels)
     except (OSError, PhotoBrokenError, PhotoRefusedError):
         return None
     if photo.pixels_HWC.shape != protected.pixels_HWC.shape:

@@ -13,7 +13,6 @@ pixels, on its way to be written.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from pipeline.jobs.stages import ActorStage, TaskStage
@@ -24,7 +23,6 @@ from pipeline.protection.row import Work
 from pipeline.protection.stages.read import end, read_photos
 from pipeline.protection.stages.sign import Sign, Signer
 from pipeline.protection.stages.write import Destination, write_shard
-from pipeline.storage import open_storage
 
 
 def protect_stages(
@@ -47,25 +45,10 @@ def pixel_stage(config: ProtectConfig, signer: Signer | None) -> Callable[[Seque
     return Protect(config, threads=config.compute.threads, signer=signer)
 
 
-@dataclass(frozen=True)
-class Place:
-    """The destination as plain text, which travels to every node."""
-
-    uri: str
-    signature: str
-    generator: str | None
-    signals: str | None = None
-
-    def open(self) -> Destination:
-        """The destination as seen from this process."""
-        fs, path = open_storage(self.uri)
-        return Destination(fs, path, self.signature, self.generator, self.signals)
-
-
-def write_works(works: Sequence[Work], *, config: ProtectConfig, place: Place, attempt: int) -> list[ManifestRow]:
+def write_works(works: Sequence[Work], *, config: ProtectConfig, to: Destination, attempt: int) -> list[ManifestRow]:
     """The rows of a shard, or of a part of one, committed under the name that the plan gives to these photos."""
-    name = shard_id(place.signature, (work.ref.key for work in works), attempt=attempt)
-    return write_shard(name, works, config, place.open())
+    name = shard_id(to.signature, (work.ref.key for work in works), attempt=attempt)
+    return write_shard(name, works, config, to)
 
 
 def fail(work: Work, stage: Stage, reason: str, *, write: Callable[[Sequence[Work]], list[ManifestRow]]) -> list[ManifestRow]:

@@ -29,13 +29,13 @@ from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.encode import FORMATS
 from pipeline.protection.dry_run import estimate
 from pipeline.protection.examples import read_examples
-from pipeline.protection.flow import Place, fail, protect_stages, write_works
+from pipeline.protection.flow import fail, protect_stages, write_works
 from pipeline.protection.job import Job, prepare
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.report import terminal_table, write_report
 from pipeline.protection.row import Work
+from pipeline.protection.stages.write import Destination
 from pipeline.protection.summary import Summary, summarise
-from pipeline.storage import exists, join
 
 Shards = list[tuple[str, list[Work]]]
 
@@ -64,7 +64,7 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
             wall = time.monotonic() - began
             summary = conclude(job, run, command=command, tracking=tracking, wall_seconds=wall if count == len(job.refs) else None)
     console.print(terminal_table(summary))
-    console.print(f"report: {join(run.path, REPORT_FILE)}", soft_wrap=True, highlight=False)
+    console.print(f"report: {run.folder.at(REPORT_FILE)}", soft_wrap=True, highlight=False)
     return 1 if summary.counts["failed"] or summary.counts["not_disrupted"] else 0
 
 
@@ -73,7 +73,7 @@ def plan(job: Job, run: RunFolder) -> Shards:
     config = job.config
     kept = earlier_outputs(run)
     names = name_outputs(job, kept)
-    gone = {key for key, output in kept.items() if run.fs.type_name == "local" and not exists(run.fs, join(run.path, output))}
+    gone = {key for key, output in kept.items() if run.folder.is_local and not run.folder.exists(output)}
     per_actor = max(1, -(-len(job.refs) // (4 * config.compute.actors)))
     shards = run.plan(job.refs, max_count=min(config.shard_count, per_actor), max_bytes=config.shard_mb * 2**20, again=gone)
     return [(shard.id, [_work(ref, names) for ref in shard.refs]) for shard in shards]
@@ -81,11 +81,11 @@ def plan(job: Job, run: RunFolder) -> Shards:
 
 def earlier_outputs(run: RunFolder) -> dict[str, str]:
     """The outputs that the run's earlier starts wrote, by key. Raises LedgerError for one that would lie outside the folder."""
-    before = latest_rows(read_columns(run.fs, run.path, ["key", "output", "shard"]))
+    before = latest_rows(read_columns(run.folder, ["key", "output", "shard"]))
     outputs = {key: name for key, name in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if name}
     for name in outputs.values():
         if reason := unsafe_reason(name):
-            raise LedgerError(f"{run.path} records the output {name!r}: {reason}. Give another output folder.")
+            raise LedgerError(f"{run.folder.path} records the output {name!r}: {reason}. Give another output folder.")
     return outputs
 
 
@@ -109,9 +109,8 @@ def protect_shards(job: Job, run: RunFolder, shards: Shards, console: Console) -
         return
     config = job.config
     generator = ", ".join(config.generator) if config.disrupts() else None
-    uri = run.path if run.fs.type_name == "local" else config.output
-    place = Place(uri, job.signature, generator, job.signer.bundle.id if job.signer else None)
-    write = partial(write_works, config=config, place=place, attempt=attempt_of(shards[0][0]))
+    to = Destination(run.folder, job.signature, generator, job.signer.bundle.id if job.signer else None)
+    write = partial(write_works, config=config, to=to, attempt=attempt_of(shards[0][0]))
     stages = protect_stages(config, job.signer, write)
     works = [works for _, works in shards]
     yield from run_stages(works, stages, partial(fail, write=write), compute=config.used_compute(), console=console)
@@ -130,13 +129,13 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
         wall_seconds=wall_seconds,
         versions=versions(),
     )
-    write_result(run.fs, run.path, REPORT_FILE, page.encode())
+    write_result(run.folder, REPORT_FILE, page.encode())
     finals = {"l1": summary.everything.l1, "l2": summary.everything.l2, "share_disrupted": summary.everything.disrupted}
     finals |= {"psnr_mean": summary.psnr_mean, "psnr_min": summary.psnr_min, "ssim_mean": summary.ssim_mean}
     finals |= {f"count_{status}": float(count) for status, count in summary.counts.items()}
     tracking.metrics({name: value for name, value in finals.items() if math.isfinite(value)})
     tracking.text(page, REPORT_FILE)
     tracking.text(json.dumps(job.options, indent=2, ensure_ascii=False), "config.json")
-    if run.fs.type_name == "local":
+    if run.folder.is_local:
         tracking.artifact(manifest)
     return summary

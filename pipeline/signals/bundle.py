@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
 from pipeline.images.types import F32, F64
-from pipeline.storage import open_storage, write_atomic
+from pipeline.storage import write_uri
 
 VERSION = 1
 """Raised when older bundles cannot be read any more."""
@@ -116,9 +116,9 @@ def write_bundle(
         "card": dict(card),
     }
     data = safetensors_bytes(tensors, {HEADER: json.dumps(about, sort_keys=True)})
-    write_atomic(*open_storage(path), data)
+    write_uri(path, data)
     card_file = {name: value for name, value in about.items() if name != "scores"}
-    write_atomic(*open_storage(path.with_suffix(".json")), (json.dumps(card_file, indent=2, sort_keys=True) + "\n").encode())
+    write_uri(path.with_suffix(".json"), (json.dumps(card_file, indent=2, sort_keys=True) + "\n").encode())
     return path
 
 

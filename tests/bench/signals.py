@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import pyarrow.fs as pafs
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -29,12 +28,13 @@ from pipeline.containers.find import find_photos
 from pipeline.jobs.stages import run_here
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import PNG_LEVEL, WEBP_EFFORT, encode_photo, read_back
-from pipeline.protection.flow import Place, protect_stages, write_works
+from pipeline.protection.flow import protect_stages, write_works
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.sign import Signer
+from pipeline.protection.stages.write import Destination
 from pipeline.signals.bundle import read_bundle, write_bundle
-from pipeline.storage import write_atomic
+from pipeline.storage import Folder
 
 SIZE, BUDGET, COUNT = 128, 3.0, 4
 
@@ -68,8 +68,8 @@ def make_signer(folder: Path) -> Signer:
 def lane(works: list[Work], signer: Signer, out: Path, form: str) -> None:
     """The photos through the lane as a run in one process takes them."""
     config = ProtectConfig("in", str(out), recipe="none", signals=signer.bundle.path, format=form)  # type: ignore[arg-type]
-    place = Place(str(out), signature="0" * 16, generator=None, signals=signer.bundle.id)
-    stages = protect_stages(config, signer, partial(write_works, config=config, place=place, attempt=0))
+    to = Destination(Folder(out), signature="0" * 16, generator=None, signals=signer.bundle.id)
+    stages = protect_stages(config, signer, partial(write_works, config=config, to=to, attempt=0))
     rows = [row for rows in run_here([works[i : i + 16] for i in range(0, len(works), 16)], stages) for row in rows]
     if {row.status for row in rows} != {"protected"}:
         raise SystemExit(f"not all photos were protected: {[row.reason for row in rows if row.reason][:3]}")
@@ -81,18 +81,18 @@ def by_pillow(works: list[Work], out: Path, form: str) -> None:
     for work in works:
         with Image.open(work.ref.uri) as image:
             image.save(file := io.BytesIO(), form, **options)
-        write_atomic(pafs.LocalFileSystem(), str(out / work.output), file.getvalue())
+        Folder(out).write(work.output, file.getvalue())
 
 
 def alone(works: list[Work], out: Path, form: str, *, checked: bool) -> None:
     """The photos decoded, encoded without a change, checked if ``checked``, and written."""
-    fs = pafs.LocalFileSystem()
+    folder = Folder(out)
     for work in works:
         photo = decode_photo(Path(work.ref.uri).read_bytes())
         data = encode_photo(photo, photo.pixels_HWC, format=form)
         if checked:
             read_back(data, photo, photo.pixels_HWC, format=form)
-        write_atomic(fs, str(out / work.output), data)
+        folder.write(work.output, data)
 
 
 def timed(call: Callable[[], None]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import pickle
 import resource
 import secrets
 import signal
@@ -16,18 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage import (
-    exists,
-    is_folder,
-    is_temporary,
-    join,
-    list_files,
-    open_storage,
-    read_bytes,
-    remove_file,
-    temporary_path,
-    write_atomic,
-)
+from pipeline.storage import Folder, is_temporary, open_storage, read_uri, temporary_path
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -52,17 +42,37 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_is_written_is_read_back_and_replaced_on_every_kind_of_storage(place: str) -> None:
-    fs, path = open_storage(place)
-    target = join(path, "sub/x.gz")
-    assert not exists(fs, target)
-    write_atomic(fs, target, b"old")
-    write_atomic(fs, target, memoryview(b"new\x00"))
-    assert read_bytes(fs, target) == b"new\x00"
-    assert [(file.path, file.size_bytes) for file in list_files(fs, path)] == [(target, 4)]
-    assert is_folder(fs, path)
-    remove_file(fs, target)
-    remove_file(fs, target)
-    assert not exists(fs, target)
+    folder, name = Folder(place), "sub/x.gz"
+    assert not folder.exists(name)
+    assert not folder.exists()
+    folder.write(name, b"old")
+    assert folder.write(name, memoryview(b"new\x00")) == folder.at(name)
+    assert folder.read(name) == read_uri(folder.uri_of(name)) == b"new\x00"
+    assert [(file.path, file.size_bytes) for file in folder.files()] == [(folder.at(name), 4)]
+    assert folder.names() == {"sub"}
+    assert folder.is_folder()
+    folder.remove(name)
+    folder.remove(name)
+    assert not folder.exists(name)
+
+
+def test_a_folder_travels_as_its_uri_and_a_relative_one_stays_where_it_was(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Folder(place).write("x", b"1")
+    travelled = pickle.dumps(Folder(place))
+    assert len(travelled) < 300
+    assert pickle.loads(travelled).read("x") == b"1"
+    monkeypatch.chdir(tmp_path)
+    relative = pickle.dumps(Folder("here"))
+    Folder("here").write("x", b"2")
+    monkeypatch.chdir("/")
+    assert pickle.loads(relative).read("x") == b"2"
+
+
+def test_names_on_an_object_store_survive_their_uri() -> None:
+    folder = Folder("s3://bucket/some%20folder?region=eu-west-1")
+    assert open_storage(folder.uri_of("ü 100%?#.jpg"))[1] == folder.at("ü 100%?#.jpg") == "bucket/some folder/ü 100%?#.jpg"
 
 
 def test_a_relative_path_is_taken_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,71 +87,70 @@ def test_a_place_that_cannot_be_opened_says_why(place: str, words: str) -> None:
         open_storage(place)
 
 
-def test_a_listing_is_sorted_and_names_links_without_entering_them(tmp_path: Path) -> None:
+def test_a_listing_names_links_without_entering_them(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "x").write_bytes(b"12")
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "link").symlink_to(tmp_path / "a")
     (tmp_path / "loop").symlink_to(tmp_path)
-    fs, path = open_storage(tmp_path)
-    found = [(Path(file.path).relative_to(tmp_path).as_posix(), file.is_link) for file in list_files(fs, path)]
-    assert found == [("a", False), ("b/x", False), ("link", True)]
+    files = {Path(file.path).relative_to(tmp_path).as_posix(): file.is_link for file in Folder(tmp_path).files()}
+    assert files == {"a": False, "b/x": False, "link": True, "loop": True}
+    assert {Path(file.path).name for file in Folder(tmp_path).files(skip="b")} == {"a", "link", "loop"}
 
 
 def test_a_missing_folder_and_a_file_cannot_be_listed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    fs, path = open_storage(tmp_path)
     with pytest.raises(FileNotFoundError):
-        list_files(fs, join(path, "none"))
+        list(Folder(tmp_path / "none").files())
     with pytest.raises(NotADirectoryError):
-        list_files(fs, join(path, "file"))
+        list(Folder(tmp_path / "file").files())
 
 
 def test_a_full_disk_leaves_the_old_bytes_and_no_temporary_file(small_disk: Path) -> None:
-    fs, path = open_storage(small_disk)
-    write_atomic(fs, join(path, "x"), b"old")
+    folder = Folder(small_disk)
+    folder.write("x", b"old")
     with pytest.raises(OSError, match=r".") as caught:
-        write_atomic(fs, join(path, "x"), bytes(1_000_000))
+        folder.write("x", bytes(1_000_000))
     assert caught.value.errno == errno.ENOSPC
     assert [entry.name for entry in small_disk.iterdir()] == ["x"]
-    assert read_bytes(fs, join(path, "x")) == b"old"
+    assert folder.read("x") == b"old"
 
 
 def test_a_write_that_stops_half_way_leaves_the_old_bytes_and_no_temporary_file(tmp_path: Path) -> None:
-    fs, path = open_storage(tmp_path)
-    write_atomic(fs, join(path, "x"), b"old")
+    folder = Folder(tmp_path)
+    folder.write("x", b"old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_atomic(fs, join(path, "x"), bytes(1_000_000))
+            folder.write("x", bytes(1_000_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
-    assert read_bytes(fs, join(path, "x")) == b"old"
+    assert folder.read("x") == b"old"
 
 
 def test_a_folder_in_the_place_of_the_file_is_kept_and_nothing_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "x" / "inner").mkdir(parents=True)
-    fs, path = open_storage(tmp_path)
+    folder = Folder(tmp_path)
     with pytest.raises(OSError, match=r"."):
-        write_atomic(fs, join(path, "x"), b"new")
+        folder.write("x", b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
 
 
 def test_a_reader_beside_a_killed_writer_sees_only_complete_files(tmp_path: Path) -> None:
     code = (
-        "import sys; from pipeline.storage import *; fs, p = open_storage(sys.argv[1])\n"
-        "while True:\n    for letter in b'ab': write_atomic(fs, join(p, 'x'), bytes([letter]) * 300_000)"
+        "import sys; from pipeline.storage import *; folder = Folder(sys.argv[1])\n"
+        "while True:\n    for letter in b'ab': folder.write('x', bytes([letter]) * 300_000)"
     )
-    fs, path = open_storage(tmp_path)
-    write_atomic(fs, join(path, "x"), b"a" * 300_000)
+    folder = Folder(tmp_path)
+    folder.write("x", b"a" * 300_000)
     writer = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
     try:
         until = time.monotonic() + 30
         seen: set[bytes] = set()
         while len(seen) < 2 and time.monotonic() < until:
-            data = read_bytes(fs, join(path, "x"))
+            data = folder.read("x")
             assert len(data) == 300_000
             assert len(set(data)) == 1
             seen.add(data[:1])
@@ -149,7 +158,7 @@ def test_a_reader_beside_a_killed_writer_sees_only_complete_files(tmp_path: Path
         writer.send_signal(signal.SIGKILL)
         writer.wait()
     assert seen == {b"a", b"b"}
-    assert len(read_bytes(fs, join(path, "x"))) == 300_000
+    assert len(folder.read("x")) == 300_000
     assert all(is_temporary(entry.name) for entry in tmp_path.iterdir() if entry.name != "x")
 
 
@@ -158,8 +167,8 @@ def test_a_temporary_name_is_recognised_and_fits_where_the_name_itself_fits(tmp_
     temporary = temporary_path(str(tmp_path / name))
     assert is_temporary(str(temporary))
     assert temporary.parent == tmp_path
-    fs, path = open_storage(tmp_path)
-    write_atomic(fs, join(path, name), b"1")
+    folder = Folder(tmp_path)
+    folder.write(name, b"1")
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 

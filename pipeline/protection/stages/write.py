@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyarrow import fs as pafs
-
 from pipeline.images import THRESHOLD
 from pipeline.images.quality import psnr, ssim
 from pipeline.ledger.errors import is_disk_full, unwritable
@@ -21,15 +19,14 @@ from pipeline.photos.encode import ReadBackError, encode_photo, output_notes, re
 from pipeline.photos.photo import Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Effect, Work
-from pipeline.storage import join, write_atomic
+from pipeline.storage import Folder
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a run writes and what its rows say of it; opened anew in each process."""
+    """Where a run writes and what its rows say of it; it travels to every process."""
 
-    fs: pafs.FileSystem
-    path: str
+    folder: Folder
     signature: str
     generator: str | None
     signals: str | None = None
@@ -41,7 +38,7 @@ def write_shard(shard_id: str, works: Sequence[Work], config: ProtectConfig, to:
     Raises LedgerError when the storage is full: that is the whole job's problem, not one photo's.
     """
     rows = [_finish(work, config, to) for work in works]
-    commit_part(to.fs, to.path, shard_id, rows)
+    commit_part(to.folder, shard_id, rows)
     return rows
 
 
@@ -76,10 +73,10 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         too_far = f"the file is {distance} levels from the photo, more than epsilon {config.epsilon}"
         return ManifestRow.failed(key, stage="verify", reason=too_far, bytes_in=len(data))
     try:
-        write_atomic(to.fs, join(to.path, work.output), encoded)
+        to.folder.write(work.output, encoded)
     except OSError as error:
         if is_disk_full(error):
-            raise unwritable(to.path, error) from error
+            raise unwritable(to.folder.path, error) from error
         return ManifestRow.failed(key, stage="write", reason=f"cannot be written: {error}", bytes_in=len(data))
     status, reason = verdict(effect)
     return ManifestRow(

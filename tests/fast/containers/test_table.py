@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet as pq
 
 from pipeline.containers.find import Listing, ListingError, find_photos
-from pipeline.storage import open_storage, read_bytes
+from pipeline.storage import read_uri
 
 
 def _table(folder: Path, columns: dict[str, list[Any]], suffix: str) -> Path:
@@ -42,8 +42,8 @@ def test_paths_relative_to_the_table_absolute_and_as_uri_are_found(tmp_path: Pat
     assert [ref.key for ref in refs] == sorted(["a ü.jpg", "x/b.jpg", "x/d.jpg", f"{outside}/c.jpg", f"{outside}/e.jpg"])
     for ref in refs:
         assert ref.refused is None
-        assert read_bytes(*open_storage(ref.uri)) == ref.key.rpartition("/")[2].encode()
-        assert ref.size_bytes == len(read_bytes(*open_storage(ref.uri)))
+        assert read_uri(ref.uri) == ref.key.rpartition("/")[2].encode()
+        assert ref.size_bytes == len(read_uri(ref.uri))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -84,7 +84,7 @@ def test_a_table_on_other_storage_names_files_beside_it() -> None:
     try:
         refs = find_photos("memory://tables/t.csv").refs
         assert [(ref.key, ref.size_bytes) for ref in refs] == [("elsewhere/z.jpg", 3), ("x/a b.jpg", 1), ("y.jpg", 2)]
-        assert [len(read_bytes(*open_storage(ref.uri))) for ref in refs] == [3, 1, 2]
+        assert [len(read_uri(ref.uri)) for ref in refs] == [3, 1, 2]
     finally:
         memory.rm("/tables", recursive=True)
         memory.rm("/elsewhere", recursive=True)

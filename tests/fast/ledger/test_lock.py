@@ -16,8 +16,8 @@ import pytest
 
 from pipeline.ledger import lock as lock_module
 from pipeline.ledger.errors import LedgerError
-from pipeline.ledger.lock import STALE_SECONDS, Lock, take_lock
-from pipeline.storage import open_storage
+from pipeline.ledger.lock import STALE_SECONDS, Lock, lock_folder
+from pipeline.storage import Folder
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,19 +29,19 @@ def held(folder: Path) -> dict[str, Any]:
 
 def leave_lock(folder: Path, *, silent: float = 0.0, **changes: Any) -> None:
     """The lock of another job on this machine that runs (our parent), not heard of for `silent` seconds, changed as told."""
-    take_lock(*open_storage(folder)).release()
+    lock_folder(Folder(folder)).release()
     now = time.time()
     owner = {"id": "other", "host": socket.gethostname(), "space": lock_module._space(), "pid": os.getppid()}
     (folder / ".disrupt/lock.json").write_text(json.dumps(owner | {"started": now, "beat": now - silent} | changes))
 
 
 def test_a_held_folder_is_refused_with_the_name_of_its_owner_and_free_after_release(tmp_path: Path) -> None:
-    lock = take_lock(*open_storage(tmp_path))
+    lock = lock_folder(Folder(tmp_path))
     with pytest.raises(LedgerError, match=rf"in use by another job: process {os.getpid()} on {socket.gethostname()}, started 20"):
-        take_lock(*open_storage(tmp_path))
+        lock_folder(Folder(tmp_path))
     lock.release()
     lock.release()
-    take_lock(*open_storage(tmp_path)).release()
+    lock_folder(Folder(tmp_path)).release()
     assert not (tmp_path / ".disrupt/lock.json").exists()
 
 
@@ -59,7 +59,7 @@ def test_a_held_folder_is_refused_with_the_name_of_its_owner_and_free_after_rele
 def test_an_owner_that_may_be_alive_keeps_the_folder(tmp_path: Path, owner: dict[str, Any]) -> None:
     leave_lock(tmp_path, **owner)
     with pytest.raises(LedgerError, match="in use"):
-        take_lock(*open_storage(tmp_path))
+        lock_folder(Folder(tmp_path))
     assert held(tmp_path)["id"] == "other"
 
 
@@ -70,7 +70,7 @@ def test_an_owner_that_may_be_alive_keeps_the_folder(tmp_path: Path, owner: dict
 )
 def test_a_dead_or_silent_owner_loses_the_folder(tmp_path: Path, owner: dict[str, Any]) -> None:
     leave_lock(tmp_path, **owner)
-    lock = take_lock(*open_storage(tmp_path))
+    lock = lock_folder(Folder(tmp_path))
     assert held(tmp_path)["id"] == lock.owner.id
     lock.release()
 
@@ -79,10 +79,10 @@ def test_a_killed_process_that_nobody_waited_for_counts_as_dead(tmp_path: Path) 
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     leave_lock(tmp_path, pid=child.pid)
     with pytest.raises(LedgerError, match="in use"):
-        take_lock(*open_storage(tmp_path))
+        lock_folder(Folder(tmp_path))
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the table of processes
-    take_lock(*open_storage(tmp_path)).release()
+    lock_folder(Folder(tmp_path)).release()
     child.communicate()
 
 
@@ -92,14 +92,14 @@ def test_a_lock_that_cannot_be_understood_is_respected_while_it_is_young(tmp_pat
     path = tmp_path / ".disrupt/lock.json"
     path.write_text(text)
     with pytest.raises(LedgerError, match="in use"):
-        take_lock(*open_storage(tmp_path))
+        lock_folder(Folder(tmp_path))
     old = time.time() - STALE_SECONDS - 1
     os.utime(path, (old, old))
-    take_lock(*open_storage(tmp_path)).release()
+    lock_folder(Folder(tmp_path)).release()
 
 
 def test_a_job_that_lost_the_folder_hears_of_it_and_leaves_the_new_lock_alone(tmp_path: Path) -> None:
-    lock = take_lock(*open_storage(tmp_path))
+    lock = lock_folder(Folder(tmp_path))
     leave = held(tmp_path) | {"id": "thief"}
     (tmp_path / ".disrupt/lock.json").write_text(json.dumps(leave))
     with pytest.raises(LedgerError, match="taken over by another job"):
@@ -110,7 +110,7 @@ def test_a_job_that_lost_the_folder_hears_of_it_and_leaves_the_new_lock_alone(tm
 
 def test_the_sign_of_life_is_renewed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, "BEAT_SECONDS", 0.02)
-    lock = take_lock(*open_storage(tmp_path))
+    lock = lock_folder(Folder(tmp_path))
     first = held(tmp_path)["beat"]
     until = time.monotonic() + 20
     while held(tmp_path)["beat"] <= first and time.monotonic() < until:
@@ -131,7 +131,7 @@ def test_of_many_that_start_at_once_exactly_one_gets_the_folder(tmp_path: Path, 
         def run(folder: Path = folder, won: list[Lock] = won, gate: threading.Barrier = gate) -> None:
             gate.wait()
             try:
-                won.append(take_lock(*open_storage(folder)))
+                won.append(lock_folder(Folder(folder)))
             except LedgerError:
                 return
 
@@ -148,10 +148,10 @@ def test_of_many_that_start_at_once_exactly_one_gets_the_folder(tmp_path: Path, 
 def test_of_many_processes_exactly_one_takes_over_a_dead_lock(tmp_path: Path) -> None:
     leave_lock(tmp_path, pid=2**22 + 1)
     code = (
-        "import sys; from pipeline.ledger.lock import take_lock; from pipeline.ledger.errors import LedgerError\n"
-        "from pipeline.storage import open_storage\n"
+        "import sys; from pipeline.ledger.lock import lock_folder; from pipeline.ledger.errors import LedgerError\n"
+        "from pipeline.storage import Folder\n"
         "print('ready', flush=True); input()\n"
-        "try: take_lock(*open_storage(sys.argv[1])); print('won', flush=True)\n"
+        "try: lock_folder(Folder(sys.argv[1])); print('won', flush=True)\n"
         "except LedgerError: print('lost', flush=True)\n"
         "input()"
     )
@@ -175,10 +175,10 @@ def test_of_many_processes_exactly_one_takes_over_a_dead_lock(tmp_path: Path) ->
 
 def test_a_store_without_exclusive_creation_has_a_lock_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, "SETTLE_SECONDS", 0.0)
-    fs, out = open_storage(f"memory://lock{tmp_path}")
-    lock = take_lock(fs, out)
+    folder = Folder(f"memory://lock{tmp_path}")
+    lock = lock_folder(folder)
     with pytest.raises(LedgerError, match="in use"):
-        take_lock(fs, out)
+        lock_folder(folder)
     lock.beat()
     lock.release()
-    take_lock(fs, out).release()
+    lock_folder(folder).release()

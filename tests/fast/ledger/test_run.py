@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ledger.errors import LedgerError
+from pipeline.ledger.owner import claim, differences
 from pipeline.ledger.plan import Shard
-from pipeline.ledger.run import RunFolder, differences, open_run
+from pipeline.ledger.run import RunFolder, open_run
 from pipeline.ledger.schema import ManifestRow
-from pipeline.storage import join, write_atomic
+from pipeline.storage import Folder
 
 ROOT = Path(__file__).parents[3]
 CONFIG: dict[str, Any] = {"epsilon": 6, "ascent": {"steps": 10, "name": "pgd"}, "classes": ("blond",), "where": Path("x")}
@@ -49,7 +50,7 @@ def content(key: str) -> bytes:
 
 def protected(run: RunFolder, key: str) -> ManifestRow:
     data = content(key)
-    write_atomic(run.fs, join(run.path, f"{key}.png"), data)
+    run.folder.write(f"{key}.png", data)
     return ManifestRow(key=key, status="protected", output=f"{key}.png", sha256_out=hashlib.sha256(data).hexdigest())
 
 
@@ -103,6 +104,18 @@ def test_another_run_is_refused_with_the_options_that_differ(tmp_path: Path) -> 
     with pytest.raises(LedgerError, match="another version of the program or with other weights"):
         open_(tmp_path, signature="other")
     open_(tmp_path).close()
+
+
+def test_a_folder_where_no_work_is_begun_takes_other_options_and_one_with_work_refuses_with_the_advice(tmp_path: Path) -> None:
+    def train(steps: int, *, is_begun: bool) -> None:
+        options = {"verb": "train", "signature": f"s{steps}", "config": {"steps": steps}, "advice": "Start from its weights."}
+        claim(Folder(tmp_path), ".disrupt/train.json", is_begun=is_begun, **options).release()  # type: ignore[arg-type]
+
+    train(4, is_begun=False)
+    train(5, is_begun=False)
+    train(5, is_begun=True)
+    with pytest.raises(LedgerError, match=r"steps: 5 there, 6 now\)\. Start from its weights\.$"):
+        train(6, is_begun=True)
 
 
 def test_differences_of_equal_options_are_none() -> None:

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,6 +14,7 @@ from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import PARTS
 from pipeline.ledger.parts import commit_part, read_rows
 from pipeline.ledger.schema import MANIFEST, STATUSES, ManifestRow, rows_to_table, with_later_columns
+from pipeline.storage import Folder
 
 SHARD = "0123456789abcdef"
 GOOD = ManifestRow(
@@ -80,11 +80,11 @@ def test_every_status_has_a_way_into_the_manifest() -> None:
 
 
 def test_parts_of_an_earlier_version_are_read_with_empty_new_columns(tmp_path: Path) -> None:
-    fs, newer = pafs.LocalFileSystem(), "f" * 16
-    commit_part(fs, str(tmp_path), newer, [replace(GOOD, key="new.jpg", signals="ab12")])
+    folder, newer = Folder(tmp_path), "f" * 16
+    commit_part(folder, newer, [replace(GOOD, key="new.jpg", signals="ab12")])
     early = rows_to_table([GOOD], shard=SHARD).drop_columns(["signals"])
     pq.write_table(early, tmp_path / PARTS / f"{SHARD}.parquet")
-    table = read_rows(fs, str(tmp_path))
+    table = read_rows(folder)
     assert table.schema == MANIFEST
     assert [ManifestRow(**row) for row in table.to_pylist()] == [
         replace(GOOD, shard=SHARD),

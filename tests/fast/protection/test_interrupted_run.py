@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from pipeline.storage import Folder
 from tests.fast.runs import files, rows, run, statuses
 from tests.fast.tiny import photo_folder
 
 NAMES = {f"{name}.jpg": i for i, name in enumerate("abcdef")}
+PHOTOS = "?.png"
 
 
 @pytest.fixture
@@ -37,20 +39,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return files(folder / "out")
 
 
-def failing(place: str, monkeypatch: pytest.MonkeyPatch, *, after: int, error: BaseException) -> None:
-    """The write that `place` names works some times, then raises."""
-    module, _, name = place.rpartition(".")
-    real: Callable[..., None] = getattr(__import__(module, fromlist=[name]), name)
-    left = after
+def failing(names: str, monkeypatch: pytest.MonkeyPatch, *, after: int, error: BaseException) -> None:
+    """The writing of files whose names fit the pattern works some times, then raises."""
+    real, left = Folder.write, after
 
-    def write(*arguments: object) -> None:
+    def write(folder: Folder, name: str, data: bytes | memoryview) -> str:
         nonlocal left
-        left -= 1
+        left -= fnmatch(name, names)
         if left < 0:
             raise error
-        real(*arguments)
+        return real(folder, name, data)
 
-    monkeypatch.setattr(place, write)
+    monkeypatch.setattr(Folder, "write", write)
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
@@ -59,7 +59,7 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_the_rerun_completes(
 ) -> None:
     photos = out.with_name("photos")
     with monkeypatch.context() as patched:
-        failing("pipeline.protection.stages.write.write_atomic", patched, after=after, error=KeyboardInterrupt())
+        failing(PHOTOS, patched, after=after, error=KeyboardInterrupt())
         assert run(photos, out, "--shard-count", "2") == 130
     assert "Run the same command again" in capsys.readouterr().err
     assert len(files(out)) == after
@@ -68,20 +68,16 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_the_rerun_completes(
     assert set(statuses(out).values()) == {"protected"}
 
 
-WRITES = [
-    "pipeline.protection.stages.write.write_atomic",
-    "pipeline.ledger.parts.write_atomic",
-    "pipeline.ledger.results.write_atomic",
-]
+WRITES = [PHOTOS, ".disrupt/parts/*", "manifest.parquet", "report.html"]
 
 
-@pytest.mark.parametrize("place", WRITES)
+@pytest.mark.parametrize("names", WRITES)
 def test_a_full_disk_stops_with_a_clear_message_and_the_rerun_completes(
-    out: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, place: str, capsys: pytest.CaptureFixture[str]
+    out: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, names: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = out.with_name("photos")
     with monkeypatch.context() as patched:
-        failing(place, patched, after=0, error=OSError(errno.ENOSPC, "No space left on device"))
+        failing(names, patched, after=0, error=OSError(errno.ENOSPC, "No space left on device"))
         assert run(photos, out, "--shard-count", "2") == 2
     said = capsys.readouterr().err
     assert "no space left. Free some, then run the same command again" in said
@@ -92,7 +88,7 @@ def test_a_full_disk_stops_with_a_clear_message_and_the_rerun_completes(
 
 def test_a_stopped_run_leaves_the_folder_unlocked(photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        failing("pipeline.protection.stages.write.write_atomic", patched, after=1, error=RuntimeError("a bug"))
+        failing(PHOTOS, patched, after=1, error=RuntimeError("a bug"))
         with pytest.raises(RuntimeError, match="a bug"):
             run(photos, out)
     assert run(photos, out) == 0

@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import pyarrow.fs as pafs
 import pytest
 
 from pipeline.containers.listing import PhotoRef
@@ -17,6 +16,7 @@ from pipeline.photos.decode import decode_photo
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Effect, Work
 from pipeline.protection.stages.write import Destination, verdict, write_shard
+from pipeline.storage import Folder
 from tests.fast.tiny import photo_bytes
 
 CONFIG = ProtectConfig("in", "out")
@@ -32,7 +32,7 @@ def work(key: str = "a.jpg", *, change: int = 4, effect: Effect | None = STRONG)
 
 
 def write(folder: Path, *works: Work, config: ProtectConfig = CONFIG) -> list[ManifestRow]:
-    to = Destination(pafs.LocalFileSystem(), str(folder), signature="5ig", generator="tiny")
+    to = Destination(Folder(folder), signature="5ig", generator="tiny")
     return write_shard(SHARD, works, config, to)
 
 
@@ -56,9 +56,8 @@ def test_a_row_tells_the_truth_about_the_file(tmp_path: Path) -> None:
 
 def test_rows_are_committed_after_the_files(tmp_path: Path) -> None:
     write(tmp_path, work("a.jpg"), work("b.jpg"))
-    fs = pafs.LocalFileSystem()
-    assert committed_ids(fs, str(tmp_path)) == {SHARD}
-    assert read_rows(fs, str(tmp_path))["key"].to_pylist() == ["a.jpg", "b.jpg"]
+    assert committed_ids(Folder(tmp_path)) == {SHARD}
+    assert read_rows(Folder(tmp_path))["key"].to_pylist() == ["a.jpg", "b.jpg"]
 
 
 def test_a_file_farther_than_epsilon_from_the_photo_is_never_written(tmp_path: Path) -> None:
@@ -84,13 +83,13 @@ def test_an_input_without_a_result_fails_instead_of_disappearing(tmp_path: Path)
 
 
 def test_a_full_disk_stops_the_run_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(fs: object, path: str, data: bytes) -> None:
+    def full(folder: Folder, name: str, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pipeline.protection.stages.write.write_atomic", full)
+    monkeypatch.setattr(Folder, "write", full)
     with pytest.raises(LedgerError, match="no space left"):
         write(tmp_path, work())
-    assert committed_ids(pafs.LocalFileSystem(), str(tmp_path)) == set()
+    assert committed_ids(Folder(tmp_path)) == set()
 
 
 def test_a_name_that_cannot_be_written_fails_that_photo_alone(tmp_path: Path) -> None:
