@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
 from pipeline.jobs.interrupt import watch_sigint
-from pipeline.jobs.options import SHIPPED, ConfigError
+from pipeline.jobs.options import SHIPPED, ConfigError, Record
+from pipeline.jobs.owner import claim_folder
 from pipeline.jobs.ray import connected
 from pipeline.jobs.tracking import Tracking
 from pipeline.jobs.versions import versions
 from pipeline.ledger.layout import OWN
-from pipeline.ledger.lock import take_lock
 from pipeline.signals.manipulation import SourceName, load_source, source_names
 from pipeline.storage import open_storage, write_atomic
 from pipeline.training.export import BUNDLE_FILE
@@ -45,14 +42,15 @@ def run_search(config: SearchConfig, *, command: str, console: Console) -> int:
     config.check()
     first = plan(trial_options(config, first_values(config.space()), config.output.absolute() / TRIALS_FOLDER))
     generators = _load_generators(config)
-    with _claim_folder(config):
+    own = signature(config)
+    with claim_folder(config.output, SEARCH_FILE, verb="tune", work="search", signature=own, options=config.what_changes_results()):
         table = config.output / TABLE_FILE
         is_trained = not config.final_steps or (config.output / BEST_FOLDER / BUNDLE_FILE).is_file()
         if is_trained and table.is_file() and (config.output / BEST_FILE).is_file():
             console.print(f"{config.output} has all that was asked for; nothing to do", highlight=False, soft_wrap=True)
             return DONE
-        tags, params = {"command": command, "signature": signature(config)}, config.what_changes_results()
-        with open_run(config, "parent", f"tune {signature(config)}", params, tags) as record:
+        tags, params = {"command": command, "signature": own}, config.what_changes_results()
+        with open_run(config, "parent", f"tune {own}", params, tags) as record:
             rows = from_table(pq.read_table(table)) if table.is_file() else _search(config, first, generators, record, console)
             _write_results(config, rows, command, record)
             console.print(terminal_table(rows))
@@ -63,30 +61,6 @@ def run_search(config: SearchConfig, *, command: str, console: Console) -> int:
                 console.print("no trial has a score; report.html says why", style="bold red")
                 return NO_SCORE
             return _train_best(config, best, record, command=command, console=console) if config.final_steps else DONE
-
-
-@contextmanager
-def _claim_folder(config: SearchConfig) -> Iterator[None]:
-    """Inside, OUT belongs to this job.
-
-    Raises ConfigError when it holds something else or a search with other options, LedgerError when another job works in it.
-    """
-    out, file = config.output, config.output / SEARCH_FILE
-    facts = {"signature": signature(config), "options": config.what_changes_results()}
-    if file.is_file():
-        earlier, now = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(facts, default=str))
-        if earlier["signature"] != now["signature"]:
-            pairs = {name: tuple(each["options"].get(name) for each in (earlier, now)) for name in sorted(now["options"])}
-            changes = ", ".join(f"{name} {old} (now {new})" for name, (old, new) in pairs.items() if old != new)
-            raise ConfigError(f"OUT {out} holds a search with other options: {changes or 'another version'}. Give another folder")
-    elif out.is_dir() and any(entry.name != OWN for entry in out.iterdir()):
-        raise ConfigError(f"OUT {out} is not empty and was not made by disrupt tune: give another folder")
-    lock = take_lock(*open_storage(out))
-    try:
-        write_atomic(*open_storage(file), json.dumps(facts, indent=1, default=str).encode())
-        yield
-    finally:
-        lock.release()
 
 
 def _load_generators(config: SearchConfig) -> tuple[SourceName, ...]:
@@ -146,8 +120,7 @@ def _train_best(config: SearchConfig, best: TrialRow, parent: Tracking, *, comma
         output=config.output / BEST_FOLDER,
         steps=config.final_steps,
         gpus_per_worker=config.gpus_per_trial,
-        tracking=record.run_id is not None,
-        experiment=config.experiment,
+        record=Record(record.run_id is not None, config.experiment),
         register=config.register,
         **training_options(config, best.values),
     )
