@@ -11,7 +11,12 @@ from pipeline.images.levels import pixels_to_unit
 
 def resized(u8_BCHW: Tensor, size: int) -> Tensor:
     """8-bit squares as floats in [-1, 1] at ``size``, bilinear with antialiasing."""
-    return F.interpolate(pixels_to_unit(u8_BCHW.float()), size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return _scaled(pixels_to_unit(u8_BCHW.float()), size)
+
+
+def mirror(x_BCHW: Tensor, mirrored_B: Tensor) -> Tensor:
+    """The images, those that are to be ``mirrored`` with left and right exchanged."""
+    return torch.where(mirrored_B.view(-1, 1, 1, 1), x_BCHW.flip(3), x_BCHW)
 
 
 def crop_flip_resize(u8_BCHW: Tensor, size: int, rng: torch.Generator) -> Tensor:
@@ -25,8 +30,7 @@ def crop_flip_resize(u8_BCHW: Tensor, size: int, rng: torch.Generator) -> Tensor
     for i in range(B):
         window = int(side * (0.88 + 0.12 * torch.rand((), generator=rng).item()))
         top, left = (int(torch.randint(0, side - window + 1, (), generator=rng)) for _ in range(2))
-        image = x_BCHW[i : i + 1, :, top : top + window, left : left + window]
-        image = F.interpolate(image, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+        image = _scaled(x_BCHW[i : i + 1, :, top : top + window, left : left + window], size)
         if torch.rand((), generator=rng) < 0.5:
             image = image.flip(3)
         gain, shift = (0.16 * torch.rand(2, generator=rng) - 0.08).tolist()
@@ -64,6 +68,10 @@ def for_discriminator(x_BCHW: Tensor, views_B7: Tensor) -> Tensor:
         if cut:
             keep_B1HW[i, :, hole_top : hole_top + hole, hole_left : hole_left + hole] = 0
     return torch.stack(moved) * keep_B1HW
+
+
+def _scaled(x_BCHW: Tensor, size: int) -> Tensor:
+    return F.interpolate(x_BCHW, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def _pad_and_hole(size: int) -> tuple[int, int]:
