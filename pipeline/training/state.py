@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.generators.checkpoint import CheckpointError, load_weights, read_state_dict, read_torch
+from pipeline.storage import open_storage, write_atomic
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Nets, Sizes, System
 
@@ -62,8 +61,8 @@ class TrainState:
             sizes=sizes,
             nets=nets,
             G_ema=deepcopy(nets.G).requires_grad_(False),
-            opt_G=_adam(nets.G, lr),
-            opt_D=_adam(nets.D, lr),
+            opt_G=torch.optim.Adam(nets.G.parameters(), lr=lr, betas=(0.5, 0.999), fused=True),
+            opt_D=torch.optim.Adam(nets.D.parameters(), lr=lr, betas=(0.5, 0.999), fused=True),
             rng=torch.Generator().manual_seed(seed),
         )
 
@@ -79,18 +78,19 @@ class TrainState:
         return of | parts | {"rng": self.rng.get_state()}
 
     def save(self, path: Path) -> None:
-        """Write the state under a temporary name, sync it and rename it to ``path``: an older file stays until then.
+        """Write the state to ``path``, where an older file stays until all of the new one is there.
 
         Raises TrainError when it cannot be written (disk full), or when a weight is not finite.
         """
         if not all(bool(p.isfinite().all()) for net in (self.nets.G, self.nets.D, self.G_ema) for p in net.parameters()):
             raise TrainError(f"a weight is not a finite number at step {self.step}; the last checkpoint is unharmed")
+        file = io.BytesIO()
+        torch.save(self.content(), file)
         try:
-            write_whole(path, lambda file: torch.save(self.content(), file))
-        except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error).splitlines()[0]
+            write_atomic(*open_storage(path), file.getbuffer())
+        except OSError as error:
             raise TrainError(
-                f"cannot write {path} at step {self.step}: {reason}; an earlier checkpoint there is unharmed"
+                f"cannot write {path} at step {self.step}: {error}; an earlier checkpoint there is unharmed"
             ) from error
 
     def restore(self, path: Path) -> None:
@@ -98,7 +98,7 @@ class TrainState:
         checkpoint = read_checkpoint(path)
         if checkpoint.get("format") != FORMAT:
             raise TrainError(f"{path} is no checkpoint of this version; start from its nets instead (init_from)")
-        theirs, ours = _described(checkpoint["system"], checkpoint["sizes"]), _described(self.system, asdict(self.sizes))
+        theirs, ours = f"{checkpoint['system']} at {Sizes(**checkpoint['sizes'])}", f"{self.system} at {self.sizes}"
         if theirs != ours:
             raise TrainError(f"{path} is of {theirs}, but this training is of {ours}; choose another folder")
         for name, part in self._parts().items():
@@ -156,8 +156,7 @@ def settle_checkpoint(folder: Path) -> Path | None:
     furthest, state_file = furthest_checkpoint(folder), folder / STATE_FILE
     if furthest is None or furthest == state_file:
         return furthest
-    with furthest.open("rb") as checkpoint:
-        write_whole(state_file, lambda file: shutil.copyfileobj(checkpoint, file))
+    write_atomic(*open_storage(state_file), furthest.read_bytes())
     return state_file
 
 
@@ -175,19 +174,6 @@ def _step(path: Path) -> int:
         return -1
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file under a temporary name, sync it and rename it: ``path`` holds the old file or all of the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @torch.no_grad()
 def move_average(average: nn.Module, net: nn.Module, *, decay: float) -> None:
     """average <- decay * average + (1 - decay) * net, parameter by parameter, in place."""
@@ -203,18 +189,9 @@ def borrowed(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> dict[str, Te
     return {name: renamed[name] if name in fits else weight for name, weight in own.items()}
 
 
-def _adam(nets: nn.Module, lr: float) -> torch.optim.Adam:
-    return torch.optim.Adam(nets.parameters(), lr=lr, betas=(0.5, 0.999), fused=True)
-
-
 def _named_as_in(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The weights of a single net under the name that it has among ``nets``; those of several nets as they are."""
     prefixes = tuple(f"{name}." for name in nets)
     if len(nets) != 1 or all(key.startswith(prefixes) for key in weights):
         return weights
     return {prefixes[0] + key: tensor for key, tensor in weights.items()}
-
-
-def _described(system: str, sizes: Mapping[str, int]) -> str:
-    widths = f"widths {sizes['conv_dim']} and {sizes['d_conv_dim']}"
-    return f"{system} at {sizes['image']} px, {widths}"

@@ -15,10 +15,6 @@ from pipeline.training.systems.system import Batch
 class Source(Protocol):
     """Where a training's images come from."""
 
-    @property
-    def skipped(self) -> int:
-        """How many images could not be read and were left out."""
-
     def batch(self, step: int) -> Batch:
         """The whole batch of a step, on the CPU: images float32 in [-1, 1]; the same for the same step, whoever asks and when."""
 

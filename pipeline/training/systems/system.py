@@ -37,6 +37,9 @@ class Sizes:
     conv_dim: int
     d_conv_dim: int
 
+    def __str__(self) -> str:
+        return f"{self.image} px, widths {self.conv_dim} and {self.d_conv_dim}"
+
 
 class System(ABC):
     """One image-translation network with its recipe. The fields of a subclass are the weights of its losses.
@@ -121,3 +124,9 @@ def weigh(parts: Parts, weights: Mapping[str, float]) -> tuple[Tensor, Parts]:
     for other in others:
         loss = loss + other
     return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def match_nets(nets: nn.ModuleDict, batch: Batch) -> Batch:
+    """The batch on the device of the nets, its images in their precision."""
+    own = next(nets.parameters())
+    return {name: tensor.to(own if tensor.dim() == 4 else own.device, non_blocking=True) for name, tensor in batch.items()}
