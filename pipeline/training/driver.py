@@ -66,7 +66,12 @@ def train_on_ray(job: Job, source: Source) -> Iterator[Event]:
     if failure is not None:
         raise failure
     if errors:
-        raise _gave_up(job, errors[0]) from errors[0]
+        lines = [line.strip() for line in str(errors[0]).splitlines() if line.strip()] or [type(errors[0]).__name__]
+        reason = next((line for line in reversed(lines) if "Error" in line), lines[-1])
+        raise TrainError(
+            f"the workers failed {job.config.retries + 1} times ({reason[:300]}); "
+            "the last checkpoint stays, run the same command again to resume"
+        ) from errors[0]
 
 
 def workers_need(job: Job) -> Need:
@@ -165,12 +170,3 @@ def average(tensors: Sequence[Tensor]) -> None:
         flat /= world
         for tensor, mean in zip(kind, flat.split([tensor.numel() for tensor in kind]), strict=True):
             tensor.copy_(mean.view_as(tensor))
-
-
-def _gave_up(job: Job, error: BaseException) -> TrainError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else type(error).__name__)
-    return TrainError(
-        f"the workers failed {job.config.retries + 1} times ({reason[:300]}); "
-        "the last checkpoint stays, run the same command again to resume"
-    )

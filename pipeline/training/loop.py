@@ -136,7 +136,8 @@ def grid(columns: Sequence[Tensor]) -> Image.Image:
 
 def _means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each loss over the steps that have it."""
-    values = {
-        name: [step[name] for step in steps if name in step] for name in dict.fromkeys(name for step in steps for name in step)
-    }
+    values: dict[str, list[float]] = {}
+    for step in steps:
+        for name, value in step.items():
+            values.setdefault(name, []).append(value)
     return {name: sum(each) / len(each) for name, each in values.items()}

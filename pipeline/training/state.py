@@ -113,7 +113,7 @@ class TrainState:
     def start_from(self, path: Path) -> None:
         """Take the nets, and only these, from another training's checkpoint or the generator from a weights file.
 
-        GANimation may also start from a StarGAN (see `borrowed`). Raises TrainError when they do not fit.
+        GANimation may also start from a StarGAN. Raises TrainError when they do not fit.
         """
         checkpoint = read_checkpoint(path) if path.suffix != ".safetensors" else {}
         targets = {"G": self.nets.G, "G_ema": self.G_ema, "D": self.nets.D}
@@ -121,7 +121,10 @@ class TrainState:
         for name, nets in parts.items():
             weights = _named_as_in(nets, read_state_dict(path, part=name if name in checkpoint else None))
             if (checkpoint.get("system"), self.system) == ("stargan", "ganimation"):
-                weights = borrowed(nets, weights)
+                # The trunk, and the last convolution as image head; the rest stays as it is.
+                theirs = {name.replace("G.main.21.", "G.im_reg.0."): weight for name, weight in weights.items()}
+                own = nets.state_dict()
+                weights = own | {n: w for n, w in theirs.items() if n in own and own[n].shape == w.shape}
             try:
                 load_weights(nets, weights, source=str(path))
             except CheckpointError as error:
@@ -179,14 +182,6 @@ def move_average(average: nn.Module, net: nn.Module, *, decay: float) -> None:
     """average <- decay * average + (1 - decay) * net, parameter by parameter, in place."""
     for a, p in zip(average.parameters(), net.parameters(), strict=True):
         a.lerp_(p, 1 - decay)
-
-
-def borrowed(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A StarGAN's weights for GANimation's nets: the trunk, and the last convolution as image head; the rest stays as it is."""
-    renamed = {name.replace("G.main.21.", "G.im_reg.0."): weight for name, weight in weights.items()}
-    own = nets.state_dict()
-    fits = {name for name, weight in own.items() if name in renamed and renamed[name].shape == weight.shape}
-    return {name: renamed[name] if name in fits else weight for name, weight in own.items()}
 
 
 def _named_as_in(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from pipeline.containers.find import find_photos
 from pipeline.containers.naming import LEAVES_FOLDER, unsafe_reason
-from pipeline.training.data.augment import crop_flip_resize, mirror, resized
-from pipeline.training.data.batches import shuffled, stream_of
+from pipeline.training.data.batches import crop_flip_resize, mirror, resized, shuffled, stream_of
 from pipeline.training.data.labels import HAIR
 from pipeline.training.data.pictures import largest_square, read_pictures
 from pipeline.training.options import TrainError
@@ -24,6 +23,8 @@ from pipeline.training.systems.system import Batch
 TABLE = "labels.csv"
 HELD_OUT = 10
 """One photo in so many is held out where no table says so."""
+SHOWN = 8
+"""Faces of a sample picture."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ class FacesSource:
     seed: int
     balanced: bool = True
     """Draws rare combinations of labels more often, cropped and lit at random; else each face once an epoch, as published."""
-    samples: int = 8
     _weights_N: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class FacesSource:
 
     def held_out(self) -> Batch:
         """Faces at even distances in the list, as they are."""
-        pick = torch.linspace(0, len(self.val.names) - 1, min(self.samples, len(self.val.names))).long()
+        pick = torch.linspace(0, len(self.val.names) - 1, min(SHOWN, len(self.val.names))).long()
         return self.val.batch(pick, resized(self.val.u8_NCHW[pick], self.size))
 
 

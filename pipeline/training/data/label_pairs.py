@@ -15,8 +15,7 @@ from torch import Tensor
 
 from pipeline.generators.label_maps import LABELS, label_planes
 from pipeline.images.levels import pixels_to_unit
-from pipeline.training.data.augment import mirror
-from pipeline.training.data.batches import shuffled, stream_of
+from pipeline.training.data.batches import mirror, shuffled, stream_of
 from pipeline.training.data.pictures import picture_files, read_pictures, stretch
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.stargan import StarGANDiscriminator
-from pipeline.training.data.augment import draw_views, for_discriminator
+from pipeline.training.data.batches import draw_views, for_discriminator
 from pipeline.training.systems.losses import gradient_penalty, hinge_d, hinge_g, r1_penalty, wasserstein_d, wasserstein_g
 from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, weigh
 

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.pix2pixhd import MultiscaleDiscriminator, Pix2PixHDGenerator
-from pipeline.training.systems.losses import least_squares_d, least_squares_g
-from pipeline.training.systems.perceptual import perceptual, vgg_from_file
+from pipeline.training.systems.losses import least_squares_d, least_squares_g, perceptual, vgg_from_file
 from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, small_normal, weigh
 
 MULTIPLE = 16

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.training.data.augment import crop_flip_resize, draw_views, for_discriminator
+from pipeline.training.data.batches import crop_flip_resize, draw_views, for_discriminator
 from pipeline.training.data.faces import load_faces
 from pipeline.training.options import TrainError
 
