@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,8 +90,9 @@ class TrainState:
         try:
             write_atomic(*open_storage(path), file.getbuffer())
         except OSError as error:
+            reason = error.strerror or error
             raise TrainError(
-                f"cannot write {path} at step {self.step}: {error}; an earlier checkpoint there is unharmed"
+                f"cannot write {path} at step {self.step}: {reason}; an earlier checkpoint there is unharmed"
             ) from error
 
     def restore(self, path: Path) -> None:
@@ -147,11 +149,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def furthest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of a training with the most steps, in place or among Ray's; None when there is none.
 
-    Ray may not know its last ones yet when a worker dies, and the very last may be cut off.
+    Ray may not know its last ones yet when a worker dies, and the very last may be cut off: damaged ones of Ray's do not count.
     """
-    steps = {path: _step(path) for path in checkpoints(folder)}
-    whole = {path: step for path, step in steps.items() if step >= 0 or path == folder / STATE_FILE}
-    return max(whole, key=lambda path: whole[path], default=None)
+    steps = {path: -1 for path in [folder / STATE_FILE] if path.exists()}
+    for path in checkpoints(folder):
+        with suppress(CheckpointError):
+            steps[path] = int(read_checkpoint(path).get("step", -1))
+    return max(steps, key=lambda path: steps[path], default=None)
 
 
 def settle_checkpoint(folder: Path) -> Path | None:
@@ -167,14 +171,6 @@ def checkpoints(folder: Path) -> list[Path]:
     """All checkpoints of a training, whole or not: the one in place, and those that Ray keeps."""
     in_place = [folder / STATE_FILE] if (folder / STATE_FILE).exists() else []
     return [*in_place, *(folder / RAY_FOLDER).glob(f"*/checkpoint_*/{STATE_FILE}")]
-
-
-def _step(path: Path) -> int:
-    """The step that a checkpoint reached; -1 for a damaged one."""
-    try:
-        return int(read_checkpoint(path).get("step", -1))
-    except CheckpointError:
-        return -1
 
 
 @torch.no_grad()

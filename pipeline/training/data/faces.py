@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -55,10 +55,10 @@ class FacesSource:
     seed: int
     balanced: bool = True
     """Draws rare combinations of labels more often, cropped and lit at random; else each face once an epoch, as published."""
-    _weights_N: Tensor = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_weights_N", balanced_weights(self.train.labels_NK))
+    @cached_property
+    def _weights(self) -> Tensor:
+        return balanced_weights(self.train.labels_NK)
 
     @property
     def skipped(self) -> int:
@@ -69,7 +69,7 @@ class FacesSource:
         """The faces of a step, half of them mirrored."""
         rng = stream_of(self.seed, step)
         if self.balanced:
-            index_B = torch.multinomial(self._weights_N, self.count, replacement=True, generator=rng)
+            index_B = torch.multinomial(self._weights, self.count, replacement=True, generator=rng)
             images_BCHW = crop_flip_resize(self.train.u8_NCHW[index_B], self.size, rng)
         else:
             index_B = shuffled(self.seed, step, batch=self.count, count=len(self.train.names), about="faces")

@@ -54,7 +54,7 @@ class LabelPairs:
     count: int
     """Scenes in a batch."""
     seed: int
-    labels: int = LABELS
+    labels: int
 
     @property
     def skipped(self) -> int:

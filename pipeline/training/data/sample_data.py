@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +95,9 @@ def sample_faces() -> Iterator[Face]:
     for person in people:
         known = json.loads((person / "metadata.json").read_text(encoding="utf-8"))["character_details"]["demographics"]
         youngest, oldest = map(int, known["age_range"].split("-"))
-        for expression, pixels in zip(SHEET, sheet_faces(_sheet(person)), strict=True):
+        with (person / "assets" / "emotions_sheet.jpg").open("rb") as handle, Image.open(handle) as image:
+            sheet_HWC = np.asarray(image.convert("RGB"))
+        for expression, pixels in zip(SHEET, sheet_faces(sheet_HWC), strict=True):
             yield Face(person.name, expression, pixels, known["sex"] == "male", (youngest + oldest) / 2 < YOUNG_BELOW)
 
 
@@ -121,11 +122,6 @@ def _gaps(share: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[tupl
     lines = np.flatnonzero(share > 0.5)
     groups = np.split(lines, np.flatnonzero(np.diff(lines) > 8) + 1)
     return [(int(first[-1]) + 1, int(second[0])) for first, second in zip(groups[::2], groups[1::2], strict=False)]
-
-
-def _sheet(person: Traversable) -> U8:
-    with (person / "assets" / "emotions_sheet.jpg").open("rb") as handle, Image.open(handle) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def _attributes(folder: Path, faces: list[Face]) -> None:

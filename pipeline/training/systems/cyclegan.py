@@ -81,7 +81,8 @@ class CycleGANSystem(System):
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """Adversarial, cycle and identity losses of both ways; the identity compares G(picture of the goal) with that picture."""
         photos, goals = self.inputs(batch), self.reals(batch)
-        parts, weights = {}, {}
+        parts: Parts = {}
+        weights = {}
         for way, back in BACK.items():
             parts[f"g_{way}"] = least_squares_g(nets.D[way](fake[way]).to(photos[way].dtype))
             parts[f"g_cycle_{way}"] = F.l1_loss(nets.G[back](fake[way]), photos[way])

@@ -155,8 +155,8 @@ class SignalSystem(System):
         return terms
 
     def _weigh(self, terms: Parts, *, prefix: str) -> tuple[Tensor, Parts]:
-        weights = {name: getattr(self, name) for name in terms} | {"plain": self.detection * self.plain}
-        return weigh(*({prefix + name: value for name, value in values.items()} for values in (terms, weights)))
+        weights = {prefix + name: getattr(self, name) for name in terms} | {f"{prefix}plain": self.detection * self.plain}
+        return weigh({prefix + name: term for name, term in terms.items()}, weights)
 
 
 def signal_set(G: nn.ModuleDict) -> SignalSet:
