@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipeline.jobs.options import FILE_OR_SHIPPED, ConfigError, PathOption, own_default, within
+from pipeline.jobs.options import FILE_OR_SHIPPED, ConfigError, PathOption, Record, check_limits, check_weights, own_default
 from pipeline.signals.bundle import JOURNEYS
 from pipeline.training.options import SAMPLES, TrainConfig
 from tune.space import Range, read_space
@@ -122,18 +122,13 @@ class SearchConfig:
         if self.output.exists() and not self.output.is_dir():
             raise ConfigError(f"OUT {self.output} is a file; it has to be a folder")
         self.space()
-        for name, (low, high, unit) in LIMITS.items():
-            value = getattr(self, name)
-            if value is not None:
-                within("--" + name.replace("_", "-"), value, low, high, unit)
+        check_limits(self, LIMITS)
         for name in ("grace", "every"):
             if (getattr(self, name) or 0) > self.steps:
                 raise ConfigError(f"--{name} {getattr(self, name)} is more than the {self.steps} --steps of a trial")
         if not self.held_out_generator:
             raise ConfigError("--held-out-generator needs at least one name, e.g. stargan-faces-hardened")
-        files, generators = len(self.held_out_weights), len(self.held_out_generator)
-        if files not in (0, generators):
-            raise ConfigError(f"--held-out-weights needs one file for each of the {generators} generators, got {files}")
+        check_weights("--held-out-weights", self.held_out_weights, self.held_out_generator)
 
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the trials, as plain values."""
@@ -203,6 +198,6 @@ def trial_options(config: SearchConfig, values: Mapping[str, float], folder: Pat
         grid_every=0,
         threads=config.threads,
         gpus_per_worker=config.gpus_per_trial,
-        tracking=False,
+        record=Record(tracking=False),
         **training_options(config, values),
     )

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from pipeline.jobs.interrupt import watch_sigint
-from pipeline.jobs.options import SHIPPED, ConfigError
+from pipeline.jobs.options import SHIPPED, ConfigError, Record
 from pipeline.jobs.ray import connected
 from pipeline.jobs.tracking import Tracking
 from pipeline.jobs.versions import versions
@@ -42,14 +42,15 @@ def run_search(config: SearchConfig, *, command: str, console: Console) -> int:
     config.check()
     first = plan(trial_options(config, first_values(config.space()), config.output.absolute() / TRIALS_FOLDER))
     generators = _load_generators(config)
-    with claim(Folder(config.output), SEARCH_FILE, verb="tune", signature=signature(config), config=config.what_changes_results()):
+    own = signature(config)
+    with claim(Folder(config.output), SEARCH_FILE, verb="tune", signature=own, config=config.what_changes_results()):
         table = config.output / TABLE_FILE
         is_trained = not config.final_steps or (config.output / BEST_FOLDER / BUNDLE_FILE).is_file()
         if is_trained and table.is_file() and (config.output / BEST_FILE).is_file():
             console.print(f"{config.output} has all that was asked for; nothing to do", highlight=False, soft_wrap=True)
             return DONE
-        tags, params = {"command": command, "signature": signature(config)}, config.what_changes_results()
-        with open_run(config, "parent", f"tune {signature(config)}", params, tags) as record:
+        tags, params = {"command": command, "signature": own}, config.what_changes_results()
+        with open_run(config, "parent", f"tune {own}", params, tags) as record:
             rows = from_table(pq.read_table(table)) if table.is_file() else _search(config, first, generators, record, console)
             _write_results(config, rows, command, record)
             console.print(terminal_table(rows))
@@ -119,8 +120,7 @@ def _train_best(config: SearchConfig, best: TrialRow, parent: Tracking, *, comma
         output=config.output / BEST_FOLDER,
         steps=config.final_steps,
         gpus_per_worker=config.gpus_per_trial,
-        tracking=record.run_id is not None,
-        experiment=config.experiment,
+        record=Record(record.run_id is not None, config.experiment),
         register=config.register,
         **training_options(config, best.values),
     )

@@ -15,11 +15,7 @@ def watch_sigint() -> Iterator[Callable[[], None]]:
 
     Other handlers of Ctrl-C keep working. Outside the main thread, where no signal arrives, the function does nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    pressed = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
+    pressed, before = threading.Event(), signal.getsignal(signal.SIGINT)
 
     def handler(number: int, frame: FrameType | None) -> None:
         pressed.set()
@@ -30,8 +26,31 @@ def watch_sigint() -> Iterator[Callable[[], None]]:
         if pressed.is_set():
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, handler)
-    try:
+    with _handle_sigint(handler):
         yield check
+
+
+@contextmanager
+def defer_sigint() -> Iterator[Callable[[], bool]]:
+    """Inside the block, the function that comes back says if Ctrl-C was pressed; a second one raises KeyboardInterrupt."""
+    pressed = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    with _handle_sigint(handler):
+        yield pressed.is_set
+
+
+@contextmanager
+def _handle_sigint(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside the block Ctrl-C calls the handler; outside the main thread nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGINT, before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -183,6 +183,13 @@ def within(flag: str, value: float, low: float, high: float, unit: str) -> None:
     """Raise ConfigError unless low <= value <= high."""
     if not low <= value <= high:
         raise ConfigError(f"{flag} must be from {low:g} to {high:g} ({unit}), not {value:g}")
+
+
+def check_limits(options: Any, limits: Mapping[str, tuple[float, float, str]]) -> None:
+    """Raise ConfigError unless each named option is None or lies within its limits: from, to and unit."""
+    for name, (low, high, unit) in limits.items():
+        if (value := getattr(options, name)) is not None:
+            within("--" + name.replace("_", "-"), value, low, high, unit)
 
 
 def check_weights(flag: str, weights: Sequence[Path], generators: Sequence[str]) -> None:

@@ -156,11 +156,13 @@ def open_tracking(
     return Tracking(client, run_id=run_id, uri=uri)
 
 
-def record_run(record: Record, run_name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> Tracking:
-    """A new run on record as the options say."""
+def record_run(
+    record: Record, run_name: str, params: Mapping[str, object], tags: Mapping[str, str], *, run_id: str | None = None
+) -> Tracking:
+    """A new run on record as the options say, or the run ``run_id`` continued."""
     if not record.tracking:
         return no_record()
-    return open_tracking(experiment=record.experiment, run_name=run_name, params=params, tags=tags)
+    return open_tracking(experiment=record.experiment, run_name=run_name, params=params, tags=tags, run_id=run_id)
 
 
 def no_record() -> Tracking:

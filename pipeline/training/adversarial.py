@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.disruption.ascent import STARTS, Linf, Objective, ascend
+from pipeline.disruption.ascent import STARTS, Linf, ascend
 from pipeline.disruption.objectives import REFERENCES, away_from
 from pipeline.disruption.streams import Stream
 from pipeline.images.blur import blur_input
@@ -65,13 +65,17 @@ class Adversarial:
 def perturbed_inputs(system: System, G: nn.ModuleDict, batch: Batch, settings: Adversarial) -> tuple[Images, Images]:
     """G's input plus eta2, and G's output without eta2; by translation, without gradients."""
     inputs = system.inputs(batch)
+
+    def output(name: str, y_BCHW: Tensor) -> Tensor:
+        return system.translate(G, {name: y_BCHW}, batch)[name]
+
     with frozen(G), torch.no_grad():
         clean = system.translate(G, inputs, batch)
         perturbed = {}
         for name, x_BCHW in inputs.items():
             streams = _streams(batch, _ETA2, name)
             reference = REFERENCES[settings.reference](x_BCHW, clean[name], streams)
-            objective = away_from(partial(_output, system, G, name, batch), reference)
+            objective = away_from(partial(output, name), reference)
             perturbed[name] = _climb(objective, x_BCHW, streams, settings)
     return perturbed, clean
 
@@ -108,18 +112,14 @@ def blur_before(nets: nn.ModuleDict, sigma: float) -> None:
         blur_input(net, sigma)
 
 
-def _output(system: System, G: nn.ModuleDict, name: str, batch: Batch, y_BCHW: Tensor) -> Tensor:
-    return system.translate(G, {name: y_BCHW}, batch)[name]
-
-
 def _against_scores(
     system: System, D: nn.ModuleDict, images: Images, batch: Batch, settings: Adversarial, *, towards: int, seed: int
 ) -> Images:
-    def objective_for(name: str) -> Objective:
-        return lambda y_BCHW, t: towards * system.score(D, name, y_BCHW, batch)
+    def objective(name: str, y_BCHW: Tensor, t: int) -> Tensor:
+        return towards * system.score(D, name, y_BCHW, batch)
 
     with frozen(D), torch.no_grad():
-        return {name: _climb(objective_for(name), x, _streams(batch, seed, name), settings) for name, x in images.items()}
+        return {name: _climb(partial(objective, name), x, _streams(batch, seed, name), settings) for name, x in images.items()}
 
 
 def _climb(objective: Callable[[Tensor, int], Tensor], x_BCHW: Tensor, streams: Sequence[Stream], settings: Adversarial) -> Tensor:

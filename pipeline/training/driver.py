@@ -15,7 +15,6 @@ import pickle
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +43,6 @@ MOST_TASKS = 4
 LOOK_SECONDS = 0.25
 
 
-@dataclass(frozen=True)
-class Failed:
-    """The message of an error that every worker meets, so that trying again would not help."""
-
-    message: str
-
-
 def train_on_ray(job: Job, source: Source) -> Iterator[Event]:
     """Train on the connected Ray cluster; yields the first worker's events, checkpoints reach the folder of the training.
 
@@ -60,21 +52,26 @@ def train_on_ray(job: Job, source: Source) -> Iterator[Event]:
     errors: list[BaseException] = []
     fitting = threading.Thread(target=_fit, args=(_trainer(job, source, queue), errors), name="disrupt-fit", daemon=True)
     fitting.start()
-    failed: list[Failed] = []
+    failure: TrainError | None = None
     is_alive = True
     while is_alive:
         fitting.join(LOOK_SECONDS)
         is_alive = fitting.is_alive()
         for data in queue.get_nowait_batch(queue.qsize()):
             item = pickle.loads(data)
-            if isinstance(item, Failed):
-                failed.append(item)
+            if isinstance(item, TrainError):
+                failure = item
             else:
                 yield item
-    if failed:
-        raise TrainError(failed[-1].message)
+    if failure is not None:
+        raise failure
     if errors:
-        raise _gave_up(job, errors[0]) from errors[0]
+        lines = [line.strip() for line in str(errors[0]).splitlines() if line.strip()] or [type(errors[0]).__name__]
+        reason = next((line for line in reversed(lines) if "Error" in line), lines[-1])
+        raise TrainError(
+            f"the workers failed {job.config.retries + 1} times ({reason[:300]}); "
+            "the last checkpoint stays, run the same command again to resume"
+        ) from errors[0]
 
 
 def workers_need(job: Job) -> Need:
@@ -134,7 +131,7 @@ def _work(loop_config: dict[str, Any]) -> None:
                 queue.put(pickle.dumps(event))  # in bytes, so that the queue's process imports nothing large
     except TrainError as error:
         if first:
-            queue.put(pickle.dumps(Failed(str(error))))
+            queue.put(pickle.dumps(TrainError(str(error))))
 
 
 def _check_same_step(state: TrainState) -> None:
@@ -173,12 +170,3 @@ def average(tensors: Sequence[Tensor]) -> None:
         flat /= world
         for tensor, mean in zip(kind, flat.split([tensor.numel() for tensor in kind]), strict=True):
             tensor.copy_(mean.view_as(tensor))
-
-
-def _gave_up(job: Job, error: BaseException) -> TrainError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else type(error).__name__)
-    return TrainError(
-        f"the workers failed {job.config.retries + 1} times ({reason[:300]}); "
-        "the last checkpoint stays, run the same command again to resume"
-    )

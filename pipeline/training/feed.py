@@ -39,11 +39,6 @@ class Feed:
         self._next = -1
         self._batches: Iterator[Batch] = iter(())
 
-    @property
-    def skipped(self) -> int:
-        """How many pictures of the source could not be read."""
-        return _fetch(self._source).skipped
-
     def batch(self, step: int) -> Batch:
         """The whole batch of a step, on the CPU."""
         if step != self._next:

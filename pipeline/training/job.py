@@ -6,17 +6,16 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, one_of
 from pipeline.signals.manipulation import load_source, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
-from pipeline.training.data.batches import Source
 from pipeline.training.data.faces import Faces, FacesSource, load_faces, load_squares
-from pipeline.training.data.label_pairs import load_label_pairs
-from pipeline.training.data.pictures import load_unpaired
+from pipeline.training.data.label_pairs import LabelPairs, load_label_pairs
+from pipeline.training.data.pictures import Unpaired, load_unpaired
 from pipeline.training.data.sample_data import write_sample_data
 from pipeline.training.loop import Schedule
 from pipeline.training.options import SAMPLES, TrainConfig, signature
@@ -24,10 +23,9 @@ from pipeline.training.state import STATE_FILE, TrainState
 from pipeline.training.step import StepSettings
 from pipeline.training.systems.cyclegan import CycleGANSystem
 from pipeline.training.systems.signals import SignalSystem
-from pipeline.training.systems.system import Batch, Sizes, System
+from pipeline.training.systems.system import Sizes, System
 from pipeline.training.systems.table import SYSTEMS, Recipe, SystemRow
 
-T = TypeVar("T")
 MOST_LINES = 5000
 """About as many points has each curve of a whole training."""
 NO_WEIGHTS = {"count", "budget", "grey"}
@@ -39,6 +37,8 @@ class Job:
     """A checked training, as plain values that any process can take."""
 
     config: TrainConfig
+    recipe: Recipe
+    """The recipe of the regime, by default the first; ``system`` and ``settings`` are what the options make of it."""
     system: System
     sizes: Sizes
     settings: StepSettings
@@ -50,11 +50,6 @@ class Job:
     def row(self) -> SystemRow:
         """The system's row in the table."""
         return SYSTEMS[self.config.system]
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of the regime, by default the first."""
-        return self.row.recipes[self.config.regime or next(iter(self.row.recipes))]
 
     @property
     def out(self) -> Path:
@@ -72,10 +67,10 @@ def plan(config: TrainConfig) -> Job:
     config.check()
     one_of("--system", config.system, SYSTEMS)
     row = SYSTEMS[config.system]
-    regime = next(iter(row.recipes)) if config.regime is None else config.regime
+    regime = config.regime or next(iter(row.recipes))
     one_of("--regime", regime, row.recipes)
     recipe = row.recipes[regime]
-    batch, steps = _or(config.batch, recipe.batch), _or(config.steps, row.steps)
+    batch, steps = config.batch or recipe.batch, config.steps or row.steps
     shares = max(config.workers, 1) * config.accumulate
     if batch % shares:
         raise ConfigError(
@@ -92,9 +87,9 @@ def plan(config: TrainConfig) -> Job:
         consistency=config.consistency,
     )
     settings = StepSettings(
-        lr=_or(config.lr, recipe.lr),
+        lr=config.lr or recipe.lr,
         steps=steps,
-        d_steps=_or(config.d_steps, recipe.d_steps),
+        d_steps=config.d_steps or recipe.d_steps,
         decay_from=recipe.decay_from,
         final_lr=recipe.final_lr,
         ema_decay=recipe.ema_decay,
@@ -107,8 +102,9 @@ def plan(config: TrainConfig) -> Job:
         raise ConfigError(f"--loss pool={system.pool} is smaller than --batch {batch}: give a larger pool, or 0 for none")
     return Job(
         config=config,
+        recipe=recipe,
         system=system,
-        sizes=Sizes(_or(config.size, row.size), _or(config.conv_dim, row.conv_dim), _or(config.d_conv_dim, row.d_conv_dim)),
+        sizes=Sizes(config.size or row.size, config.conv_dim or row.conv_dim, config.d_conv_dim or row.d_conv_dim),
         settings=settings,
         schedule=Schedule(max(1, steps // MOST_LINES), config.every, config.grid_every, config.minutes),
         batch=batch,
@@ -144,18 +140,15 @@ def _system(system: System, config: TrainConfig) -> System:
     return changed
 
 
-def open_source(job: Job) -> Source:
+def open_source(job: Job) -> FacesSource | Unpaired | LabelPairs:
     """The pictures of the training. Raises the project's own errors for a folder or a label that is not as it has to be."""
     folder, size, count, seed = _folder(job), job.sizes.image, job.batch, job.config.seed
-    source: Source
     if job.row.data == "unpaired":
-        source = load_unpaired(folder, size=size, count=count, seed=seed)
-    elif job.row.data == "label_maps":
-        source = load_label_pairs(folder, size=size, count=count, seed=seed)
-    else:
-        train, val = (_faces(folder, job, split) for split in ("train", "val"))
-        source = FacesSource(train, val, size=size, count=count, seed=seed, balanced=job.recipe.balanced)
-    return _Double(source) if job.config.precision == "fp64" else source
+        return load_unpaired(folder, size=size, count=count, seed=seed)
+    if job.row.data == "label_maps":
+        return load_label_pairs(folder, size=size, count=count, seed=seed)
+    train, val = (_faces(folder, job, split) for split in ("train", "val"))
+    return FacesSource(train, val, size=size, count=count, seed=seed, balanced=job.recipe.balanced)
 
 
 def _faces(folder: Path, job: Job, split: str) -> Faces:
@@ -204,28 +197,3 @@ def compile_nets(state: TrainState, *, backend: str = "inductor") -> None:
 def threads(config: TrainConfig) -> int:
     """CPU threads of each process: those asked for, else the cores of this machine shared by the workers."""
     return config.threads or max(1, (os.cpu_count() or 1) // max(config.workers, 1))
-
-
-@dataclass(frozen=True)
-class _Double:
-    """A source with its pictures in float64."""
-
-    source: Source
-
-    @property
-    def skipped(self) -> int:
-        return self.source.skipped
-
-    def batch(self, step: int) -> Batch:
-        return _double(self.source.batch(step))
-
-    def held_out(self) -> Batch:
-        return _double(self.source.held_out())
-
-
-def _double(batch: Batch) -> Batch:
-    return {name: tensor.double() if tensor.dim() == 4 else tensor for name, tensor in batch.items()}
-
-
-def _or(value: T | None, default: T) -> T:
-    return default if value is None else value

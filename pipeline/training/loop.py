@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,48 +18,43 @@ from pipeline.images.levels import unit_to_pixels
 from pipeline.training.data.batches import Source
 from pipeline.training.state import TrainState
 from pipeline.training.step import ALONE, Share, StepSettings, learning_rate, train_step
-from pipeline.training.systems.system import System
+from pipeline.training.systems.system import System, match_nets
 
 
 @dataclass(frozen=True)
-class Started:
+class Event:
+    """Something that happens in a training after so many steps."""
+
+    step: int
+
+
+class Started(Event):
     """Training begins at a step: 0, or that of a checkpoint."""
 
-    step: int
-
 
 @dataclass(frozen=True)
-class Losses:
+class Losses(Event):
     """The mean of each loss since the last such event, the learning rate, and the pace."""
 
-    step: int
     values: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class SaveDue:
+class SaveDue(Event):
     """The state is to be saved now: it stays as it is until the next event is asked for."""
 
-    step: int
-
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(Event):
     """What the averaged generator makes of held-out images."""
 
-    step: int
     png: bytes
 
 
 @dataclass(frozen=True)
-class Stopped:
+class Stopped(Event):
     """Training is over: it has all its steps, its time is up, or it was interrupted."""
 
-    step: int
     why: Literal["done", "time", "interrupted"]
-
-
-Event = Started | Losses | SaveDue | Picture | Stopped
 
 
 @dataclass(frozen=True)
@@ -88,12 +83,13 @@ def train(
     Raises TrainError when a loss is not a finite number, before anything of that step is yielded.
     """
     deadline = None if schedule.minutes is None else time.monotonic() + 60 * schedule.minutes
-    means = _Means()
+    losses: list[dict[str, float]] = []
+    began = time.monotonic()
     yield Started(state.step)
     why: Literal["done", "time", "interrupted"] | None = "done" if state.step >= settings.steps else None
     while why is None:
         batch = source.batch(state.step)
-        means.add(train_step(state, system, batch, settings, share), images=len(next(iter(batch.values()))))
+        losses.append(train_step(state, system, batch, settings, share))
         if state.step >= settings.steps:
             why = "done"
         elif is_interrupted():
@@ -101,7 +97,11 @@ def train(
         elif deadline is not None and _is_over(deadline, share, state.device):
             why = "time"
         if why or state.step % schedule.losses == 0:
-            yield Losses(state.step, {"lr": learning_rate(state.step - 1, settings)} | means.take())
+            per_step = (time.monotonic() - began) / len(losses)
+            pace = {"s_per_step": per_step, "pictures_per_s": len(next(iter(batch.values()))) / per_step}
+            values = {"lr": learning_rate(state.step - 1, settings)} | _means(losses) | pace
+            losses, began = [], time.monotonic()
+            yield Losses(state.step, values)
         if why or state.step % schedule.save == 0:
             yield SaveDue(state.step)
         if schedule.picture and share.rank == 0 and (why or state.step % schedule.picture == 0):
@@ -121,7 +121,7 @@ def sample_picture(system: System, state: TrainState, source: Source) -> bytes:
     """What the averaged generator makes of held-out images, as PNG. Nothing of the training changes by it."""
     G = deepcopy(state.G_ema).cpu()
     with torch.random.fork_rng(devices=[]):
-        picture = grid(system.samples(G, source.held_out()))
+        picture = grid(system.samples(G, match_nets(G, source.held_out())))
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
@@ -134,24 +134,10 @@ def grid(columns: Sequence[Tensor]) -> Image.Image:
     return Image.fromarray(unit_to_pixels(rows.reshape(B * H, len(columns) * W, 3)).numpy().astype(np.uint8))
 
 
-@dataclass
-class _Means:
-    """The means of what steps return, and the pace."""
-
-    values: dict[str, list[float]] = field(default_factory=dict)
-    steps: int = 0
-    images: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def add(self, losses: Mapping[str, float], *, images: int) -> None:
-        self.steps, self.images = self.steps + 1, self.images + images
-        for name, value in losses.items():
-            self.values.setdefault(name, []).append(value)
-
-    def take(self) -> dict[str, float]:
-        """The means so far; they begin anew."""
-        means = {name: sum(values) / len(values) for name, values in self.values.items()}
-        seconds = time.monotonic() - self.began
-        pace = {"s_per_step": seconds / self.steps, "pictures_per_s": self.images / seconds}
-        self.values, self.steps, self.images, self.began = {}, 0, 0, time.monotonic()
-        return means | pace
+def _means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each loss over the steps that have it."""
+    values: dict[str, list[float]] = {}
+    for step in steps:
+        for name, value in step.items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(each) / len(each) for name, each in values.items()}

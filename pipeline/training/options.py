@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -14,12 +13,16 @@ import tyro
 from pipeline.disruption.recipes import REFERENCES, STARTS
 from pipeline.jobs.options import (
     FILE_OR_SHIPPED,
+    FLAT,
     NOTHING,
     Address,
     ConfigError,
     PathOption,
+    Record,
     SettingsFile,
+    check_limits,
     check_weights,
+    flat,
     one_of,
     own_default,
     within,
@@ -155,10 +158,7 @@ class TrainConfig:
     """Steps between checkpoints; there is one at the end and at the time limit too, and without Ray on Ctrl-C."""
     grid_every: int = 500
     """Steps between sample pictures, 0 for none."""
-    tracking: bool = True
-    """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder)."""
-    experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "train"
-    """Name of the MLflow experiment."""
+    record: Annotated[Record, FLAT] = Record(experiment="train")
     register: Annotated[str | None, own_default("NAME", "disrupt-SYSTEM")] = None
     """Name under which the final weights are registered in MLflow."""
     config: SettingsFile = None
@@ -173,10 +173,7 @@ class TrainConfig:
             raise ConfigError(f"OUT {self.output} is a file; it has to be a folder")
         one_of("--attack-reference", self.attack_reference, REFERENCES)
         one_of("--attack-start", self.attack_start, STARTS)
-        for flag, (low, high, unit) in LIMITS.items():
-            value = getattr(self, flag.removeprefix("--").replace("-", "_"))
-            if value is not None:
-                within(flag, value, low, high, unit)
+        check_limits(self, LIMITS)
         if self.size is not None and self.size % 4:
             raise ConfigError(
                 f"--size must be a multiple of 4, such as {self.size // 4 * 4} or {self.size // 4 * 4 + 4}, not {self.size}"
@@ -222,11 +219,9 @@ class TrainConfig:
 
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the trained weights, as plain values."""
-        left_out = HOW_IT_RUNS | ({"epsilon", "consistency"} if self.adversarial == "none" else set())
-        left_out |= set() if self.system == "signals" else OF_SIGNALS
-        facts = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
-        if self.adversarial == "none":
-            facts = {name: value for name, value in facts.items() if not name.startswith("attack_")}
+        left_out = HOW_IT_RUNS | (set() if self.system == "signals" else OF_SIGNALS)
+        left_out |= OF_ATTACKS if self.adversarial == "none" else set()
+        facts = {name: value for name, value in flat(self).items() if name not in left_out}
         paths: dict[str, Any] = {name: str(value) for name, value in facts.items() if isinstance(value, Path)}
         if "weights" in facts:
             paths["weights"] = [str(path) for path in self.weights]
@@ -234,30 +229,30 @@ class TrainConfig:
 
 
 LIMITS: dict[str, tuple[float, float, str]] = {
-    "--epsilon": (0.1, 64, "levels of 255"),
-    "--attack-steps": (1, 1000, "ascent steps"),
-    "--attack-step-size": (0.01, 255, "levels"),
-    "--consistency": (0, 1e6, "weight"),
-    "--blur": (0, 16, "pixels"),
-    "--steps": (1, 10**8, "steps"),
-    "--minutes": (0, 10**6, "minutes"),
-    "--size": (16, 2048, "pixels"),
-    "--conv-dim": (1, 1024, "channels"),
-    "--d-conv-dim": (1, 1024, "channels"),
-    "--batch": (1, 4096, "pictures"),
-    "--lr": (1e-8, 1, "learning rate"),
-    "--d-steps": (1, 100, "steps for each of the generator"),
-    "--seed": (-(2**63), 2**63 - 1, "a number of 64 bits"),
-    "--workers": (0, 10_000, "processes"),
-    "--gpus-per-worker": (0, 64, "GPUs"),
-    "--retries": (0, 1000, "replaced workers"),
-    "--threads": (1, 1024, "CPU threads per process"),
-    "--signals": (0, 4096, "signals"),
-    "--budget": (0.5, 16, "levels"),
-    "--grey": (0, 1, "share of the photos"),
-    "--accumulate": (1, 4096, "parts"),
-    "--every": (1, 10**8, "steps"),
-    "--grid-every": (0, 10**8, "steps"),
+    "epsilon": (0.1, 64, "levels of 255"),
+    "attack_steps": (1, 1000, "ascent steps"),
+    "attack_step_size": (0.01, 255, "levels"),
+    "consistency": (0, 1e6, "weight"),
+    "blur": (0, 16, "pixels"),
+    "steps": (1, 10**8, "steps"),
+    "minutes": (0, 10**6, "minutes"),
+    "size": (16, 2048, "pixels"),
+    "conv_dim": (1, 1024, "channels"),
+    "d_conv_dim": (1, 1024, "channels"),
+    "batch": (1, 4096, "pictures"),
+    "lr": (1e-8, 1, "learning rate"),
+    "d_steps": (1, 100, "steps for each of the generator"),
+    "seed": (-(2**63), 2**63 - 1, "a number of 64 bits"),
+    "workers": (0, 10_000, "processes"),
+    "gpus_per_worker": (0, 64, "GPUs"),
+    "retries": (0, 1000, "replaced workers"),
+    "threads": (1, 1024, "CPU threads per process"),
+    "signals": (0, 4096, "signals"),
+    "budget": (0.5, 16, "levels"),
+    "grey": (0, 1, "share of the photos"),
+    "accumulate": (1, 4096, "parts"),
+    "every": (1, 10**8, "steps"),
+    "grid_every": (0, 10**8, "steps"),
 }
 """From, to and unit of each option that is a number."""
 
@@ -277,6 +272,8 @@ HOW_IT_RUNS = {
     "tracking", "experiment", "register", "config",
 }  # fmt: skip
 """Options that leave the trained weights as they are, but for the rounding of sums."""
+OF_ATTACKS = {"epsilon", "attack_steps", "attack_step_size", "attack_reference", "attack_start", "consistency"}
+"""Options that only a hardening has."""
 OF_SIGNALS = {"signals", "budget", "generator", "weights", "generator_gradients", "spectrum", "survive", "grey"}
 """Options that only the system signals has."""
 

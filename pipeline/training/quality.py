@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.generators.checkpoint import load_weights, read_state_dict
 from pipeline.training.adversarial import blur_before
-from pipeline.training.data.augment import resized
+from pipeline.training.data.batches import resized
 from pipeline.training.data.faces import load_faces
 from pipeline.training.data.labels import source_condition
 from pipeline.training.options import TrainError

@@ -63,13 +63,11 @@ class Report:
 
     def changes(self) -> str:
         """Each loss at the beginning and at the end of what was watched, as one line; empty when there was too little."""
-        lines = []
-        for name, curve in self._curves.items():
-            if len(curve) < FEWEST:
-                continue
-            tenth = max(len(curve) // 10, 1)
-            lines.append(f"{name} {statistics.fmean(curve[:tenth]):.4g} -> {statistics.fmean(curve[-tenth:]):.4g}")
-        return ", ".join(lines)
+        watched = {name: (curve, max(len(curve) // 10, 1)) for name, curve in self._curves.items() if len(curve) >= FEWEST}
+        return ", ".join(
+            f"{name} {statistics.fmean(curve[:tenth]):.4g} -> {statistics.fmean(curve[-tenth:]):.4g}"
+            for name, (curve, tenth) in watched.items()
+        )
 
     def close(self) -> None:
         """Record what has not been recorded yet and end the line."""

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import shlex
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 import torch
 from rich.console import Console
 
-from pipeline.jobs.options import ConfigError
-from pipeline.jobs.tracking import Tracking, no_record, open_tracking
-from pipeline.ledger.errors import unwritable
-from pipeline.ledger.layout import OWN
-from pipeline.ledger.lock import take_lock
-from pipeline.storage import open_storage, write_atomic
+from pipeline.jobs.interrupt import defer_sigint
+from pipeline.jobs.options import ConfigError, flat
+from pipeline.jobs.tracking import Tracking, no_record, record_run
+from pipeline.ledger.owner import claim
+from pipeline.storage import Folder
 from pipeline.training.export import export, export_bundle
 from pipeline.training.job import Job, held_out_squares, open_source, open_state, plan, threads
 from pipeline.training.loop import SaveDue, Stopped, train
 from pipeline.training.options import TrainConfig, TrainError
 from pipeline.training.report import LOG_FILE, Report
-from pipeline.training.state import RAY_FOLDER, STATE_FILE, checkpoints, settle_checkpoint
+from pipeline.training.state import RAY_FOLDER, checkpoints, settle_checkpoint
 from pipeline.training.systems.signals import SignalSystem
 
 DONE, BROKEN_OFF = 0, 1
 RUN_FILE = ".disrupt/train.json"
 """The options of the training that a folder belongs to."""
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run_train(config: TrainConfig, *, command: str, console: Console, run_id: str | None = None) -> int:
@@ -46,7 +39,15 @@ def run_train(config: TrainConfig, *, command: str, console: Console, run_id: st
     job = plan(config)
     if config.gpus_per_worker and not config.workers and not torch.cuda.is_available():
         raise ConfigError("--gpus-per-worker asks for a GPU, but torch sees none here; leave it out to train on the CPU")
-    with claim(job):
+    with claim(
+        Folder(job.out),
+        RUN_FILE,
+        verb="train",
+        signature=job.signature,
+        config=config.what_changes_results(),
+        is_begun=bool(checkpoints(job.out)),
+        advice=f"Give another folder; --init-from {job.state_file} starts it from the networks trained here.",
+    ):
         torch.set_num_threads(threads(config))
         source = open_source(job)
         if source.skipped:
@@ -56,7 +57,7 @@ def run_train(config: TrainConfig, *, command: str, console: Console, run_id: st
         if state.step >= job.settings.steps:
             console.print(f"{job.out} has all its {job.settings.steps} steps; nothing to do", highlight=False)
             return _finish(job, no_record(), console)
-        with _tracking(job, command, run_id) as tracking, ExitStack() as stack:
+        with _open_record(job, command, run_id) as tracking, ExitStack() as stack:
             if config.workers:
                 from pipeline.jobs.ray import connected
                 from pipeline.training.driver import train_on_ray, workers_need
@@ -64,7 +65,7 @@ def run_train(config: TrainConfig, *, command: str, console: Console, run_id: st
                 stack.enter_context(connected(config.address, console, workers_need(job)))
                 events = train_on_ray(job, source)
             else:
-                is_interrupted = stack.enter_context(watch_sigint())
+                is_interrupted = stack.enter_context(defer_sigint())
                 events = train(state, job.system, source, job.settings, job.schedule, is_interrupted=is_interrupted)
             report = Report(console, out=job.out, steps=job.settings.steps, minutes=config.minutes, tracking=tracking)
             why = "done"
@@ -87,74 +88,6 @@ def run_train(config: TrainConfig, *, command: str, console: Console, run_id: st
             if why == "interrupted":
                 raise KeyboardInterrupt
             return code
-
-
-@contextmanager
-def claim(job: Job) -> Iterator[None]:
-    """Inside the block the folder belongs to this job.
-
-    Raises ConfigError when it holds something else or a training with other options, LedgerError when another job works in it or it
-    cannot be written.
-    """
-    _check_owner(job)
-    fs, path = open_storage(job.out)
-    try:
-        lock = take_lock(fs, path)
-        try:
-            facts = {"signature": job.signature, "options": job.config.what_changes_results()}
-            write_atomic(fs, str(job.out / RUN_FILE), json.dumps(facts, indent=2, default=str).encode())
-            yield
-        finally:
-            lock.release()
-    except OSError as error:
-        if error.errno in CANNOT_WRITE:
-            raise unwritable(str(job.out), error) from error
-        raise
-
-
-def _check_owner(job: Job) -> None:
-    file = job.out / RUN_FILE
-    if not file.is_file():
-        if job.out.is_dir() and any(entry.name != OWN for entry in job.out.iterdir()):
-            raise ConfigError(f"OUT {job.out} is not empty and was not made by disrupt train: give another folder")
-        return
-    owner = json.loads(file.read_text(encoding="utf-8"))
-    if owner["signature"] == job.signature or not checkpoints(job.out):
-        return
-    before, now = (json.loads(json.dumps(facts, default=str)) for facts in (owner["options"], job.config.what_changes_results()))
-    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    changes = ", ".join(f"{name} {_word(before.get(name))} (now {_word(now.get(name))})" for name in names) or "another version"
-    raise ConfigError(
-        f"OUT {job.out} holds a training with other options: {changes}. Give another folder; "
-        f"--init-from {job.out / STATE_FILE} starts it from the networks trained here"
-    )
-
-
-def _word(value: object) -> str:
-    return "default" if value is None else str(value)
-
-
-@contextmanager
-def watch_sigint() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C was pressed inside the block, so that a step is finished first.
-
-    A second Ctrl-C raises KeyboardInterrupt at once.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    pressed = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _finish(job: Job, tracking: Tracking, console: Console) -> int:
@@ -194,15 +127,8 @@ def how_to_use(job: Job, paths: list[Path]) -> list[str]:
     return ["protect photos against it:", *(f"  {shlex.join([*words, str(path)])}" for path in paths)]
 
 
-def _tracking(job: Job, command: str, run_id: str | None) -> Tracking:
-    if not job.config.tracking:
-        return no_record()
+def _open_record(job: Job, command: str, run_id: str | None) -> Tracking:
     resolved = dataclasses.asdict(job.settings) | dataclasses.asdict(job.sizes) | {"batch": job.batch}
     resolved["weights"] = json.dumps(dataclasses.asdict(job.system), default=str)  # type: ignore[call-overload]
-    return open_tracking(
-        experiment=job.config.experiment,
-        run_name=f"train {job.config.system} {job.signature}",
-        params=dataclasses.asdict(job.config) | {"resolved": resolved},
-        tags={"command": command, "signature": job.signature},
-        run_id=run_id,
-    )
+    name, tags = f"train {job.config.system} {job.signature}", {"command": command, "signature": job.signature}
+    return record_run(job.config.record, name, flat(job.config) | {"resolved": resolved}, tags, run_id=run_id)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.generators.checkpoint import CheckpointError, load_weights, read_state_dict, read_torch
+from pipeline.storage import open_storage, write_atomic
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Nets, Sizes, System
 
@@ -62,8 +62,8 @@ class TrainState:
             sizes=sizes,
             nets=nets,
             G_ema=deepcopy(nets.G).requires_grad_(False),
-            opt_G=_adam(nets.G, lr),
-            opt_D=_adam(nets.D, lr),
+            opt_G=torch.optim.Adam(nets.G.parameters(), lr=lr, betas=(0.5, 0.999), fused=True),
+            opt_D=torch.optim.Adam(nets.D.parameters(), lr=lr, betas=(0.5, 0.999), fused=True),
             rng=torch.Generator().manual_seed(seed),
         )
 
@@ -79,16 +79,18 @@ class TrainState:
         return of | parts | {"rng": self.rng.get_state()}
 
     def save(self, path: Path) -> None:
-        """Write the state under a temporary name, sync it and rename it to ``path``: an older file stays until then.
+        """Write the state to ``path``, where an older file stays until all of the new one is there.
 
         Raises TrainError when it cannot be written (disk full), or when a weight is not finite.
         """
         if not all(bool(p.isfinite().all()) for net in (self.nets.G, self.nets.D, self.G_ema) for p in net.parameters()):
             raise TrainError(f"a weight is not a finite number at step {self.step}; the last checkpoint is unharmed")
+        file = io.BytesIO()
+        torch.save(self.content(), file)
         try:
-            write_whole(path, lambda file: torch.save(self.content(), file))
-        except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error).splitlines()[0]
+            write_atomic(*open_storage(path), file.getbuffer())
+        except OSError as error:
+            reason = error.strerror or error
             raise TrainError(
                 f"cannot write {path} at step {self.step}: {reason}; an earlier checkpoint there is unharmed"
             ) from error
@@ -98,7 +100,7 @@ class TrainState:
         checkpoint = read_checkpoint(path)
         if checkpoint.get("format") != FORMAT:
             raise TrainError(f"{path} is no checkpoint of this version; start from its nets instead (init_from)")
-        theirs, ours = _described(checkpoint["system"], checkpoint["sizes"]), _described(self.system, asdict(self.sizes))
+        theirs, ours = f"{checkpoint['system']} at {Sizes(**checkpoint['sizes'])}", f"{self.system} at {self.sizes}"
         if theirs != ours:
             raise TrainError(f"{path} is of {theirs}, but this training is of {ours}; choose another folder")
         for name, part in self._parts().items():
@@ -113,7 +115,7 @@ class TrainState:
     def start_from(self, path: Path) -> None:
         """Take the nets, and only these, from another training's checkpoint or the generator from a weights file.
 
-        GANimation may also start from a StarGAN (see `borrowed`). Raises TrainError when they do not fit.
+        GANimation may also start from a StarGAN. Raises TrainError when they do not fit.
         """
         checkpoint = read_checkpoint(path) if path.suffix != ".safetensors" else {}
         targets = {"G": self.nets.G, "G_ema": self.G_ema, "D": self.nets.D}
@@ -121,7 +123,10 @@ class TrainState:
         for name, nets in parts.items():
             weights = _named_as_in(nets, read_state_dict(path, part=name if name in checkpoint else None))
             if (checkpoint.get("system"), self.system) == ("stargan", "ganimation"):
-                weights = borrowed(nets, weights)
+                # The trunk, and the last convolution as image head; the rest stays as it is.
+                theirs = {name.replace("G.main.21.", "G.im_reg.0."): weight for name, weight in weights.items()}
+                own = nets.state_dict()
+                weights = own | {n: w for n, w in theirs.items() if n in own and own[n].shape == w.shape}
             try:
                 load_weights(nets, weights, source=str(path))
             except CheckpointError as error:
@@ -144,11 +149,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def furthest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of a training with the most steps, in place or among Ray's; None when there is none.
 
-    Ray may not know its last ones yet when a worker dies, and the very last may be cut off.
+    Ray may not know its last ones yet when a worker dies, and the very last may be cut off: damaged ones of Ray's do not count.
     """
-    steps = {path: _step(path) for path in checkpoints(folder)}
-    whole = {path: step for path, step in steps.items() if step >= 0 or path == folder / STATE_FILE}
-    return max(whole, key=lambda path: whole[path], default=None)
+    steps = {path: -1 for path in [folder / STATE_FILE] if path.exists()}
+    for path in checkpoints(folder):
+        with suppress(CheckpointError):
+            steps[path] = int(read_checkpoint(path).get("step", -1))
+    return max(steps, key=lambda path: steps[path], default=None)
 
 
 def settle_checkpoint(folder: Path) -> Path | None:
@@ -156,8 +163,7 @@ def settle_checkpoint(folder: Path) -> Path | None:
     furthest, state_file = furthest_checkpoint(folder), folder / STATE_FILE
     if furthest is None or furthest == state_file:
         return furthest
-    with furthest.open("rb") as checkpoint:
-        write_whole(state_file, lambda file: shutil.copyfileobj(checkpoint, file))
+    write_atomic(*open_storage(state_file), furthest.read_bytes())
     return state_file
 
 
@@ -167,44 +173,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return [*in_place, *(folder / RAY_FOLDER).glob(f"*/checkpoint_*/{STATE_FILE}")]
 
 
-def _step(path: Path) -> int:
-    """The step that a checkpoint reached; -1 for a damaged one."""
-    try:
-        return int(read_checkpoint(path).get("step", -1))
-    except CheckpointError:
-        return -1
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file under a temporary name, sync it and rename it: ``path`` holds the old file or all of the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @torch.no_grad()
 def move_average(average: nn.Module, net: nn.Module, *, decay: float) -> None:
     """average <- decay * average + (1 - decay) * net, parameter by parameter, in place."""
     for a, p in zip(average.parameters(), net.parameters(), strict=True):
         a.lerp_(p, 1 - decay)
-
-
-def borrowed(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A StarGAN's weights for GANimation's nets: the trunk, and the last convolution as image head; the rest stays as it is."""
-    renamed = {name.replace("G.main.21.", "G.im_reg.0."): weight for name, weight in weights.items()}
-    own = nets.state_dict()
-    fits = {name for name, weight in own.items() if name in renamed and renamed[name].shape == weight.shape}
-    return {name: renamed[name] if name in fits else weight for name, weight in own.items()}
-
-
-def _adam(nets: nn.Module, lr: float) -> torch.optim.Adam:
-    return torch.optim.Adam(nets.parameters(), lr=lr, betas=(0.5, 0.999), fused=True)
 
 
 def _named_as_in(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -213,8 +186,3 @@ def _named_as_in(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> Mapping[
     if len(nets) != 1 or all(key.startswith(prefixes) for key in weights):
         return weights
     return {prefixes[0] + key: tensor for key, tensor in weights.items()}
-
-
-def _described(system: str, sizes: Mapping[str, int]) -> str:
-    widths = f"widths {sizes['conv_dim']} and {sizes['d_conv_dim']}"
-    return f"{system} at {sizes['image']} px, {widths}"

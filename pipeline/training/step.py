@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.training.adversarial import Adversarial, frozen, perturbed_fakes, perturbed_inputs, perturbed_reals
 from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState, move_average
-from pipeline.training.systems.system import Batch, Images, Parts, System
+from pipeline.training.systems.system import Batch, Images, Parts, System, match_nets
 
 Average = Callable[[Sequence[Tensor]], None]
 """Replaces each tensor, in place, by its mean over all workers; called by all of them in the same order."""
@@ -69,7 +69,7 @@ def train_step(state: TrainState, system: System, batch: Batch, settings: StepSe
     """
     nets, attack = state.nets, settings.adversarial
     batch = attack.draw(system.draw(batch, state.step, state.rng), state.rng)
-    micros = [_on(state.device, micro) for micro in split(share.rows(batch), settings.accumulate, what="accumulated parts")]
+    micros = [match_nets(nets.G, micro) for micro in split(share.rows(batch), settings.accumulate, what="accumulated parts")]
     moves_G = (state.step + 1) % settings.d_steps == 0
     shares_graph = moves_G and len(micros) == 1  # D's and G's step then share one forward pass
     for optimiser in (state.opt_D, state.opt_G):
@@ -134,10 +134,6 @@ def _move(optimiser: torch.optim.Adam, share: Share) -> None:
     gradients = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
     share.average(gradients)
     optimiser.step()
-
-
-def _on(device: torch.device, batch: Batch) -> Batch:
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def _means(parts: Sequence[Parts], step: int, share: Share) -> dict[str, float]:

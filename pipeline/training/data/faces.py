@@ -5,28 +5,26 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pipeline.containers.find import find_photos
 from pipeline.containers.naming import LEAVES_FOLDER, unsafe_reason
-from pipeline.photos.decode import decode_photo
-from pipeline.photos.photo import U8, PhotoBrokenError, PhotoRefusedError
-from pipeline.storage import open_storage, read_bytes
-from pipeline.training.data.augment import crop_flip_resize, resized
-from pipeline.training.data.batches import shuffled, stream_of
+from pipeline.training.data.batches import crop_flip_resize, mirror, resized, shuffled, stream_of
 from pipeline.training.data.labels import HAIR
+from pipeline.training.data.pictures import largest_square, read_pictures
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch
 
 TABLE = "labels.csv"
 HELD_OUT = 10
 """One photo in so many is held out where no table says so."""
+SHOWN = 8
+"""Faces of a sample picture."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,10 @@ class Faces:
     known_NK: Tensor
     skipped: int = 0
     """Images that could not be read and were left out."""
+
+    def batch(self, index_B: Tensor, images_BCHW: Tensor) -> Batch:
+        """The images with the labels of the faces ``index_B``."""
+        return {"image": images_BCHW, "labels": self.labels_NK[index_B], "known": self.known_NK[index_B]}
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,10 @@ class FacesSource:
     seed: int
     balanced: bool = True
     """Draws rare combinations of labels more often, cropped and lit at random; else each face once an epoch, as published."""
-    samples: int = 8
-    _weights_N: Tensor = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_weights_N", balanced_weights(self.train.labels_NK))
+    @cached_property
+    def _weights(self) -> Tensor:
+        return balanced_weights(self.train.labels_NK)
 
     @property
     def skipped(self) -> int:
@@ -68,20 +69,18 @@ class FacesSource:
         """The faces of a step, half of them mirrored."""
         rng = stream_of(self.seed, step)
         if self.balanced:
-            index_B = torch.multinomial(self._weights_N, self.count, replacement=True, generator=rng)
+            index_B = torch.multinomial(self._weights, self.count, replacement=True, generator=rng)
             images_BCHW = crop_flip_resize(self.train.u8_NCHW[index_B], self.size, rng)
         else:
             index_B = shuffled(self.seed, step, batch=self.count, count=len(self.train.names), about="faces")
             images_BCHW = resized(self.train.u8_NCHW[index_B], self.size)
-            mirrored_B = torch.rand(self.count, generator=rng) < 0.5
-            images_BCHW = torch.where(mirrored_B.view(-1, 1, 1, 1), images_BCHW.flip(3), images_BCHW)
-        return {"image": images_BCHW, "labels": self.train.labels_NK[index_B], "known": self.train.known_NK[index_B]}
+            images_BCHW = mirror(images_BCHW, torch.rand(self.count, generator=rng) < 0.5)
+        return self.train.batch(index_B, images_BCHW)
 
     def held_out(self) -> Batch:
         """Faces at even distances in the list, as they are."""
-        pick = torch.linspace(0, len(self.val.names) - 1, min(self.samples, len(self.val.names))).long()
-        images_BCHW = resized(self.val.u8_NCHW[pick], self.size)
-        return {"image": images_BCHW, "labels": self.val.labels_NK[pick], "known": self.val.known_NK[pick]}
+        pick = torch.linspace(0, len(self.val.names) - 1, min(SHOWN, len(self.val.names))).long()
+        return self.val.batch(pick, resized(self.val.u8_NCHW[pick], self.size))
 
 
 def load_faces(folder: Path, *, attributes: Sequence[str], split: str, licences: Sequence[str] | None, size: int = 128) -> Faces:
@@ -98,17 +97,15 @@ def load_faces(folder: Path, *, attributes: Sequence[str], split: str, licences:
         if row["file"] and unsafe_reason(row["file"]) == LEAVES_FOLDER:
             raise TrainError(f"{table}, line {i}: {row['file']!r} lies outside the folder; expected a file in {folder}")
     labels = [[_label(r, a, table=table, row=i) for a in attributes] for i, r in rows]
-    images = [_square(folder / r["file"], size) for _, r in rows]
-    read = [i for i, image in enumerate(images) if image is not None]
-    if not read:
-        raise TrainError(f"none of the {len(rows)} images of split {split!r} in {folder} can be read")
     known = [[a not in HAIR or any(r[h] == "1" for h in HAIR if h in r) for a in attributes] for _, r in rows]
+    names = [row["file"] for _, row in rows]
+    pictures = read_pictures([folder / name for name in names], partial(largest_square, side=size))
     return Faces(
-        names=tuple(rows[i][1]["file"] for i in read),
-        u8_NCHW=torch.from_numpy(np.stack([image for image in images if image is not None])).permute(0, 3, 1, 2).contiguous(),
-        labels_NK=torch.tensor([labels[i] for i in read]),
-        known_NK=torch.tensor([known[i] for i in read], dtype=torch.float32),
-        skipped=len(rows) - len(read),
+        names=tuple(names[i] for i in pictures.rows),
+        u8_NCHW=pictures.u8_NCHW,
+        labels_NK=torch.tensor([labels[i] for i in pictures.rows]),
+        known_NK=torch.tensor([known[i] for i in pictures.rows], dtype=torch.float32),
+        skipped=len(rows) - len(pictures.rows),
     )
 
 
@@ -126,16 +123,13 @@ def load_squares(folder: Path, *, split: str, licences: Sequence[str] | None, si
     by_hash = sorted(find_photos(folder).refs, key=lambda ref: hashlib.sha256(ref.key.encode("utf-8", "surrogatepass")).digest())
     few = -(-len(by_hash) // HELD_OUT)
     refs = sorted(by_hash[few:] if split == "train" else by_hash[:few], key=lambda ref: ref.key)
-    read = [(ref.key, square) for ref in refs if ref.refused is None and (square := _square(ref.uri, size)) is not None]
-    if not read:
+    readable = [ref for ref in refs if ref.refused is None]
+    if not readable:
         raise TrainError(f"no photo of split {split!r} below {folder} can be read; give more photos, or {TABLE} that names splits")
-    return Faces(
-        names=tuple(key for key, _ in read),
-        u8_NCHW=torch.from_numpy(np.stack([square for _, square in read])).permute(0, 3, 1, 2).contiguous(),
-        labels_NK=torch.zeros(len(read), 0),
-        known_NK=torch.zeros(len(read), 0),
-        skipped=len(refs) - len(read),
-    )
+    pictures = read_pictures([ref.uri for ref in readable], partial(largest_square, side=size))
+    count = len(pictures.rows)
+    names = tuple(readable[i].key for i in pictures.rows)
+    return Faces(names, pictures.u8_NCHW, torch.zeros(count, 0), torch.zeros(count, 0), skipped=len(refs) - count)
 
 
 def _rows(table: Path, attributes: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -160,20 +154,6 @@ def _label(cells: Mapping[str, str | None], attribute: str, *, table: Path, row:
         problem = f"is {text!r}" if text else "is missing"
         raise TrainError(f"{table}, line {row} ({cells['file']}): {attribute} {problem}; expected a number from 0 to 1")
     return value
-
-
-def _square(uri: str | Path, size: int) -> U8 | None:
-    """The largest centred square of a photo as (size, size, 3), or None when it cannot be read."""
-    try:
-        pixels_HWC = decode_photo(read_bytes(*open_storage(uri))).pixels_HWC
-    except (OSError, PhotoBrokenError, PhotoRefusedError):
-        return None
-    height, width = pixels_HWC.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    window = pixels_HWC[top : top + side, left : left + side]
-    image = Image.fromarray(window if window.shape[2] == 3 else window.repeat(3, axis=2))
-    return np.asarray(image if side == size else image.resize((size, size), Image.Resampling.LANCZOS), dtype=np.uint8)
 
 
 def balanced_weights(labels_NK: Tensor, power: float = 0.5) -> Tensor:

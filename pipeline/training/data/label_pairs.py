@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from pipeline.generators.label_maps import LABELS, label_planes
 from pipeline.images.levels import pixels_to_unit
-from pipeline.training.data.batches import shuffled, stream_of
-from pipeline.training.data.pictures import picture_files, read_pictures
+from pipeline.training.data.batches import mirror, shuffled, stream_of
+from pipeline.training.data.pictures import picture_files, read_pictures, stretch
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch
 
@@ -38,12 +39,10 @@ class Scenes:
 
     def batch(self, index_B: Tensor, mirrored_B: Tensor, labels: int) -> Batch:
         """{"planes": (B, labels + 1, H, W) of 0 and 1, "image": (B, 3, H, W) in [-1, 1] where there are photos}."""
-        planes = label_planes(self.labels_NHW[index_B], self.instances_NHW[index_B], labels)
-        batch = {"planes": planes}
+        batch = {"planes": label_planes(self.labels_NHW[index_B], self.instances_NHW[index_B], labels)}
         if self.u8_NCHW is not None:
             batch["image"] = pixels_to_unit(self.u8_NCHW[index_B].float())
-        flip = mirrored_B.view(-1, 1, 1, 1)
-        return {name: torch.where(flip, tensor.flip(3), tensor) for name, tensor in batch.items()}
+        return {name: mirror(tensor, mirrored_B) for name, tensor in batch.items()}
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class LabelPairs:
     count: int
     """Scenes in a batch."""
     seed: int
-    labels: int = LABELS
+    labels: int
 
     @property
     def skipped(self) -> int:
@@ -95,11 +94,12 @@ def _scenes(folder: Path, split: str, kinds: tuple[str, ...], *, size: int, mult
     first_HW = next(iter(maps.values()))[0].shape
     width = max(round(size * first_HW[1] / first_HW[0] / multiple), 1) * multiple
     scenes = list(maps)
-    photos = None
+    photos: Tensor | None = None
     if "img" in kinds:
-        pictures = read_pictures([files[scene]["img"] for scene in scenes], height=size, width=width)
+        pictures = read_pictures([files[scene]["img"] for scene in scenes], partial(stretch, height=size, width=width))
         scenes, photos = [scenes[row] for row in pictures.rows], pictures.u8_NCHW
-        _check_shapes([files[scene] for scene in scenes], [maps[scene][0] for scene in scenes], pictures.shapes)
+        for scene, photo_HW in zip(scenes, pictures.shapes, strict=True):
+            _check_shape(files[scene], maps[scene][0].shape, photo_HW)
     resized = [np.stack([_nearest(maps[scene][i], size, width) for scene in scenes]) for i in range(2)]
     return Scenes(
         torch.from_numpy(resized[0].astype(np.uint8)), torch.from_numpy(resized[1]), photos, skipped=len(files) - len(scenes)
@@ -144,12 +144,11 @@ def _ids(path: Path) -> Ids | None:
         return None
 
 
-def _check_shapes(files: list[dict[str, Path]], maps: list[Ids], shapes: tuple[tuple[int, int], ...]) -> None:
+def _check_shape(paths: Mapping[str, Path], map_HW: tuple[int, ...], photo_HW: tuple[int, ...]) -> None:
     """Raise TrainError for a photo whose shape differs from its label map's by more than a pixel in a hundred."""
-    for paths, ids_HW, (height, width) in zip(files, maps, shapes, strict=True):
-        if abs(width / height / (ids_HW.shape[1] / ids_HW.shape[0]) - 1) > 0.01:
-            sizes = f"{width} x {height} and {ids_HW.shape[1]} x {ids_HW.shape[0]}"
-            raise TrainError(f"{paths['img']} and {paths['label']} differ in shape: {sizes} pixels")
+    if abs(photo_HW[1] / photo_HW[0] / (map_HW[1] / map_HW[0]) - 1) > 0.01:
+        sizes = " and ".join(f"{shape[1]} x {shape[0]}" for shape in (photo_HW, map_HW))
+        raise TrainError(f"{paths['img']} and {paths['label']} differ in shape: {sizes} pixels")
 
 
 def _nearest(ids_HW: Ids, height: int, width: int) -> Ids:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from pipeline.images.levels import pixels_to_unit
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, PhotoBrokenError, PhotoRefusedError
+from pipeline.storage import open_storage, read_bytes
 from pipeline.training.data.batches import shuffled, stream_of
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch
@@ -27,16 +29,11 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images (N, 3, H, W) uint8 by name; ``skipped`` says by name why others cannot be read.
+    """The readable ones of some files: images (N, 3, H, W) uint8, the numbers of their files, and their (H, W) as stored."""
 
-    ``rows`` are the numbers of their files among those to read, ``shapes`` their heights and widths as stored.
-    """
-
-    names: tuple[str, ...]
     u8_NCHW: Tensor
     rows: tuple[int, ...]
-    shapes: tuple[tuple[int, int], ...]
-    skipped: dict[str, str]
+    shapes: tuple[tuple[int, ...], ...]
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -49,39 +46,37 @@ def picture_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_pictures(files: Sequence[Path], *, height: int, width: int) -> Pictures:
-    """The readable pictures, RGB and resized (bicubic) to ``height`` x ``width``; raises TrainError when none is left."""
-    rows: list[int] = []
-    images: list[U8] = []
-    shapes: list[tuple[int, int]] = []
-    skipped: dict[str, str] = {}
-    for row, path in enumerate(files):
+def read_pictures(files: Sequence[str | Path], fit: Callable[[U8], U8]) -> Pictures:
+    """The readable pictures, each in RGB and then as ``fit`` makes it; raises TrainError when none is left."""
+    images: dict[int, U8] = {}
+    shapes, reason = [], "there are no files"
+    for row, file in enumerate(files):
         try:
-            photo = decode_photo(path.read_bytes())
+            pixels_HWC = decode_photo(read_bytes(*open_storage(file))).pixels_HWC
         except (PhotoRefusedError, PhotoBrokenError, OSError) as error:
-            skipped[path.name] = str(error)
-        else:
-            rows.append(row)
-            images.append(_rgb(photo.pixels_HWC, height, width))
-            shapes.append((photo.height, photo.width))
+            reason = f"{file}: {error}"
+            continue
+        images[row] = fit(np.broadcast_to(pixels_HWC, (*pixels_HWC.shape[:2], 3)))
+        shapes.append(pixels_HWC.shape[:2])
     if not images:
-        some = next(iter(skipped.items()), ("nothing", "no files"))
-        raise TrainError(f"none of {len(files)} pictures can be read; {some[0]}: {some[1]}")
-    return Pictures(
-        names=tuple(files[row].name for row in rows),
-        u8_NCHW=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
-        rows=tuple(rows),
-        shapes=tuple(shapes),
-        skipped=skipped,
-    )
+        raise TrainError(f"none of {len(files)} pictures can be read; {reason}")
+    u8_NCHW = torch.from_numpy(np.stack(list(images.values()))).permute(0, 3, 1, 2).contiguous()
+    return Pictures(u8_NCHW, tuple(images), tuple(shapes))
 
 
-def _rgb(pixels_HWC: U8, height: int, width: int) -> U8:
-    rgb_HWC = np.broadcast_to(pixels_HWC, (*pixels_HWC.shape[:2], 3))
-    if rgb_HWC.shape[:2] == (height, width):
-        return rgb_HWC
-    resized = Image.fromarray(np.ascontiguousarray(rgb_HWC)).resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(resized, dtype=np.uint8)
+def stretch(pixels_HWC: U8, *, height: int, width: int, by: Image.Resampling = Image.Resampling.BICUBIC) -> U8:
+    """The picture at another size."""
+    if pixels_HWC.shape[:2] == (height, width):
+        return pixels_HWC
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels_HWC)).resize((width, height), by))
+
+
+def largest_square(pixels_HWC: U8, *, side: int, margin: int = 0) -> U8:
+    """The largest centred square of a picture, less ``margin`` pixels on each edge, at ``side`` pixels."""
+    height, width = pixels_HWC.shape[:2]
+    window = min(height, width) - 2 * margin
+    top, left = (height - min(height, width)) // 2 + margin, (width - min(height, width)) // 2 + margin
+    return stretch(pixels_HWC[top : top + window, left : left + window], height=side, width=side, by=Image.Resampling.LANCZOS)
 
 
 @dataclass(frozen=True)
@@ -125,17 +120,19 @@ def load_unpaired(folder: Path, *, size: int, count: int, seed: int) -> Unpaired
     Raises TrainError for a missing folder, or one without a readable picture.
     """
     side = round(size * MARGIN)
-    train = {kind: read_pictures(picture_files(folder / f"train{kind}"), height=side, width=side) for kind in KINDS}
-    tests = {kind: folder / f"test{kind}" for kind in KINDS}
-    if not all(test.is_dir() for test in tests.values()):
-        tests = {kind: folder / f"train{kind}" for kind in KINDS}
-    held = {kind: read_pictures(picture_files(test)[:HELD_OUT], height=size, width=size) for kind, test in tests.items()}
-    rows = min(len(pictures.names) for pictures in held.values())
+    files = {kind: picture_files(folder / f"train{kind}") for kind in KINDS}
+    train = {kind: read_pictures(files[kind], partial(stretch, height=side, width=side)) for kind in KINDS}
+    if all((folder / f"test{kind}").is_dir() for kind in KINDS):
+        tests = {kind: picture_files(folder / f"test{kind}") for kind in KINDS}
+    else:
+        tests = files
+    held = {kind: read_pictures(tests[kind][:HELD_OUT], partial(stretch, height=size, width=size)) for kind in KINDS}
+    count_held = min(len(pictures.rows) for pictures in held.values())
     return Unpaired(
-        u8_NCHW={kind: pictures.u8_NCHW for kind, pictures in train.items()},
-        held_u8_NCHW={kind: pictures.u8_NCHW[:rows] for kind, pictures in held.items()},
+        u8_NCHW={kind: train[kind].u8_NCHW for kind in KINDS},
+        held_u8_NCHW={kind: held[kind].u8_NCHW[:count_held] for kind in KINDS},
         size=size,
         count=count,
         seed=seed,
-        skipped=sum(len(pictures.skipped) for pictures in train.values()),
+        skipped=sum(len(files[kind]) - len(train[kind].rows) for kind in KINDS),
     )

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,8 @@ from PIL import Image
 
 from pipeline.jobs.samples import SamplesMissingError
 from pipeline.photos.photo import U8
+from pipeline.training.data.faces import TABLE
+from pipeline.training.data.pictures import largest_square
 from pipeline.training.options import TrainError
 
 SIDE = 128
@@ -80,7 +81,7 @@ def write_sample_data(folder: Path, system: str) -> Path:
         except SamplesMissingError as error:
             raise TrainError(str(error)) from error
         LAYOUTS[system](folder, faces)
-        _write(done, b"")
+        done.touch()  # last: it says that all are complete
     return folder
 
 
@@ -94,7 +95,9 @@ def sample_faces() -> Iterator[Face]:
     for person in people:
         known = json.loads((person / "metadata.json").read_text(encoding="utf-8"))["character_details"]["demographics"]
         youngest, oldest = map(int, known["age_range"].split("-"))
-        for expression, pixels in zip(SHEET, sheet_faces(_sheet(person)), strict=True):
+        with (person / "assets" / "emotions_sheet.jpg").open("rb") as handle, Image.open(handle) as image:
+            sheet_HWC = np.asarray(image.convert("RGB"))
+        for expression, pixels in zip(SHEET, sheet_faces(sheet_HWC), strict=True):
             yield Face(person.name, expression, pixels, known["sex"] == "male", (youngest + oldest) / 2 < YOUNG_BELOW)
 
 
@@ -107,7 +110,11 @@ def sheet_faces(sheet_HWC: U8) -> list[U8]:
     rows, columns = (_gaps(white_HW.mean(axis=axis)) for axis in (1, 0))
     if len(rows) != 4 or len(columns) != 4:
         raise TrainError(f"a sheet of 4 x 4 framed pictures was expected, found {len(rows)} x {len(columns)}")
-    return [_square(sheet_HWC[top:bottom, left:right]) for top, bottom in rows for left, right in columns]
+    return [
+        largest_square(sheet_HWC[top:bottom, left:right], side=SIDE, margin=2)  # the frames have a soft edge
+        for top, bottom in rows
+        for left, right in columns
+    ]
 
 
 def _gaps(share: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[tuple[int, int]]:
@@ -115,19 +122,6 @@ def _gaps(share: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[tupl
     lines = np.flatnonzero(share > 0.5)
     groups = np.split(lines, np.flatnonzero(np.diff(lines) > 8) + 1)
     return [(int(first[-1]) + 1, int(second[0])) for first, second in zip(groups[::2], groups[1::2], strict=False)]
-
-
-def _square(picture_HWC: U8) -> U8:
-    height, width = picture_HWC.shape[:2]
-    side, margin = min(height, width), 2  # the frames' soft edge
-    top, left = (height - side) // 2 + margin, (width - side) // 2 + margin
-    inner = picture_HWC[top : top + side - 2 * margin, left : left + side - 2 * margin]
-    return np.asarray(Image.fromarray(inner).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-
-
-def _sheet(person: Traversable) -> U8:
-    with (person / "assets" / "emotions_sheet.jpg").open("rb") as handle, Image.open(handle) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def _attributes(folder: Path, faces: list[Face]) -> None:
@@ -148,7 +142,7 @@ def _expressions(folder: Path, faces: list[Face]) -> None:
 def _unpaired(folder: Path, faces: list[Face]) -> None:
     for face in faces:
         part = ("train" if face.split == "train" else "test") + ("B" if face.expression in SMILES else "A")
-        _write(folder / part / f"{face.name}.png", _png(face.pixels_HWC))
+        _save(face, folder / part)
 
 
 LAYOUTS = {"stargan": _attributes, "ganimation": _expressions, "cyclegan": _unpaired, "signals": _attributes}
@@ -161,18 +155,11 @@ def _write_labelled(folder: Path, rows: list[tuple[Face, dict[str, bool]]]) -> N
     table = csv.writer(text)
     table.writerow(["file", "licence", "split", *rows[0][1]])
     for face, labels in rows:
-        _write(folder / f"{face.name}.png", _png(face.pixels_HWC))
+        _save(face, folder)
         table.writerow([f"{face.name}.png", LICENCE, face.split, *map(int, labels.values())])
-    _write(folder / "labels.csv", text.getvalue().encode())
+    (folder / TABLE).write_bytes(text.getvalue().encode())
 
 
-def _png(pixels_HWC: U8) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels_HWC).save(file, "PNG")
-    return file.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """A plain write: the file that says that all are complete comes last."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+def _save(face: Face, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(face.pixels_HWC).save(folder / f"{face.name}.png")

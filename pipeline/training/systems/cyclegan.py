@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.generators.cyclegan import CycleGANGenerator, PatchDiscriminator
 from pipeline.training.options import TrainError
 from pipeline.training.systems.losses import least_squares_d, least_squares_g
-from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, detached, small_normal
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, small_normal, weigh
 
 WAYS = {"A2B": ("A", "B"), "B2A": ("B", "A")}
 """Each translation with the kinds of picture that it goes from and to."""
@@ -76,20 +76,20 @@ class CycleGANSystem(System):
                 shown_BCHW = pool.exchange(shown_BCHW, batch[f"slot_{way}"], batch[f"swap_{way}"])
             scores = (nets.D[way](images).to(shown_BCHW.dtype) for images in (real[way], shown_BCHW))
             parts[f"d_{way}"] = least_squares_d(*scores)
-        return torch.stack(list(parts.values())).sum(), detached(parts)
+        return weigh(parts, {})
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """Adversarial, cycle and identity losses of both ways; the identity compares G(picture of the goal) with that picture."""
         photos, goals = self.inputs(batch), self.reals(batch)
-        loss, parts = torch.zeros_like(batch["A"][0, 0, 0, 0]), {}
+        parts: Parts = {}
+        weights: dict[str, float] = {}
         for way, back in BACK.items():
             parts[f"g_{way}"] = least_squares_g(nets.D[way](fake[way]).to(photos[way].dtype))
             parts[f"g_cycle_{way}"] = F.l1_loss(nets.G[back](fake[way]), photos[way])
-            loss = loss + parts[f"g_{way}"] + self.cycle * parts[f"g_cycle_{way}"]
+            weights |= {f"g_cycle_{way}": self.cycle, f"g_identity_{way}": self.cycle * self.identity}
             if self.identity:
                 parts[f"g_identity_{way}"] = F.l1_loss(nets.G[way](goals[way]), goals[way])
-                loss = loss + self.cycle * self.identity * parts[f"g_identity_{way}"]
-        return loss, detached(parts)
+        return weigh(parts, weights)
 
 
 class ImagePool(nn.Module):

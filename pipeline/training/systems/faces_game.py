@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.stargan import StarGANDiscriminator
-from pipeline.training.data.augment import draw_views, for_discriminator
+from pipeline.training.data.batches import draw_views, for_discriminator
 from pipeline.training.systems.losses import gradient_penalty, hinge_d, hinge_g, r1_penalty, wasserstein_d, wasserstein_g
-from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, detached
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, weigh
 
 D_LAYERS = 6
 """D halves the image this often."""
@@ -58,10 +58,6 @@ class FacesGame(System):
         """The photos."""
         return {"fake": batch["image"]}
 
-    def reals(self, batch: Batch) -> Images:
-        """The photos."""
-        return {"fake": batch["image"]}
-
     def draw_d_views(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """What D sees in each of its steps, and where its gradient is taken."""
         B, size = len(batch["image"]), batch["image"].shape[3]
@@ -79,16 +75,13 @@ class FacesGame(System):
         D, loss_d = nets.D["D"], GAMES[self.game][0]
         real_view, fake_view = (self._view(images["fake"], batch, "view_D") for images in (real, fake))
         patches, read_BK = D(torch.cat([real_view, fake_view]))
-        adv = loss_d(*patches.to(real_view.dtype).chunk(2))
-        cls = self.misread(read_BK[: len(real_view)].to(real_view.dtype), batch)
-        loss, parts = adv + self.cls * cls, {"d_adv": adv, "d_cls": cls}
+        parts = {"d_adv": loss_d(*patches.to(real_view.dtype).chunk(2))}
+        parts["d_cls"] = self.misread(read_BK[: len(real_view)].to(real_view.dtype), batch)
         if self.gp:
             parts["d_gp"] = gradient_penalty(lambda x: D(x)[0], real_view, fake_view, batch["between"])
-            loss = loss + self.gp * parts["d_gp"]
         if self.r1 and step % self.r1_every == 0:
             parts["d_r1"] = r1_penalty(lambda x: D(x)[0], real_view)
-            loss = loss + 0.5 * self.r1 * self.r1_every * parts["d_r1"]
-        return loss, detached(parts)
+        return weigh(parts, {"d_cls": self.cls, "d_gp": self.gp, "d_r1": 0.5 * self.r1 * self.r1_every})
 
     def judge(self, nets: Nets, batch: Batch, fake_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """G's loss in the game, and what D reads off translated images, (B, K)."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.generators.ganimation import GANimationGenerator, paint
 from pipeline.training.systems.faces_game import FacesGame
-from pipeline.training.systems.system import Batch, Images, Nets, Parts, detached
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, weigh
 
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 """The columns of labels.csv that stand in for action units, each in 0..1."""
@@ -79,16 +79,14 @@ class GANimationSystem(FacesGame):
         painted = fake if isinstance(fake, Painted) else _painted(nets.G, inputs["fake"], batch["target"])
         masks = [painted.attention_B1HW]
         parts = {"g_adv": adv, "g_cls": F.mse_loss(read_BK, batch["target"])}
-        loss = parts["g_adv"] + self.cls * parts["g_cls"]
         if bool(batch["cycled"].all()):
             back = _painted(nets.G, fake_BCHW, batch["labels"])
             masks.append(back.attention_B1HW)
             parts["g_rec"] = F.l1_loss(back["fake"], photo_BCHW)
-            loss = loss + self.rec * self.rec_every * parts["g_rec"]
         parts["g_saturation"] = torch.stack([saturation(mask) for mask in masks]).sum()
         parts["g_roughness"] = torch.stack([roughness(mask) for mask in masks]).sum()
-        loss = loss + self.saturation * parts["g_saturation"] + self.smoothness * parts["g_roughness"]
-        return loss, detached(parts)
+        weights = {"g_cls": self.cls, "g_rec": self.rec * self.rec_every}
+        return weigh(parts, weights | {"g_saturation": self.saturation, "g_roughness": self.smoothness})
 
 
 REGIMES: dict[str, GANimationSystem] = {

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.pix2pixhd import MultiscaleDiscriminator, Pix2PixHDGenerator
-from pipeline.training.systems.losses import least_squares_d, least_squares_g
-from pipeline.training.systems.perceptual import perceptual, vgg_from_file
-from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, detached, small_normal
+from pipeline.training.systems.losses import least_squares_d, least_squares_g, perceptual, vgg_from_file
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, small_normal, weigh
 
 MULTIPLE = 16
 """The generator halves its planes four times."""
@@ -64,7 +63,7 @@ class Pix2PixHDSystem(System):
         """Least squares, summed over scales."""
         reals, fakes = _features(nets.D, batch, real["fake"]), _features(nets.D, batch, fake["fake"])
         loss = torch.stack([least_squares_d(r[-1], f[-1]) for r, f in zip(reals, fakes, strict=True)]).sum()
-        return loss, {"d_adv": loss.detach()}
+        return weigh({"d_adv": loss}, {})
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """Least squares summed over scales, feature matching, and the perceptual distance where VGG weights are given."""
@@ -72,14 +71,12 @@ class Pix2PixHDSystem(System):
         with torch.no_grad():
             reals = _features(nets.D, batch, photo_BCHW)
         fakes = _features(nets.D, batch, y_BCHW)
-        adversarial = torch.stack([least_squares_g(scale[-1]) for scale in fakes]).sum()
-        parts = {"g_adv": adversarial, "g_features": feature_matching(reals, fakes)}
-        loss = adversarial + self.features * parts["g_features"]
+        parts = {"g_adv": torch.stack([least_squares_g(scale[-1]) for scale in fakes]).sum()}
+        parts["g_features"] = feature_matching(reals, fakes)
         if self.vgg is not None:
             vgg = vgg_from_file(self.vgg, photo_BCHW.device, photo_BCHW.dtype)
             parts["g_perceptual"] = perceptual(vgg, y_BCHW, photo_BCHW)
-            loss = loss + self.perceptual * parts["g_perceptual"]
-        return loss, detached(parts)
+        return weigh(parts, {"g_features": self.features, "g_perceptual": self.perceptual})
 
     def samples(self, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
         """Label maps in colours, what G paints, and the photos where there are any: columns (B, 3, H, W)."""

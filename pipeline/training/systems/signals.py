@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from pipeline.signals import losses
 from pipeline.signals.bundle import JOURNEYS
-from pipeline.signals.detector import Detection, Detector
+from pipeline.signals.detector import Detector
 from pipeline.signals.manipulation import SourceName, apply_random_channel, load_source, manipulate
 from pipeline.signals.signal_set import SignalSet, add_signals, grey_signals, turn_grey
 from pipeline.training.options import TrainError
-from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, detached
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, weigh
 
 AMPLIFIED = 20
 """How much stronger a signal is drawn in sample pictures."""
@@ -109,19 +109,17 @@ class SignalSystem(System):
         """The terms that look at the detector: L_b, L_s and recovery."""
         with torch.no_grad():
             signals_nCHW = signal_set(nets.G).signals()
-        return self._loss(nets.D["detector"], signals_nCHW, fake | (real if self.plain and self.count else {}), batch, prefix="d_")
+        shown = fake | (real if self.plain and self.count else {})
+        return self._weigh(self._terms(nets.D["detector"], signals_nCHW, shown, batch), prefix="d_")
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """All terms, by the signals."""
         signals_nCHW = signal_set(nets.G).signals()
-        loss, parts = self._loss(nets.D["detector"], signals_nCHW, fake, batch, prefix="g_")
-        own = {
-            "g_magnitude": losses.magnitude(signals_nCHW),
-            "g_spectrum": losses.filtered_energy(signals_nCHW, k=self.k, region=self.region, dc=self.dc),
-            "g_pairwise": losses.pairwise(signals_nCHW),
-        }
-        loss = loss + self.magnitude * own["g_magnitude"] + self.spectrum * own["g_spectrum"] + self.pairwise * own["g_pairwise"]
-        return loss, parts | detached(own)
+        terms = self._terms(nets.D["detector"], signals_nCHW, fake, batch)
+        terms["magnitude"] = losses.magnitude(signals_nCHW)
+        terms["spectrum"] = losses.filtered_energy(signals_nCHW, k=self.k, region=self.region, dc=self.dc)
+        terms["pairwise"] = losses.pairwise(signals_nCHW)
+        return self._weigh(terms, prefix="g_")
 
     def samples(self, G: nn.ModuleDict, batch: Batch) -> list[Tensor]:
         """The photo, with its signal, the signal alone and amplified, and what each generator makes of it."""
@@ -142,22 +140,23 @@ class SignalSystem(System):
         with torch.no_grad():
             return manipulate(generator, x_BCHW, batch["class"])
 
-    def _loss(self, detector: nn.Module, signals_nCHW: Tensor, shown: Images, batch: Batch, *, prefix: str) -> tuple[Tensor, Parts]:
+    def _terms(self, detector: nn.Module, signals_nCHW: Tensor, shown: Images, batch: Batch) -> Parts:
         """What detector and signals minimise together, on images that are untouched, manipulated and, for the detector, plain."""
-        detections = dict(zip(shown, _split(detector(torch.cat(list(shown.values()))), len(shown)), strict=True))
-        truth = {name: torch.full_like(each.logit_B, float(name == "untouched")) for name, each in detections.items()}
-        bce = {name: losses.detection(each.logit_B, truth[name]) for name, each in detections.items()}
-        detection = (bce["untouched"] + bce["manipulated"]) / 2
-        loss, parts = self.detection * detection, {f"{prefix}detection": detection}
+        detection = detector(torch.cat(list(shown.values())))
+        logits = dict(zip(shown, detection.logit_B.chunk(len(shown)), strict=True))
+        recovered = dict(zip(shown, detection.recovered_B3SS.chunk(len(shown)), strict=True))
+        bce = {name: losses.detection(each, torch.full_like(each, float(name == "untouched"))) for name, each in logits.items()}
+        terms = {"detection": (bce["untouched"] + bce["manipulated"]) / 2}
         if "plain" in bce:
-            loss, parts = loss + self.detection * self.plain * bce["plain"], parts | {f"{prefix}plain": bce["plain"]}
+            terms["plain"] = bce["plain"]
         if self.count:
-            parts[f"{prefix}recovery"] = losses.recovery(
-                _signal_of_each(signals_nCHW, batch), detections["untouched"].recovered_B3SS
-            )
-            parts[f"{prefix}separation"] = losses.separation(signals_nCHW, detections["manipulated"].recovered_B3SS)
-            loss = loss + self.recovery * parts[f"{prefix}recovery"] + self.separation * parts[f"{prefix}separation"]
-        return loss, detached(parts)
+            terms["recovery"] = losses.recovery(_signal_of_each(signals_nCHW, batch), recovered["untouched"])
+            terms["separation"] = losses.separation(signals_nCHW, recovered["manipulated"])
+        return terms
+
+    def _weigh(self, terms: Parts, *, prefix: str) -> tuple[Tensor, Parts]:
+        weights = {prefix + name: getattr(self, name) for name in terms} | {f"{prefix}plain": self.detection * self.plain}
+        return weigh({prefix + name: term for name, term in terms.items()}, weights)
 
 
 def signal_set(G: nn.ModuleDict) -> SignalSet:
@@ -172,8 +171,3 @@ def _signal_of_each(signals_nCHW: Tensor, batch: Batch) -> Tensor:
     """The signal that each photo carries."""
     signal_BCHW = signals_nCHW[batch["signal"]]
     return torch.where(batch["grey"][:, None, None, None], grey_signals(signal_BCHW), signal_BCHW)
-
-
-def _split(detection: Detection, parts: int) -> list[Detection]:
-    pairs = zip(detection.logit_B.chunk(parts), detection.recovered_B3SS.chunk(parts), strict=True)
-    return [Detection(logit_B, signal_BCHW) for logit_B, signal_BCHW in pairs]

@@ -12,7 +12,7 @@ from pipeline.generators.stargan import StarGANGenerator
 from pipeline.training.data.labels import ATTRIBUTES, class_conditions, draw_target, hair_count, label_conditions
 from pipeline.training.systems.faces_game import FacesGame
 from pipeline.training.systems.losses import classification
-from pipeline.training.systems.system import Batch, Images, Nets, Parts, detached
+from pipeline.training.systems.system import Batch, Images, Nets, Parts, weigh
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,13 @@ class StarGANSystem(FacesGame):
         """The game, the wished attributes, the way back to the untouched photo, and the distance from it."""
         fake_BCHW, photo_BCHW = fake["fake"], batch["image"]
         adv, read_BK = self.judge(nets, batch, fake_BCHW)
-        cls = classification(read_BK, batch["target"], batch["target_known"])
-        rec = self._cycle(nets.G["G"], fake_BCHW, batch)
-        keep = (fake_BCHW - photo_BCHW).abs().mean()
-        loss = adv + self.cls * cls + self.rec * rec + self.keep * keep
-        parts = {"g_adv": adv, "g_cls": cls, "g_rec": rec, "g_keep": keep}
-        return loss, detached(parts)
+        parts = {
+            "g_adv": adv,
+            "g_cls": classification(read_BK, batch["target"], batch["target_known"]),
+            "g_rec": self._cycle(nets.G["G"], fake_BCHW, batch),
+            "g_keep": (fake_BCHW - photo_BCHW).abs().mean(),
+        }
+        return weigh(parts, {"g_cls": self.cls, "g_rec": self.rec, "g_keep": self.keep})
 
     def _cycle(self, G: nn.Module, fake_BCHW: Tensor, batch: Batch) -> Tensor:
         """Weighted mean L1 of the way there and back; an image of weight zero costs nothing."""

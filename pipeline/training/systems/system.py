@@ -37,6 +37,9 @@ class Sizes:
     conv_dim: int
     d_conv_dim: int
 
+    def __str__(self) -> str:
+        return f"{self.image} px, widths {self.conv_dim} and {self.d_conv_dim}"
+
 
 class System(ABC):
     """One image-translation network with its recipe. The fields of a subclass are the weights of its losses.
@@ -55,9 +58,9 @@ class System(ABC):
     def inputs(self, batch: Batch) -> Images:
         """What G gets, by translation: the photos that a disruption may perturb."""
 
-    @abstractmethod
     def reals(self, batch: Batch) -> Images:
-        """What D sees as real, by translation."""
+        """What D sees as real, by translation; here the inputs."""
+        return self.inputs(batch)
 
     @abstractmethod
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
@@ -115,6 +118,15 @@ def small_normal(nets: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def detached(parts: Parts) -> Parts:
-    """The same losses without their graphs."""
-    return {name: part.detach() for name, part in parts.items()}
+def weigh(parts: Parts, weights: Mapping[str, float]) -> tuple[Tensor, Parts]:
+    """The sum of the losses, each times its weight (1 where none is named), and the losses without their graphs."""
+    loss, *others = (weights.get(name, 1) * part for name, part in parts.items())
+    for other in others:
+        loss = loss + other
+    return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def match_nets(nets: nn.ModuleDict, batch: Batch) -> Batch:
+    """The batch on the device of the nets, its images in their precision."""
+    own = next(nets.parameters())
+    return {name: tensor.to(own if tensor.dim() == 4 else own.device, non_blocking=True) for name, tensor in batch.items()}

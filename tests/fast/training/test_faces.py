@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.training.data.augment import crop_flip_resize, draw_views, for_discriminator
+from pipeline.training.data.batches import crop_flip_resize, draw_views, for_discriminator
 from pipeline.training.data.faces import load_faces
 from pipeline.training.options import TrainError
 
@@ -53,7 +53,7 @@ def test_a_missing_picture_is_counted_too_and_none_at_all_is_refused(tmp_path: P
     faces = load_faces(tmp_path, attributes=("Male",), split="train", licences=None, size=16)
     assert faces.skipped == 1
     folder_of(tmp_path, ["x.png,train,MIT,1,0"])
-    with pytest.raises(TrainError, match="none of the 1 images"):
+    with pytest.raises(TrainError, match="none of 1 pictures can be read"):
         load(tmp_path)
 
 

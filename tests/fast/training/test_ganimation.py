@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.generators.checkpoint import save_weights
 from pipeline.generators.zoo import load_generator
 from pipeline.training.adversarial import Adversarial
-from pipeline.training.data.augment import for_discriminator
+from pipeline.training.data.batches import for_discriminator
 from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step

@@ -13,13 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.jobs.options import ConfigError
+from pipeline.jobs.options import ConfigError, flat
 from pipeline.training.job import plan
 from pipeline.training.options import HOW_IT_RUNS, LIMITS, LOSS_LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, learning_rate, train_step
 from pipeline.training.systems.system import Sizes
 from pipeline.training.systems.table import SYSTEMS
+from tests.verbs import with_options
 
 BASE = TrainConfig(data=SAMPLES, output=Path("out"), adversarial="both")
 OTHER_RESULTS: dict[str, Any] = {
@@ -69,8 +70,7 @@ SAME_RESULTS: dict[str, Any] = {
 
 
 def test_every_option_is_known_to_change_results_or_not_to() -> None:
-    names = {field.name for field in dataclasses.fields(TrainConfig)}
-    assert names == OTHER_RESULTS.keys() | SAME_RESULTS.keys() | OF_SIGNALS
+    assert flat(BASE).keys() == OTHER_RESULTS.keys() | SAME_RESULTS.keys() | OF_SIGNALS
     assert SAME_RESULTS.keys() == HOW_IT_RUNS
 
 
@@ -78,7 +78,7 @@ def test_every_option_is_known_to_change_results_or_not_to() -> None:
 @settings(deadline=None, max_examples=60)
 def test_the_signature_depends_on_what_changes_results_and_on_nothing_else(results: set[str], others: set[str]) -> None:
     changed = dataclasses.replace(BASE, **{name: OTHER_RESULTS[name] for name in results})
-    run_otherwise = dataclasses.replace(changed, **{name: SAME_RESULTS[name] for name in others})
+    run_otherwise = with_options(changed, **{name: SAME_RESULTS[name] for name in others})
     assert signature(changed) == signature(run_otherwise)
     assert (signature(changed) == signature(BASE)) == (not results)
 
@@ -133,10 +133,10 @@ def test_a_wrong_value_is_refused_with_what_was_expected(options: dict[str, Any]
     assert type(refusal.value).__module__.startswith("pipeline.")
 
 
-@pytest.mark.parametrize("flag", LIMITS)
-def test_a_number_outside_its_limits_is_refused_with_limits_and_unit(flag: str) -> None:
-    low, high, unit = LIMITS[flag]
-    name = flag.removeprefix("--").replace("-", "_")
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_number_outside_its_limits_is_refused_with_limits_and_unit(name: str) -> None:
+    low, high, unit = LIMITS[name]
+    flag = "--" + name.replace("_", "-")
     for value in (low - 1, high * 2):
         wrong: dict[str, Any] = {name: value}
         with pytest.raises(ConfigError, match=rf"{flag} must be from .* to .* \({unit}\)"):
@@ -146,7 +146,7 @@ def test_a_number_outside_its_limits_is_refused_with_limits_and_unit(flag: str) 
 def test_every_option_that_is_a_number_has_limits_that_refuse_what_is_no_number() -> None:
     hints = typing.get_type_hints(TrainConfig)
     numbers = {name for name, kind in hints.items() if {int, float} & {kind, *typing.get_args(kind)}}
-    assert {f"--{name.replace('_', '-')}" for name in numbers} == LIMITS.keys()
+    assert numbers == LIMITS.keys()
     for name in numbers:
         for value in (math.nan, math.inf, -math.inf):
             wrong: dict[str, Any] = {name: value}

@@ -17,7 +17,7 @@ from pipeline.training.adversarial import Adversarial
 from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
-from pipeline.training.systems.perceptual import VGGFeatures, vgg_from_state
+from pipeline.training.systems.losses import VGGFeatures, vgg_from_state
 from pipeline.training.systems.pix2pixhd import Pix2PixHDSystem, colour_labels
 from pipeline.training.systems.system import Batch, Nets, Sizes
 

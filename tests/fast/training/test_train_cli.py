@@ -134,7 +134,7 @@ def test_a_finished_training_has_nothing_to_do_and_other_options_need_another_fo
     assert train([str(faces), str(unbroken), *WORDS]) == 0
     assert "nothing to do" in capsys.readouterr().out
     error = refused(capsys, faces, unbroken, *WORDS, "--lr", "0.1", "--seed", "5")
-    assert "lr default (now 0.1), seed 0 (now 5)" in error
+    assert "lr: null there, 0.1 now; seed: 0 there, 5 now" in error
     assert "--init-from" in error
     assert (unbroken / "state.pt").read_bytes() == before
 
