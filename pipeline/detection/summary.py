@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.detection.decide import Thresholds
 from pipeline.detection.row import DECISIONS, STATUSES, ordered
-from pipeline.report.outcome import EXAMPLE_KEYS, Reason, numbers
+from pipeline.report.outcome import Reason, numbers, reasons_of
 
 SHOWN = 20
 """Pictures in a list of the report."""
@@ -85,7 +85,7 @@ def summarise(rows: pa.Table, limits: Thresholds) -> Summary:
         stranger_count=strangers.num_rows,
         strangers=tuple(strangers.slice(0, SHOWN).to_pylist()),
         suspicious=tuple(judged.sort_by([("manipulated", "descending"), ("key", "ascending")]).slice(0, SHOWN).to_pylist()),
-        reasons=_reasons(rows),
+        reasons=reasons_of(rows.filter(pc.not_equal(rows["status"], "judged")), STATUSES[::-1]),
         limits=limits,
         probabilities=numbers(judged["manipulated"]),
         likenesses=numbers(judged["likeness"]),
@@ -102,13 +102,3 @@ def _cases(judged: pa.Table) -> tuple[Case, ...]:
     possible = [True, False] if judged["carries"].null_count == 0 else [None]
     cases = [(decision, carries, counts[decision, carries]) for decision in DECISIONS for carries in possible]
     return tuple(Case(decision, CARRIES[carries], n, n / max(judged.num_rows, 1)) for decision, carries, n in cases)
-
-
-def _reasons(rows: pa.Table) -> tuple[Reason, ...]:
-    """Why pictures were not judged: failures first, then by how many share the reason."""
-    table = rows.filter(pc.not_equal(rows["status"], "judged")).select(["key", "status", "stage", "reason"])
-    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for row in table.to_pylist():
-        groups[row["status"], row["stage"] or "", row["reason"] or ""].append(row["key"])
-    found = [Reason(*what, len(keys), tuple(keys[:EXAMPLE_KEYS])) for what, keys in groups.items()]
-    return tuple(sorted(found, key=lambda reason: (-STATUSES.index(reason.status), -reason.count, reason.text, reason.stage)))

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.evaluation.bootstrap import NONE, Floats, Interval, interval, ratio, resampled
 from pipeline.evaluation.row import STATUSES, ordered, worst
 from pipeline.images import THRESHOLD
-from pipeline.report.outcome import EXAMPLE_KEYS, Reason, numbers
+from pipeline.report.outcome import Reason, numbers, reasons_of
 
 ALL = "all"
 """Stands for all classes of a generator; its samples are pairs of photo and class."""
@@ -90,7 +90,7 @@ def summarise(
     return Summary(
         counts={status: statuses[status] for status in STATUSES},
         failed_rows=pc.sum(pc.equal(rows["status"], "failed")).as_py() or 0,
-        reasons=_reasons(rows),
+        reasons=reasons_of(rows.filter(pc.not_equal(rows["status"], "measured")), STATUSES),
         flags=dict(sorted(Counter(flag for row in files for flag in row["flags"] or ()).items())),
         lines=tuple(_lines(rows, product(generators, [*dict.fromkeys(classes), ALL], channels), times=bootstrap, seed=seed)),
         generators=tuple(generators),
@@ -186,16 +186,6 @@ def _statuses(rows: pa.Table) -> Counter[str]:
     for key, status in zip(rows["key"].to_pylist(), rows["status"].to_pylist(), strict=True):
         by_key[key].add(status)
     return Counter(worst(found) for found in by_key.values())
-
-
-def _reasons(rows: pa.Table) -> tuple[Reason, ...]:
-    """Why there are no numbers: failures first, then by how many photos share the reason."""
-    table = rows.filter(pc.not_equal(rows["status"], "measured")).select(["key", "protected", "status", "stage", "reason"])
-    groups: dict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for row in table.to_pylist():
-        groups[row["status"], row["stage"] or "", row["reason"] or ""].add(row["key"])
-    found = [Reason(*what, len(keys), tuple(sorted(keys)[:EXAMPLE_KEYS])) for what, keys in groups.items()]
-    return tuple(sorted(found, key=lambda reason: (STATUSES.index(reason.status), -reason.count, reason.text, reason.stage)))
 
 
 def _mean(values: Floats) -> float:

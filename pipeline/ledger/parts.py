@@ -16,7 +16,7 @@ from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import MANIFEST_FILE, PARTS
 from pipeline.ledger.plan import SHARD_ID
 from pipeline.ledger.results import write_table
-from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table, with_later_columns
+from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
 from pipeline.storage import Folder, read_bytes
 
 _SUFFIX = ".parquet"
@@ -90,7 +90,7 @@ def _read_part(fs: pafs.FileSystem, path: str, *, columns: list[str]) -> pa.Tabl
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
         wanted = pa.schema([MANIFEST.field(name) for name in columns])
-        return table if table.schema.equals(wanted) else with_later_columns(table, columns).cast(wanted)
+        return table if table.schema.equals(wanted) else table.select(columns).cast(wanted)
     except (pa.ArrowException, KeyError, OSError) as error:
         advice = "Remove that file and run the same command: its photos are done again."
         raise LedgerError(f"the part {path} is damaged: {error}. {advice}") from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import pyarrow as pa
 
 from pipeline.ledger.errors import LedgerError
-from pipeline.ledger.rows import Int64, column, schema_of
+from pipeline.ledger.rows import Int64, column, plain, schema_of, table_of
 
 Status = Literal["protected", "not_disrupted", "skipped", "failed"]
 Stage = Literal["list", "read", "decode", "protect", "encode", "verify", "write"]
@@ -18,9 +18,6 @@ STATUSES: tuple[str, ...] = get_args(Status)
 STAGES: tuple[str, ...] = get_args(Stage)
 RETRIED: tuple[str, ...] = ("failed", "not_disrupted")
 """The statuses that `--retry-failed` tries again."""
-
-ADDED_LATER = frozenset({"signals"})
-"""Columns that parts of earlier versions do not have; nothing is known there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,32 +85,19 @@ def rows_to_table(rows: Sequence[ManifestRow], *, shard: str) -> pa.Table:
     twins = [key for key, count in Counter(row.key for row in rows).items() if count > 1]
     if twins:
         raise LedgerError(f"shard {shard} has two rows for {twins[0]!r}")
-    ordered = sorted(rows, key=lambda row: row.key)
-    columns = [_column(field, [getattr(row, field.name) for row in ordered]) for field in MANIFEST if field.name != "shard"]
-    columns.append(pa.array([shard] * len(ordered), pa.string()))
-    return pa.Table.from_arrays(columns, schema=MANIFEST)
-
-
-def with_later_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """These columns of a committed part; those that did not exist yet when it was written come out empty."""
-    for name in ADDED_LATER.intersection(columns).difference(table.column_names):
-        table = table.append_column(MANIFEST.field(name), pa.nulls(table.num_rows, MANIFEST.field(name).type))
-    return table.select(list(columns))
-
-
-def _column(field: pa.Field, values: list[object]) -> pa.Array:
-    if field.name in {"reason", "note"}:
-        values = [value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values]
+    named = [replace(row, shard=shard) for row in sorted(rows, key=lambda row: row.key)]
     try:
-        return pa.array(values, type=field.type)
+        return table_of(named, MANIFEST)
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
-        raise LedgerError(f"manifest column {field.name}: {error}") from error
+        raise LedgerError(f"manifest rows of shard {shard}: {error}") from error
 
 
 def _check(row: ManifestRow) -> None:
     problem = None
     if not row.key:
         problem = "no key"
+    elif plain(row.key) != row.key or plain(row.output) != row.output:
+        problem = "key or output is no valid text"
     elif row.status not in STATUSES:
         problem = f"status {row.status!r} is none of {', '.join(STATUSES)}"
     elif row.stage is not None and row.stage not in STAGES:

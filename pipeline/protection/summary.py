@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.images import THRESHOLD
 from pipeline.ledger.schema import STATUSES
-from pipeline.report.outcome import EXAMPLE_KEYS, Reason, numbers
+from pipeline.report.outcome import Reason, numbers, reasons_of
 
 
 @dataclass(frozen=True)
@@ -117,19 +116,11 @@ def _effect(name: str, l1: NDArray[np.float64], l2: NDArray[np.float64]) -> Clas
 
 
 def _reasons(rows: pa.Table) -> tuple[Reason, ...]:
-    """Why inputs were not protected, or protected with a remark: failures first, then by how often."""
+    """Why inputs were not protected, or protected with a remark."""
     why = pc.fill_null(pc.coalesce(rows["reason"], rows["note"]), "no reason recorded")
-    table = pa.table({"key": rows["key"], "status": rows["status"], "stage": pc.fill_null(rows["stage"], ""), "why": why})
+    table = rows.set_column(rows.schema.get_field_index("reason"), "reason", why)
     table = table.filter(pc.or_(pc.not_equal(rows["status"], "protected"), pc.is_valid(rows["note"])))
-    groups = table.group_by(["status", "stage", "why"]).aggregate([("key", "list")]).to_pylist()
-    order = {status: place for place, status in enumerate(("failed", "not_disrupted", "skipped", "protected"))}
-    found = [_reason(group) for group in groups]
-    return tuple(sorted(found, key=lambda reason: (order[reason.status], -reason.count, reason.text, reason.stage)))
-
-
-def _reason(group: dict[str, Any]) -> Reason:
-    keys = group["key_list"]
-    return Reason(group["status"], group["stage"], group["why"], len(keys), tuple(sorted(keys)[:EXAMPLE_KEYS]))
+    return reasons_of(table, ("failed", "not_disrupted", "skipped", "protected"))
 
 
 def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:

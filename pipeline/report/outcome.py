@@ -30,6 +30,19 @@ class Reason:
     keys: tuple[str, ...]
 
 
+def reasons_of(rows: pa.Table, order: Sequence[str]) -> tuple[Reason, ...]:
+    """The reasons of rows with key, status, stage and reason: by status in this ``order``, then by how many keys share one."""
+    columns = [pc.fill_null(rows[name], "") for name in ("status", "stage", "reason")]
+    table = pa.table([rows["key"], *columns], ["key", "status", "stage", "reason"])
+    groups = table.group_by(["status", "stage", "reason"]).aggregate([("key", "distinct")]).to_pylist()
+    reasons = [
+        Reason(group["status"], group["stage"], group["reason"], len(keys), tuple(sorted(keys)[:EXAMPLE_KEYS]))
+        for group in groups
+        for keys in [group["key_distinct"]]
+    ]
+    return tuple(sorted(reasons, key=lambda reason: (order.index(reason.status), -reason.count, reason.text, reason.stage)))
+
+
 def outcome_table(
     head: str, title: str, counts: Mapping[str, int], reasons: Sequence[Reason], *, rest: str = "in the report"
 ) -> Table:

@@ -13,7 +13,7 @@ import pytest
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import PARTS
 from pipeline.ledger.parts import commit_part, read_rows
-from pipeline.ledger.schema import MANIFEST, STATUSES, ManifestRow, rows_to_table, with_later_columns
+from pipeline.ledger.schema import MANIFEST, STATUSES, ManifestRow, rows_to_table
 from pipeline.storage import Folder
 
 SHARD = "0123456789abcdef"
@@ -54,9 +54,9 @@ def test_rows_come_back_from_the_table_as_they_were_and_sorted_by_key() -> None:
         ({"output": None}, "needs an output"),
         ({"sha256_out": None}, "needs an output"),
         ({"class_l1": [0.1]}, "differ in length"),
-        ({"width": "wide"}, "column width"),
-        ({"width": 2**40}, "column width"),
-        ({"key": "\udcff.jpg"}, "column key"),
+        ({"width": "wide"}, "shard "),
+        ({"width": 2**40}, "shard "),
+        ({"key": "\udcff.jpg"}, "no valid text"),
     ],
 )
 def test_a_row_that_says_too_little_or_nonsense_is_refused(change: dict[str, Any], words: str) -> None:
@@ -77,22 +77,3 @@ def test_a_reason_with_bytes_that_are_no_text_is_kept_as_escapes() -> None:
 def test_every_status_has_a_way_into_the_manifest() -> None:
     rows = [replace(GOOD, key=status, status=cast(Any, status), stage="verify", reason="because") for status in STATUSES]
     assert sorted(rows_to_table(rows, shard=SHARD)["status"].to_pylist()) == sorted(STATUSES)
-
-
-def test_parts_of_an_earlier_version_are_read_with_empty_new_columns(tmp_path: Path) -> None:
-    folder, newer = Folder(tmp_path), "f" * 16
-    commit_part(folder, newer, [replace(GOOD, key="new.jpg", signals="ab12")])
-    early = rows_to_table([GOOD], shard=SHARD).drop_columns(["signals"])
-    pq.write_table(early, tmp_path / PARTS / f"{SHARD}.parquet")
-    table = read_rows(folder)
-    assert table.schema == MANIFEST
-    assert [ManifestRow(**row) for row in table.to_pylist()] == [
-        replace(GOOD, shard=SHARD),
-        replace(GOOD, key="new.jpg", signals="ab12", shard=newer),
-    ]
-
-
-def test_a_part_that_lacks_an_old_column_is_still_damaged() -> None:
-    table = rows_to_table([GOOD], shard=SHARD).drop_columns(["output"])
-    with pytest.raises(KeyError, match="output"):
-        with_later_columns(table, ["key", "output", "signals"])
