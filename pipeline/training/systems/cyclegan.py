@@ -36,8 +36,7 @@ class CycleGANSystem(System):
         check_side(sizes.image, multiple=4, least=32)
         G = nn.ModuleDict({way: CycleGANGenerator(sizes.conv_dim) for way in WAYS})
         D = nn.ModuleDict({way: PatchDiscriminator(sizes.d_conv_dim) for way in WAYS})
-        for net in (G, D):
-            small_normal(net)
+        small_normal(G, D)
         if self.pool:
             D.update({f"pool_{way}": ImagePool(self.pool, side=sizes.image) for way in WAYS})
         return Nets(G, D)
@@ -82,7 +81,7 @@ class CycleGANSystem(System):
         """Adversarial, cycle and identity losses of both ways; the identity compares G(picture of the goal) with that picture."""
         photos, goals = self.inputs(batch), self.reals(batch)
         parts: Parts = {}
-        weights = {}
+        weights: dict[str, float] = {}
         for way, back in BACK.items():
             parts[f"g_{way}"] = least_squares_g(nets.D[way](fake[way]).to(photos[way].dtype))
             parts[f"g_cycle_{way}"] = F.l1_loss(nets.G[back](fake[way]), photos[way])
