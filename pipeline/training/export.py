@@ -49,6 +49,7 @@ def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out:
         raise TypeError(f"a training of signals has a Detector, not a {type(detector).__name__}")
     signals_nCHW = signal_set(state.nets.G).signals().detach()
     signals = Signals(unit_to_level(signals_nCHW.float().cpu()).numpy(), system.budget)
+    power = max(float(np.square(signals.signals_nCHW).mean((1, 2, 3)).max(initial=0)), 1e-12)
     photos = list(held_out.u8_NCHW.permute(0, 2, 3, 1).contiguous().numpy())
     return write_bundle(
         out / BUNDLE_FILE,
@@ -62,15 +63,11 @@ def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out:
             "config": {name: _plain(value) for name, value in config.items()},
             "steps": state.step,
             "held_out_photos": len(photos),
-            "metrics": {"psnr_flat": psnr_of(signals.signals_nCHW)} if signals.count else {},
+            # What the strongest signal costs a mid-grey photo before rounding and clipping, in dB.
+            "metrics": {"psnr_flat": float(10 * np.log10(255**2 / power))} if signals.count else {},
             "versions": versions(),
         },
     )
-
-
-def psnr_of(signals_nCHW: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
-    """The PSNR in dB of a mid-grey photo with the strongest of the signals: what they cost before rounding and clipping."""
-    return float(10 * np.log10(255**2 / max(float(np.square(signals_nCHW).mean((1, 2, 3)).max()), 1e-12)))
 
 
 def _plain(value: Any) -> Any:

@@ -32,10 +32,6 @@ class Share:
     world: int
     average: Average
 
-    def rows(self, batch: Batch) -> Batch:
-        """This worker's rows of the whole batch; raises TrainError when they cannot be shared out evenly."""
-        return split(batch, self.world, what="workers")[self.rank]
-
 
 ALONE = Share(rank=0, world=1, average=lambda tensors: None)
 
@@ -69,7 +65,8 @@ def train_step(state: TrainState, system: System, batch: Batch, settings: StepSe
     """
     nets, attack = state.nets, settings.adversarial
     batch = attack.draw(system.draw(batch, state.step, state.rng), state.rng)
-    micros = [match_nets(nets.G, micro) for micro in split(share.rows(batch), settings.accumulate, what="accumulated parts")]
+    rows = split(batch, share.world, what="workers")[share.rank]
+    micros = [match_nets(nets.G, micro) for micro in split(rows, settings.accumulate, what="accumulated parts")]
     moves_G = (state.step + 1) % settings.d_steps == 0
     shares_graph = moves_G and len(micros) == 1  # D's and G's step then share one forward pass
     for optimiser in (state.opt_D, state.opt_G):

@@ -36,8 +36,7 @@ class CycleGANSystem(System):
         check_side(sizes.image, multiple=4, least=32)
         G = nn.ModuleDict({way: CycleGANGenerator(sizes.conv_dim) for way in WAYS})
         D = nn.ModuleDict({way: PatchDiscriminator(sizes.d_conv_dim) for way in WAYS})
-        for net in (G, D):
-            small_normal(net)
+        small_normal(G, D)
         if self.pool:
             D.update({f"pool_{way}": ImagePool(self.pool, side=sizes.image) for way in WAYS})
         return Nets(G, D)

@@ -14,9 +14,6 @@ from pipeline.generators.pix2pixhd import MultiscaleDiscriminator, Pix2PixHDGene
 from pipeline.training.systems.losses import least_squares_d, least_squares_g, perceptual, vgg_from_file
 from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, small_normal, weigh
 
-MULTIPLE = 16
-"""The generator halves its planes four times."""
-
 Scales = Sequence[Sequence[Tensor]]
 """D's features: per scale those of every layer; the last are patch scores."""
 
@@ -37,10 +34,9 @@ class Pix2PixHDSystem(System):
 
         Raises TrainError unless it is a multiple of 16 and at least 32.
         """
-        check_side(sizes.image, multiple=MULTIPLE, least=2 * MULTIPLE)
+        check_side(sizes.image, multiple=16, least=32)  # the generator halves its planes four times
         G, D = Pix2PixHDGenerator(sizes.conv_dim), MultiscaleDiscriminator(sizes.d_conv_dim)
-        for net in (G, D):
-            small_normal(net)
+        small_normal(G, D)
         return Nets(nn.ModuleDict({"G": G}), nn.ModuleDict({"D": D}))
 
     def inputs(self, batch: Batch) -> Images:

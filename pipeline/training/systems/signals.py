@@ -96,7 +96,9 @@ class SignalSystem(System):
         photo_BCHW = inputs["photo"]
         signals_nCHW = signal_set(G).signals()
         with_signal_BCHW = add_signals(photo_BCHW, _signal_of_each(signals_nCHW, batch)) if self.count else photo_BCHW
-        fake_BCHW = self._manipulated(with_signal_BCHW, batch)
+        generator = load_source(self.sources[int(batch["source"][0])], str(with_signal_BCHW.device), with_signal_BCHW.dtype)
+        with torch.set_grad_enabled(self.through_generators and torch.is_grad_enabled()):
+            fake_BCHW = manipulate(generator, with_signal_BCHW, batch["class"])
         both = {"untouched": (with_signal_BCHW, 0), "manipulated": (fake_BCHW, 1)}
         return {name: apply_random_channel(x_BCHW, batch["journey"][:, way], self.journeys) for name, (x_BCHW, way) in both.items()}
 
@@ -131,14 +133,6 @@ class SignalSystem(System):
         generators = [load_source(source, str(signed_BCHW.device), signed_BCHW.dtype) for source in self.sources]
         fakes = [manipulate(generator, signed_BCHW, class_B) for generator in generators]
         return [photo_BCHW, signed_BCHW, (AMPLIFIED * signal_BCHW).clamp(-1, 1), *fakes]
-
-    def _manipulated(self, x_BCHW: Tensor, batch: Batch) -> Tensor:
-        source = self.sources[int(batch["source"][0])]
-        generator = load_source(source, str(x_BCHW.device), x_BCHW.dtype)
-        if self.through_generators:
-            return manipulate(generator, x_BCHW, batch["class"])
-        with torch.no_grad():
-            return manipulate(generator, x_BCHW, batch["class"])
 
     def _terms(self, detector: nn.Module, signals_nCHW: Tensor, shown: Images, batch: Batch) -> Parts:
         """What detector and signals minimise together, on images that are untouched, manipulated and, for the detector, plain."""

@@ -49,8 +49,10 @@ class StarGANSystem(FacesGame):
             hair = hair_count(self.attributes)
             c_BK, target_BK, target_known_BK, back_BK = draw_target(labels_BK, known_BK, hair=hair, rng=rng)
         drawn = {"c": c_BK, "target": target_BK, "target_known": target_known_BK, "back": back_BK}
-        drawn |= self.draw_d_views(batch, rng)
-        return {**batch, **drawn, "cycle_weight": _cycle_weights(B, self.rec_share).to(batch["image"])}
+        # Images whose cycle is not closed weigh nothing; the others are spread evenly and weigh so that the mean is 1.
+        cycled = max(1, round(self.rec_share * B))
+        weights_B = torch.zeros(B).index_fill(0, (torch.arange(cycled) * B) // cycled, B / cycled)
+        return {**batch, **drawn, **self.draw_d_views(batch, rng), "cycle_weight": weights_B.to(batch["image"])}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
         """Each photo with its drawn condition."""
@@ -87,13 +89,6 @@ class StarGANSystem(FacesGame):
         l1_B = (back_BCHW - batch["image"][chosen]).abs().flatten(1).mean(1)
         mean: Tensor = (l1_B * weights_B[chosen]).sum() / len(weights_B)
         return mean
-
-
-def _cycle_weights(count: int, share: float) -> Tensor:
-    """(B,) with zeros for images whose cycle is not closed; the others are spread evenly and weigh so that the mean is 1."""
-    cycled = max(1, round(share * count))
-    chosen = (torch.arange(cycled) * count) // cycled
-    return torch.zeros(count).index_fill(0, chosen, count / cycled)
 
 
 REGIMES: dict[str, StarGANSystem] = {

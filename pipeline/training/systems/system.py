@@ -109,9 +109,9 @@ def check_side(side: int, *, multiple: int, least: int) -> None:
         raise TrainError(f"--size must be a multiple of {multiple} and at least {least} pixels, not {side}; take {nearest}")
 
 
-def small_normal(nets: nn.Module) -> None:
+def small_normal(*nets: nn.Module) -> None:
     """Start every convolution with weights N(0, 0.02) and no bias, in place. Source: [Z17] and [W18], their released code."""
-    for layer in nets.modules():
+    for layer in nn.ModuleList(nets).modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, 0.02)
             if layer.bias is not None:
