@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any, cast
 
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.ledger.errors import LedgerError
-from pipeline.ledger.layout import PARTS
-from pipeline.ledger.parts import commit_part, read_rows
 from pipeline.ledger.schema import MANIFEST, STATUSES, ManifestRow, rows_to_table
-from pipeline.storage import Folder
 
 SHARD = "0123456789abcdef"
 GOOD = ManifestRow(
