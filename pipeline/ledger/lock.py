@@ -16,7 +16,6 @@ from datetime import datetime
 from pathlib import Path
 
 import psutil
-from pyarrow import fs as pafs
 
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import LOCK, OWN
@@ -114,11 +113,6 @@ def lock_folder(folder: Folder) -> Lock:
         if holder is not None and holder.id != mine.id:
             raise _in_use(folder, holder)
     return Lock(folder, mine)
-
-
-def take_lock(fs: pafs.FileSystem, path: str) -> Lock:
-    """`lock_folder` for callers that hold a local filesystem and a path in it."""
-    return lock_folder(Folder(path))
 
 
 def _in_use(folder: Folder, holder: Owner) -> LedgerError:
