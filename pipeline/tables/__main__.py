@@ -83,12 +83,15 @@ def made(table: Table, config: TablesConfig, nets: Mapping[str, Net], rows: Sequ
     counts = sorted({row.line.photos for row in rows if row.line and row.status != PUBLISHED})
     missing = max((row.missing for row in rows), default=0)
     number = " or ".join(map(str, counts)) + (f"; at most {missing} could not be measured" if missing else "")
+    room = (
+        f"; 0 of {counts[0]} photos leaves room for a share of up to {100 * (1 - 0.025 ** (1 / counts[0])):.0f} %" if counts else ""
+    )
     known, device = versions(), "a GPU" if config.gpu else "the CPU"
     return {
         "Command": f"`make {table.name} FACES=FOLDER {' '.join(options)}`",
         "Data": f"FOLDER is `{config.faces.name}`: {faces}, in the order of the hashes of their names",
         "Photos in a number": number or "none: no net was at hand",
-        "Intervals": f"95 %, by drawing the photos anew {config.draws} times",
+        "Intervals": f"95 %, by drawing the photos anew {config.draws} times; a number without one is the same in every drawing{room}",
         "Computed with": f"disrupt {known.get('disrupt', '')}, torch {known.get('torch', '')}, on {device}",
     }
 

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.containers.find import find_photos
+from pipeline.containers.naming import LEAVES_FOLDER, unsafe_reason
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import ZOO, load_generator, local_weights
 from pipeline.storage import open_storage, write_atomic
@@ -88,7 +89,10 @@ def photos_of(folder: Path, split: str) -> list[Path]:
         rows = list(csv.DictReader(labels.read_text(encoding="utf-8").splitlines()))
         if not all({"file", "split"} <= row.keys() for row in rows):
             raise TableError(f"{labels}: expected the columns file and split")
-        paths = [folder / row["file"] for row in rows if row["split"] == split]
+        names = [row["file"] for row in rows if row["split"] == split]
+        if outside := [name for name in names if unsafe_reason(name) == LEAVES_FOLDER]:
+            raise TableError(f"{labels}: {outside[0]!r} lies outside the folder")
+        paths = [folder / name for name in names]
     else:
         paths = [Path(open_storage(ref.uri)[1]) for ref in find_photos(folder).refs if not ref.refused]
     if not paths:

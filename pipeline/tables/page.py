@@ -120,7 +120,9 @@ def _measures(table: Table, row: Row) -> list[str]:
 
 def _estimate(row: Row, name: str) -> str:
     low, high = row.interval(name)
-    return _number(name, row.mean(name)) + ("" if math.isnan(low) else f" ({_number(name, low)} to {_number(name, high)})")
+    return _number(name, row.mean(name)) + (
+        "" if math.isnan(low) or low == high else f" ({_number(name, low)} to {_number(name, high)})"
+    )
 
 
 def _number(name: str, value: float) -> str:

@@ -41,8 +41,8 @@ def load(weights: Path) -> Pix2PixHDGenerator | Pix2PixHDLocalEnhancer:
 
 
 def fingerprint(weights: Path) -> str:
-    """What tells these weights from others."""
-    return fingerprint_of(load(weights))
+    """What tells these weights, used at this height of pictures, from others."""
+    return f"{fingerprint_of(load(weights))}-{_height(weights)}"
 
 
 def protect(config: ProtectConfig) -> None:
@@ -87,10 +87,14 @@ def with_difference(row: EvaluationRow, d: Tensor) -> EvaluationRow:
 
 def _scenes(weights: Path, folder: Path, limit: int | None) -> Iterator[tuple[str, Tensor]]:
     """(name, planes (1, P, H, W) of 0 and 1) of the held-out label maps, of the height that the weights name."""
-    labels, height = int(next(load(weights).parameters()).shape[1]) - 1, int(read_metadata(weights).get("size", HEIGHT))
-    scenes = load_label_pairs(folder, size=height, count=1, seed=0, multiple=32, labels=labels).held
+    labels = int(next(load(weights).parameters()).shape[1]) - 1
+    scenes = load_label_pairs(folder, size=_height(weights), count=1, seed=0, multiple=32, labels=labels).held
     for i in range(len(scenes.labels_NHW))[:limit]:
         yield f"{i:05d}", scenes.batch(torch.tensor([i]), torch.tensor([False]), labels)["planes"]
+
+
+def _height(weights: Path) -> int:
+    return int(read_metadata(weights).get("size", HEIGHT))
 
 
 def _device(gpu: bool) -> torch.device:

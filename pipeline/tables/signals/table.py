@@ -24,8 +24,10 @@ from pipeline.tables.signals.scores import ACTIVE, DIFFERENCE, GREY, MEASURES, P
 METHODS = (ACTIVE, PASSIVE, DIFFERENCE)
 CAPTION = """Pictures that are published are either untouched or made by a generator from a published picture. Beside the detector
 with signals stands the *passive* one: the same net, trained in the same way on the same photos and generators, without signals.
-What signals are worth is the difference. A picture that was never signed counts for neither."""
-ATTACKS = "The share of pictures that the detector calls manipulated, at 1 % false positives; what the owner of the photos wants."
+What signals are worth is the difference. A picture that was never signed counts for neither. *Unseen* generators are those that
+the detector was not trained on; the notes say which of them chose something, or descend from one that was trained on."""
+ATTACKS = """The share of pictures that the detector calls manipulated, at the bundle's own threshold for 1 % false positives; \
+what the owner of the photos wants."""
 TOGETHER = ("files", "% dis.", "L2", "AP", "farthest pixel, levels", "lowest PSNR, dB")
 DISRUPTED = 16
 """Photos that are also disrupted."""
@@ -52,7 +54,8 @@ def write_signals(config: TablesConfig) -> list[Path]:
         "Signals": f"{bundle.count} of at most {bundle.budget:g} levels, {bundle.size} px",
         "Lowest PSNR of a signed photo": f"{lowest:.1f} dB",
         "Generators": ", ".join(f"{one.label} ({one.group})" for one in translators),
-        "Intervals": f"95 %, photos and seeds drawn anew {config.draws} times, the same photos for both methods",
+        "Intervals": f"95 %, photos and seeds drawn anew {config.draws} times, the same photos for both methods; "
+        "a number without one is the same to three digits in every drawing",
     }
     others = read_photos(photos_of(config.faces, "train"), max(AVERAGED)) if bundle.count else []
     attacks = [
@@ -108,4 +111,5 @@ def _cells(one: Together) -> list[str]:
 
 
 def _shown(number: Number | None) -> str:
-    return f"{number.mean:.3f} ({number.low:.3f} to {number.high:.3f})" if number else ""
+    mean, low, high = (f"{value:.3f}" for value in number[-3:]) if number else ("", "", "")
+    return mean if low == high else f"{mean} ({low} to {high})"

@@ -157,19 +157,8 @@ def test_the_numbers_and_shares_of_the_clean_files_are_those_of_disrupt_evaluate
     run = Run((tiny_net(config),), epsilon=14, parts=QUICK, channel="jpeg-95-444")
     row = numbers(config, run)
     out = config.work / "evaluation"
-    words = [
-        "--out",
-        str(out),
-        "--channels",
-        "jpeg-95-444",
-        "--bootstrap",
-        "0",
-        "--limit",
-        "3",
-        "--no-tracking",
-        "--engine",
-        "local",
-    ]
+    words = ["--out", str(out), "--generator", tiny.BUILD, *"--channels jpeg-95-444 --bootstrap 0 --limit 3".split()]
+    words += ["--no-tracking", "--engine", "local"]
     assert evaluate([str(run.photos.path), str(folder_of(config, run)), *words]) == 0
     lines = csv.DictReader(io.StringIO((out / "summary.csv").read_text(encoding="utf-8")))
     (line,) = [one for one in lines if (one["class"], one["channel"]) == ("all", "jpeg-95-444")]
