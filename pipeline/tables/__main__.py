@@ -7,7 +7,6 @@ import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 
 import tyro
@@ -17,6 +16,7 @@ from pipeline.jobs.options import one_of
 from pipeline.jobs.tracking import no_record, open_tracking
 from pipeline.jobs.versions import versions
 from pipeline.storage import open_storage, write_atomic
+from pipeline.tables import ablations, published, red_team
 from pipeline.tables.bench import CONSOLE, fill
 from pipeline.tables.cells import PUBLISHED, Net, Row, Table
 from pipeline.tables.nets import nets_of
@@ -24,9 +24,7 @@ from pipeline.tables.options import SIGNALS, TablesConfig
 from pipeline.tables.page import as_csv, as_page, draw, notes_of
 
 PROG = "python -m pipeline.tables"
-NAMES = ("table1", "table4", "table5", "table-references", "table-features", "table-robust", "table-transfer", "table-red-team",
-         "table-hardening")  # fmt: skip
-TABLES: dict[str, Table] = {name: import_module(f"pipeline.tables.{name.replace('-', '_')}").TABLE for name in NAMES}
+TABLES: dict[str, Table] = {table.name: table for table in (*published.TABLES, *ablations.TABLES, red_team.TABLE)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,8 +41,7 @@ def run_table(config: TablesConfig, *, command: str) -> int:
     """Make a table; returns the exit code. Errors of the call are raised as ValueError."""
     one_of("TABLE", config.name, (*TABLES, SIGNALS))
     config.check()
-    tags = {"command": command}
-    params = dataclasses.asdict(config)
+    tags, params = {"command": command}, dataclasses.asdict(config)
     record = open_tracking(experiment="tables", run_name=config.name, params=params, tags=tags) if config.tracking else no_record()
     with record as tracking:
         if config.name == SIGNALS:
@@ -56,7 +53,13 @@ def run_table(config: TablesConfig, *, command: str) -> int:
             nets = nets_of(config, config.photos or table.photos)
             rows = fill(config, table.rows(config, nets))
             paths = write(table, rows, config, made=made(table, config, nets, rows))
-            tracking.metrics(metrics(rows))
+            means = {
+                "/".join((name, *row.labels.values())): row.mean(name)
+                for row in rows
+                for name in ("l1", "l2", "disrupted")
+                if row.status != PUBLISHED
+            }
+            tracking.metrics({name: mean for name, mean in means.items() if math.isfinite(mean)})
         for path in paths:
             tracking.artifact(path)
             CONSOLE.print(str(path), soft_wrap=True)
@@ -82,22 +85,19 @@ def made(table: Table, config: TablesConfig, nets: Mapping[str, Net], rows: Sequ
     faces = next((net.photos.about for net in (nets["stargan"], nets["plain"]) if not net.missing), "none")
     counts = sorted({row.line.photos for row in rows if row.line and row.status != PUBLISHED})
     missing = max((row.missing for row in rows), default=0)
-    number = " or ".join(map(str, counts)) + (f"; at most {missing} could not be measured" if missing else "")
+    room = (
+        f"; 0 of {counts[0]} photos leaves room for a share of up to {100 * (1 - 0.025 ** (1 / counts[0])):.0f} %" if counts else ""
+    )
     known, device = versions(), "a GPU" if config.gpu else "the CPU"
     return {
         "Command": f"`make {table.name} FACES=FOLDER {' '.join(options)}`",
         "Data": f"FOLDER is `{config.faces.name}`: {faces}, in the order of the hashes of their names",
-        "Photos in a number": number or "none: no net was at hand",
-        "Intervals": f"95 %, by drawing the photos anew {config.draws} times",
+        "Photos in a number": (" or ".join(map(str, counts)) or "none: no net was at hand")
+        + (f"; at most {missing} could not be measured" if missing else ""),
+        "Intervals": f"95 %, by drawing the photos anew {config.draws} times; "
+        f"a number without one is the same in every drawing{room}",
         "Computed with": f"disrupt {known.get('disrupt', '')}, torch {known.get('torch', '')}, on {device}",
     }
-
-
-def metrics(rows: Sequence[Row]) -> dict[str, float]:
-    """The measured means for the record, as ``measure/label/label``."""
-    measured = [row for row in rows if row.line and row.status != PUBLISHED]
-    values = {"/".join((name, *row.labels.values())): row.mean(name) for row in measured for name in ("l1", "l2", "disrupted")}
-    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a table is made of: nets, runs that attack and measure them, cells of runs, and rows that hold the numbers."""
+"""What a table is made of: nets, runs that attack and measure them, and rows that hold the numbers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.evaluation.bootstrap import NONE, Interval
 from pipeline.evaluation.summary import CLEAN, Line
@@ -18,8 +19,7 @@ NAMES = {"l1": "L1", "l2": "L2", "disrupted": "% dis.", "relative": "share of th
 """The measures as a reader knows them."""
 
 
-@dataclass(frozen=True)
-class Photos:
+class Photos(NamedTuple):
     """The first ``limit`` photos of a CSV for protect, or label maps of a folder."""
 
     path: Path
@@ -27,8 +27,7 @@ class Photos:
     about: str
 
 
-@dataclass(frozen=True)
-class Net:
+class Net(NamedTuple):
     """A net as a table names it, how it is loaded, and its photos; ``missing`` says why it is not at hand.
 
     ``planes`` marks a net that translates label maps, so that there are no photo files.
@@ -78,8 +77,7 @@ class Run:
         return [dataclasses.replace(self, attacked=(name,), measured=(name,)) for name in classes]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row: its labels, the runs whose samples it counts, and its numbers once they are measured.
 
     ``strongest`` counts for each photo and class only the run with the highest L2, as restarts do. ``status`` is measured,
@@ -102,9 +100,8 @@ class Row:
         return self.line.interval(name) if self.line else NONE
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table: rows, columns, caption. ``rows`` makes the rows, without numbers yet, from the options and the nets by name.
+class Table(NamedTuple):
+    """A table. ``rows`` makes its rows, without numbers yet, from the nets by name.
 
     ``lines`` are the labels that name a line of the page, ``columns`` the label whose values are its columns (none: one column a
     measure), ``shown`` the measures in a cell, ``drawn`` that of the plot, ``photos`` the default number of photos.

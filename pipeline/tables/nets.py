@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.containers.find import find_photos
+from pipeline.containers.naming import LEAVES_FOLDER, unsafe_reason
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import ZOO, load_generator, local_weights
 from pipeline.storage import open_storage, write_atomic
@@ -23,7 +24,6 @@ def nets_of(config: TablesConfig, limit: int) -> dict[str, Net]:
     faces = measured_photos(config.faces, config.work, limit)
     horses, paintings = (measured_photos(one, config.work, limit) if one else None for one in (config.horses, config.paintings))
     scenes = Photos(config.scenes, limit, f"up to {limit} label maps") if config.scenes else None
-    pix2pixhd = _net("pix2pixHD", "pix2pixhd", config.weights_pix2pixhd, scenes)
     return {
         "stargan": _shipped("stargan-faces", faces),
         "hardened": _net("hardened (G + D)", "stargan-faces", config.weights_both, faces, instead="stargan-faces-hardened"),
@@ -31,7 +31,7 @@ def nets_of(config: TablesConfig, limit: int) -> dict[str, Net]:
         "multistyle": _shipped("multistyle", faces, builder=f"{__name__}:multistyle"),
         "cyclegan": _net("CycleGAN (horse)", "cyclegan", config.weights_cyclegan, horses),
         "monet": _net("CycleGAN (Monet)", "cyclegan", config.weights_monet, paintings),
-        "pix2pixhd": dataclasses.replace(pix2pixhd, planes=True),
+        "pix2pixhd": _net("pix2pixHD", "pix2pixhd", config.weights_pix2pixhd, scenes)._replace(planes=True),
         "plain": _net("plain", "stargan-faces", config.weights_plain, faces, instead="stargan-faces"),
         "hardened_generator": _net("hardened (G)", "stargan-faces", config.weights_generator, faces),
         "hardened_blur": _net("hardened (G + D, blur)", "stargan-faces", config.weights_blur, faces),
@@ -64,8 +64,7 @@ def spread(names: tuple[str, ...], count: int) -> tuple[str, ...]:
 def measured_photos(folder: Path, work: Path, limit: int) -> Photos:
     """The first ``limit`` photos that no generator was trained on: split test of labels.csv, or any of a folder without one."""
     paths, split = photos_of(folder, "test"), " of split test" if (folder / "labels.csv").is_file() else ""
-    limit = min(limit, len(paths))
-    return Photos(_list(paths, work), limit, f"{limit} of {len(paths)} photos{split}")
+    return _listed(paths, work, limit, f"{min(limit, len(paths))} of {len(paths)} photos{split}")
 
 
 def training_photos(folder: Path, work: Path, limit: int, *, measured: int) -> Photos:
@@ -73,7 +72,7 @@ def training_photos(folder: Path, work: Path, limit: int, *, measured: int) -> P
     paths = photos_of(folder, "train") if (folder / "labels.csv").is_file() else photos_of(folder, "test")[measured:]
     if not paths:
         raise TableError(f"{folder}: no photos are left to fine-tune on; give a folder with more than {measured}, or labels.csv")
-    return Photos(_list(paths, work), min(limit, len(paths)), "")
+    return _listed(paths, work, limit, "")
 
 
 def photos_of(folder: Path, split: str) -> list[Path]:
@@ -88,7 +87,10 @@ def photos_of(folder: Path, split: str) -> list[Path]:
         rows = list(csv.DictReader(labels.read_text(encoding="utf-8").splitlines()))
         if not all({"file", "split"} <= row.keys() for row in rows):
             raise TableError(f"{labels}: expected the columns file and split")
-        paths = [folder / row["file"] for row in rows if row["split"] == split]
+        names = [row["file"] for row in rows if row["split"] == split]
+        if outside := [name for name in names if unsafe_reason(name) == LEAVES_FOLDER]:
+            raise TableError(f"{labels}: {outside[0]!r} lies outside the folder")
+        paths = [folder / name for name in names]
     else:
         paths = [Path(open_storage(ref.uri)[1]) for ref in find_photos(folder).refs if not ref.refused]
     if not paths:
@@ -96,13 +98,13 @@ def photos_of(folder: Path, split: str) -> list[Path]:
     return sorted(paths, key=lambda path: (hashlib.sha256(path.name.encode()).digest(), path))
 
 
-def _list(paths: Sequence[Path], work: Path) -> Path:
-    """A CSV of these photos for protect, named by what it holds."""
+def _listed(paths: Sequence[Path], work: Path, limit: int, about: str) -> Photos:
+    """The first of these photos, in a CSV for protect that is named by what it holds."""
     lines = ["path,key", *(f'"{path.resolve()}","{rank:05d}-{path.name}"' for rank, path in enumerate(paths))]
     data = ("\n".join(lines) + "\n").encode()
     path = work.resolve() / "photos" / f"{hashlib.sha256(data).hexdigest()[:12]}.csv"
     write_atomic(*open_storage(str(path)), data)
-    return path
+    return Photos(path, min(limit, len(paths)), about)
 
 
 def _shipped(name: str, photos: Photos, *, builder: str = "") -> Net:
@@ -118,10 +120,8 @@ def _net(label: str, generator: str, weights: Path | None, photos: Photos | None
     """A net whose weights the options name; without them the shipped one that stands ``instead``."""
     if weights is None and instead and photos:
         return _shipped(instead, photos)
-    if weights is None:
-        return Net(label, missing="no net: no weights are given")
-    if not weights.is_file():
-        return Net(label, missing=f"no net: {weights.name} is not there")
+    if weights is None or not weights.is_file():
+        return Net(label, missing=f"no net: {weights.name} is not there" if weights else "no net: no weights are given")
     if photos is None:
         return Net(label, missing="no net: no folder of photos is given")
     return Net(label, generator, weights.resolve(), photos)

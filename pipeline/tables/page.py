@@ -10,9 +10,6 @@ from pathlib import Path
 
 from pipeline.tables.cells import NAMES, PUBLISHED, Row, Table
 
-SHARES = ("disrupted", "relative")
-MOST_BARS = 120
-
 
 def as_csv(table: Table, rows: Sequence[Row]) -> str:
     """One line a row: its labels, status, counts, and each mean with the ends of its interval; shares from 0 to 1."""
@@ -37,10 +34,14 @@ def as_markdown(table: Table, rows: Sequence[Row]) -> str:
         lines.setdefault(tuple(row.labels[name] for name in table.lines), {})[row.labels.get(table.columns, "")] = row
     if table.columns:
         columns = list(dict.fromkeys(row.labels[table.columns] for row in rows))
-        cells = [[*line, *(_cell(table, found.get(column)) for column in columns)] for line, found in lines.items()]
-        return grid([*table.lines, *columns], cells)
-    head = [*table.lines, "photos", *(NAMES[name] for name in table.shown)]
-    return grid(head, [[*line, *_measures(table, found[""])] for line, found in lines.items()])
+        cells = [
+            [" / ".join(_cells(table, by_column[name])) if name in by_column else "" for name in columns]
+            for by_column in lines.values()
+        ]
+    else:
+        columns = ["photos", *(NAMES[name] for name in table.shown)]
+        cells = [[_photos(by_column[""]), *_cells(table, by_column[""])] for by_column in lines.values()]
+    return grid([*table.lines, *columns], [[*line, *some] for line, some in zip(lines, cells, strict=True)])
 
 
 def as_page(table: Table, rows: Sequence[Row], *, made: Mapping[str, str], notes: str, plot: str) -> str:
@@ -79,54 +80,46 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def draw(path: Path, table: Table, rows: Sequence[Row]) -> bool:
     """Write the plot as PNG, a bar for each row with its interval, published figures paler; False when there is no number."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    known = [row for row in rows if not math.isnan(row.mean(table.drawn))][:MOST_BARS]
-    factor = 100 if table.drawn in SHARES else 1
-    columns = list(dict.fromkeys(row.labels.get(table.columns, "") for row in known))
+    known = [row for row in rows if not math.isnan(row.mean(table.drawn))]
     if not known:
         return False
-    with rc_context({"font.size": 8}):
-        figure = Figure(figsize=(8, 1.2 + 0.24 * len(known)), layout="constrained", dpi=120)
-        axes = figure.add_subplot()
-        for y, row in enumerate(known):
-            colour = f"C{columns.index(row.labels.get(table.columns, '')) % 10}"
-            axes.barh(y, factor * row.mean(table.drawn), color=colour, alpha=0.45 if row.status == PUBLISHED else 1)
-            axes.plot([factor * end for end in row.interval(table.drawn)], [y, y], color="black", linewidth=1)
-        labels = [", ".join(row.labels[name] for name in (*table.lines, table.columns) if row.labels.get(name)) for row in known]
-        axes.set_yticks(range(len(known)), [label.replace("$", r"\$") for label in labels])
-        axes.invert_yaxis()
-        axes.set_xlabel(NAMES[table.drawn])
-        axes.margins(y=0.01)
-        figure.suptitle(table.title, fontsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, format="png", metadata={"Software": None})
+    columns = list(dict.fromkeys(row.labels.get(table.columns, "") for row in known))
+    colours = [f"C{columns.index(row.labels.get(table.columns, '')) % 10}" for row in known]
+    figure = Figure(figsize=(8, 1.2 + 0.24 * len(known)), layout="constrained", dpi=120)
+    axes = figure.add_subplot(title=table.title, xlabel=NAMES[table.drawn])
+    bars = axes.barh(range(len(known)), [row.mean(table.drawn) for row in known], color=colours)
+    for bar, row in zip(bars, known, strict=True):
+        bar.set_alpha(0.45 if row.status == PUBLISHED else 1)
+    axes.hlines(range(len(known)), *zip(*(row.interval(table.drawn) for row in known), strict=True), color="black", linewidth=1)
+    labels = [", ".join(row.labels[name] for name in (*table.lines, table.columns) if row.labels.get(name)) for row in known]
+    axes.set_yticks(range(len(known)), labels, fontsize=8)
+    axes.invert_yaxis()
+    figure.savefig(path, format="png", metadata={"Software": None})
     return True
 
 
-def _cell(table: Table, row: Row | None) -> str:
-    if row is None or row.line is None:
-        return row.status if row else ""
-    last = table.shown[-1]
-    return " / ".join([*(_number(name, row.mean(name)) for name in table.shown[:-1]), _estimate(row, last)])
+def _photos(row: Row) -> str:
+    return str(row.line.photos) if row.line and row.status != PUBLISHED else row.status
 
 
-def _measures(table: Table, row: Row) -> list[str]:
+def _cells(table: Table, row: Row) -> list[str]:
+    """The measures of a row; where a cell holds them all, it shows the interval of the last alone, and why there is none."""
     if row.line is None:
-        return [row.status, *("" for _ in table.shown)]
-    return [PUBLISHED if row.status == PUBLISHED else str(row.line.photos), *(_estimate(row, name) for name in table.shown)]
+        return [row.status] if table.columns else [""] * len(table.shown)
+    return [_number(row, name, interval=not table.columns or name == table.shown[-1]) for name in table.shown]
 
 
-def _estimate(row: Row, name: str) -> str:
-    low, high = row.interval(name)
-    return _number(name, row.mean(name)) + ("" if math.isnan(low) else f" ({_number(name, low)} to {_number(name, high)})")
-
-
-def _number(name: str, value: float) -> str:
+def _number(row: Row, name: str, *, interval: bool) -> str:
     """A number as tables show it: shares in percent, means with three digits, small ones in powers of ten."""
-    if math.isnan(value):
+
+    def text(value: float) -> str:
+        if name in ("disrupted", "relative"):
+            return f"{100 * value:.1f}"
+        return f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.2e}"
+
+    mean, (low, high) = row.mean(name), row.interval(name)
+    if math.isnan(mean):
         return "-"
-    if name in SHARES:
-        return f"{100 * value:.1f}"
-    return f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.2e}"
+    return text(mean) + (f" ({text(low)} to {text(high)})" if interval and low < high else "")

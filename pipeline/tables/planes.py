@@ -6,6 +6,7 @@ The perturbation is rounded to whole 8-bit levels (1 / 127.5), written, read bac
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 from collections.abc import Iterator
 from functools import cache
@@ -26,6 +27,7 @@ from pipeline.images import THRESHOLD
 from pipeline.images.effect import l1, l2
 from pipeline.images.levels import level_to_unit, unit_to_level
 from pipeline.protection.options import ProtectConfig
+from pipeline.storage import open_storage, write_atomic
 from pipeline.tables.cells import Run
 from pipeline.tables.options import TableError
 from pipeline.training.data.label_pairs import load_label_pairs
@@ -41,34 +43,35 @@ def load(weights: Path) -> Pix2PixHDGenerator | Pix2PixHDLocalEnhancer:
 
 
 def fingerprint(weights: Path) -> str:
-    """What tells these weights from others."""
-    return fingerprint_of(load(weights))
+    """What tells these weights, used at this height of pictures, from others."""
+    return f"{fingerprint_of(load(weights))}-{_height(weights)}"
 
 
 def protect(config: ProtectConfig) -> None:
     """Write the perturbation of each scene in levels, as int8 (36, H, W); files that are there stay."""
-    net, device, out = load(config.weights[0]), _device(config.compute.on_gpu), Path(config.output)
-    target = Target(lambda x: x, {CLASS: net.to(device)})
+    device, out = config.compute.device, Path(config.output)
+    target = Target(lambda x: x, {CLASS: load(config.weights[0]).to(device)})
     out.mkdir(parents=True, exist_ok=True)
     epsilon = level_to_unit(float(config.epsilon))
     for key, planes_1PHW in _scenes(config.weights[0], Path(config.input), config.photos.limit):
-        path, unfinished = out / f"{key}.npy", out / f".{key}.tmp"
+        path = out / f"{key}.npy"
         if path.exists():
             continue
         x_1PHW = planes_1PHW.to(device)
         y_1PHW = disrupt(x_1PHW, [target], config.resolved_recipe(), epsilon=epsilon, streams=streams_for([key], config.seed))
         levels_PHW = unit_to_level(y_1PHW - x_1PHW)[0].round().clip(-config.epsilon, config.epsilon)
-        with unfinished.open("wb") as file:
-            np.save(file, levels_PHW.cpu().numpy().astype(np.int8))
-        unfinished.replace(path)
+        file = io.BytesIO()
+        np.save(file, levels_PHW.cpu().numpy().astype(np.int8))
+        write_atomic(*open_storage(str(path)), file.getvalue())
 
 
 def measure(run: Run, protected: Path, *, gpu: bool) -> Iterator[EvaluationRow]:
     """The rows of a run from the written perturbations."""
     if run.net.weights is None or run.measure != "output":
         raise TableError(f"{run.net.label}: only its output after an attack can be measured")
-    net, device, photos = load(run.net.weights).to(_device(gpu)), _device(gpu), run.photos
-    for key, x_1PHW in _scenes(run.net.weights, photos.path, photos.limit):
+    device = "cuda" if gpu else "cpu"
+    net = load(run.net.weights).to(device)
+    for key, x_1PHW in _scenes(run.net.weights, run.photos.path, run.photos.limit):
         with torch.no_grad():
             y_1PHW = (x_1PHW + level_to_unit(torch.from_numpy(np.load(protected / f"{key}.npy")).float())).clamp(-1, 1)
             d = net(y_1PHW.to(device)) - net(x_1PHW.to(device))
@@ -87,11 +90,11 @@ def with_difference(row: EvaluationRow, d: Tensor) -> EvaluationRow:
 
 def _scenes(weights: Path, folder: Path, limit: int | None) -> Iterator[tuple[str, Tensor]]:
     """(name, planes (1, P, H, W) of 0 and 1) of the held-out label maps, of the height that the weights name."""
-    labels, height = int(next(load(weights).parameters()).shape[1]) - 1, int(read_metadata(weights).get("size", HEIGHT))
-    scenes = load_label_pairs(folder, size=height, count=1, seed=0, multiple=32, labels=labels).held
+    labels = int(next(load(weights).parameters()).shape[1]) - 1
+    scenes = load_label_pairs(folder, size=_height(weights), count=1, seed=0, multiple=32, labels=labels).held
     for i in range(len(scenes.labels_NHW))[:limit]:
         yield f"{i:05d}", scenes.batch(torch.tensor([i]), torch.tensor([False]), labels)["planes"]
 
 
-def _device(gpu: bool) -> torch.device:
-    return torch.device("cuda" if gpu else "cpu")
+def _height(weights: Path) -> int:
+    return int(read_metadata(weights).get("size", HEIGHT))

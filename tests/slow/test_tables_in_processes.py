@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.tables.__main__ import TABLES
 from pipeline.tables.bench import fill
 from pipeline.tables.cells import Net, Run, row
 from pipeline.tables.nets import measured_photos
 from pipeline.tables.options import TablesConfig
 from pipeline.tables.page import as_csv
-from pipeline.tables.table_references import TABLE
 from tests.fast import tiny
 
 
@@ -20,6 +20,6 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
         config = TablesConfig("table1", faces, work=tmp_path / f"work-{jobs}", bootstrap=40, jobs=jobs, tracking=False)
         net = Net("tiny", tiny.BUILD, photos=measured_photos(faces, config.work, 3))
         rows = [row(Run((net,), parts=(("reference", name), ("steps", 2))), reference=name) for name in ("output", "black")]
-        made.append(as_csv(TABLE, fill(config, rows)))
+        made.append(as_csv(TABLES["table-references"], fill(config, rows)))
     assert made[0] == made[1]
     assert "measured,3,6,0" in made[0]

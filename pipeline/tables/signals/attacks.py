@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.recipes import RECIPES
 from pipeline.disruption.streams import streams_for
+from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
 from pipeline.images.effect import l2
 from pipeline.images.levels import level_to_unit, unit_to_pixels
@@ -23,20 +23,10 @@ from pipeline.photos.photo import U8
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.judge import Judge
 from pipeline.signals.measures import average_precision
-from pipeline.tables.signals.pictures import Translator, as_tensor, sign
-from pipeline.tables.signals.scores import score
+from pipeline.tables.signals.scores import F64, Translator, as_tensor, score, sign
 
-F64 = NDArray[np.float64]
 AVERAGED = (10, 100, 1000)
 EPSILON = 6
-
-
-class Outcome(NamedTuple):
-    """An attack, the share of pictures that the detector then calls manipulated at 1 % false positives, and what is wanted."""
-
-    attack: str
-    called_manipulated: float
-    wanted: str
 
 
 class Together(NamedTuple):
@@ -50,18 +40,18 @@ class Together(NamedTuple):
     psnr: float
 
 
-def outcomes(bundle: Bundle, photos: Sequence[U8], more: Sequence[U8], forger: Translator) -> Iterator[Outcome]:
-    """Each attack in turn. ``more`` are other photos that the attacker collects with signal 0 on them; at most as many are used.
+def outcomes(bundle: Bundle, photos: Sequence[U8], more: Sequence[U8], forger: Translator) -> Iterator[tuple[str, float, str]]:
+    """Each attack, the share of pictures that the detector then calls manipulated at 1 % false positives, and what is wanted.
 
-    To pass off: manipulated pictures that shall look untouched. To remove: the signal of an untouched photo shall be gone, so that
-    the owner's own photo looks manipulated.
+    ``more`` are other photos that the attacker collects with signal 0 on them; at most as many are used. To pass off: manipulated
+    pictures that shall look untouched. To remove: the signal of an untouched photo shall be gone, so that it looks manipulated.
     """
     if not bundle.count:
         return
     judge, limit = Judge.from_bundle(bundle), bundle.threshold("untouched", 0.01)
 
-    def outcome(attack: str, pictures: Sequence[U8], wanted: str) -> Outcome:
-        return Outcome(attack, float((score(judge, pictures) > limit).mean()), wanted)
+    def outcome(attack: str, pictures: Sequence[U8], wanted: str) -> tuple[str, float, str]:
+        return attack, float((score(judge, pictures) > limit).mean()), wanted
 
     signed = sign(photos, bundle, count=1)
     fakes = forger(signed)
@@ -92,43 +82,33 @@ def residue(photos: Sequence[U8]) -> F64:
     return np.asarray(np.mean(rest, axis=0))
 
 
-def together(bundle: Bundle, photos: Sequence[U8], translator: Translator) -> list[Together]:
+def together(bundle: Bundle, photos: Sequence[U8], translator: Translator) -> Iterator[Together]:
     """Files with both, and with either alone, all within 6 levels of the photo: the signal first, the disruption in the rest."""
-    signed = sign(photos, bundle)
-    files = {
-        f"disruption alone, {EPSILON} levels": _disrupt(photos, translator, EPSILON),
-        f"signal alone, {bundle.budget:g} levels": signed,
-        f"both in {EPSILON} levels": _disrupt(signed, translator, EPSILON - int(np.ceil(bundle.budget))),
-    }
-    return [_measure(name, some, photos, Judge.from_bundle(bundle), translator) for name, some in files.items()]
-
-
-def _disrupt(photos: Sequence[U8], translator: Translator, epsilon: int) -> list[U8]:
-    generator, out = translator.generator, []
+    judge, generator, signed = Judge.from_bundle(bundle), translator.generator, sign(photos, bundle)
     side = (generator.size, generator.size)
+    for name, files in {
+        f"disruption alone, {EPSILON} levels": _disrupt(photos, generator, EPSILON),
+        f"signal alone, {bundle.budget:g} levels": signed,
+        f"both in {EPSILON} levels": _disrupt(signed, generator, EPSILON - int(np.ceil(bundle.budget))),
+    }.items():
+        x_PCHW, y_PCHW = (resize(as_tensor(some), side) for some in (photos, files))
+        with torch.no_grad():
+            l2_PK = torch.stack([l2(generator(y_PCHW, c) - generator(x_PCHW, c)) for c in generator.classes], 1)
+        ap = average_precision(score(judge, [*files, *translator(files)]), np.repeat([False, True], len(files)))
+        pairs = list(zip(photos, files, strict=True))
+        farthest, lowest = max(linf_levels(*pair) for pair in pairs), min(psnr(*pair) for pair in pairs)
+        yield Together(name, float((l2_PK >= THRESHOLD).float().mean()), float(l2_PK.mean()), ap, farthest, lowest)
+
+
+def _disrupt(photos: Sequence[U8], generator: Generator, epsilon: int) -> list[U8]:
+    side, out = (generator.size, generator.size), []
     target = Target(lambda x: resize(x, side), {name: generator.output(name) for name in generator.classes})
     for i, pixels in enumerate(photos):
-        streams, x_BCHW = streams_for([str(i)], 0), as_tensor([pixels])
-        y_BCHW = disrupt(x_BCHW, [target], RECIPES["pgd"], epsilon=level_to_unit(float(epsilon)), streams=streams)
-        levels = unit_to_pixels(y_BCHW)[0].permute(1, 2, 0).numpy()
-        out.append(np.clip(levels, pixels.astype(int) - epsilon, pixels.astype(int) + epsilon).astype(np.uint8))
+        x_1CHW, streams = as_tensor([pixels]), streams_for([str(i)], 0)
+        y_1CHW = disrupt(x_1CHW, [target], RECIPES["pgd"], epsilon=level_to_unit(float(epsilon)), streams=streams)
+        change = unit_to_pixels(y_1CHW)[0].permute(1, 2, 0).numpy() - pixels.astype(float)
+        out.append(_add(pixels, change.clip(-epsilon, epsilon)))
     return out
-
-
-def _measure(name: str, files: Sequence[U8], photos: Sequence[U8], judge: Judge, translator: Translator) -> Together:
-    generator = translator.generator
-    x_PCHW, y_PCHW = (resize(as_tensor(some), (generator.size, generator.size)) for some in (photos, files))
-    with torch.no_grad():
-        l2_PK = torch.stack([l2(generator(y_PCHW, c) - generator(x_PCHW, c)) for c in generator.classes], 1)
-    scores = np.concatenate([score(judge, files), score(judge, translator(files))])
-    return Together(
-        name,
-        disrupted=float((l2_PK >= THRESHOLD).float().mean()),
-        l2=float(l2_PK.mean()),
-        ap=average_precision(scores, np.repeat([False, True], len(files))),
-        linf_levels=max(linf_levels(a, b) for a, b in zip(photos, files, strict=True)),
-        psnr=min(psnr(a, b) for a, b in zip(photos, files, strict=True)),
-    )
 
 
 def _add(pixels_HWC: U8, change: F64) -> U8:

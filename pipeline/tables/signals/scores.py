@@ -5,33 +5,57 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.channels.channels import find_channels
 from pipeline.evaluation.bootstrap import interval
-from pipeline.photos.photo import U8
+from pipeline.generators.generator import Generator
+from pipeline.images.levels import pixels_to_unit, unit_to_pixels
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.photo import U8, Photo
+from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.judge import Judge
+from pipeline.signals.manipulation import SourceName, load_source, manipulate
 from pipeline.signals.measures import average_precision, roc_auc, tpr_at_fpr
-from pipeline.tables.signals.pictures import Translator, as_grey, sign
 
 F64 = NDArray[np.float64]
 UNTOUCHED = "untouched"
-GREY = "clean, grey photos"
-"""Stands among the channels for photos that were grey before they got their signals."""
 ACTIVE, PASSIVE, DIFFERENCE = "with signals", "passive", "difference"
-AT_A_TIME = 32
-Measure = Callable[[F64, NDArray[np.bool_]], float]
-MEASURES: dict[str, Measure] = {
+AT_A_TIME = 16
+MEASURES: dict[str, Callable[[F64, NDArray[np.bool_]], float]] = {
     "AP": average_precision,
     "ROC-AUC": roc_auc,
     "TPR at 1 % FPR": partial(tpr_at_fpr, false_positive_rate=0.01),
 }
 Scores = Mapping[tuple[str, str], F64]
 """Probabilities of manipulation, photo by photo, by (who made the picture, channel); ``untouched`` is who left it alone."""
+Lines = Mapping[tuple[str, str], Sequence[str]]
+"""The generators whose mean a line shows, by (its label, seen or unseen)."""
+
+
+class Translator(NamedTuple):
+    """A generator as the table names it, and its group: seen by the detectors in training, or unseen."""
+
+    label: str
+    group: str
+    generator: Generator
+
+    def __call__(self, pictures: Sequence[U8]) -> list[U8]:
+        """What it makes of pictures of one size; the class of the i-th depends on i alone."""
+        class_B = torch.rand(len(pictures), generator=torch.Generator().manual_seed(0))
+        out: list[U8] = []
+        for i in range(0, len(pictures), AT_A_TIME):
+            with torch.no_grad():
+                y_BCHW = manipulate(self.generator, as_tensor(pictures[i : i + AT_A_TIME]), class_B[i : i + AT_A_TIME])
+            out += list(unit_to_pixels(y_BCHW).permute(0, 2, 3, 1).numpy().astype(np.uint8))
+        return out
 
 
 class Number(NamedTuple):
@@ -47,26 +71,36 @@ class Number(NamedTuple):
     high: float
 
 
-class Line(NamedTuple):
-    """A generator, or a mean of several, and whether detectors were trained on it."""
+def translator(words: str, group: str) -> Translator:
+    """From ``name`` or ``name=weights``; the label is the name and, with weights, their folder."""
+    name, _, weights = words.partition("=")
+    label = f"{name} ({Path(weights).resolve().parent.name})" if weights else name
+    return Translator(label, group, load_source(SourceName(name, Path(weights) if weights else None), "cpu", torch.float32))
 
-    who: str
-    group: str
-    generators: tuple[str, ...]
+
+def read_photos(paths: Sequence[Path], count: int) -> list[U8]:
+    """The first ``count`` of these photos in colour, as pixels (H, W, 3) of one size: that of the first; others are passed over."""
+    photos: list[U8] = []
+    for path in paths:
+        pixels_HWC = decode_photo(path.read_bytes()).pixels_HWC
+        if pixels_HWC.shape[2] == 3 and (not photos or pixels_HWC.shape == photos[0].shape):
+            photos.append(pixels_HWC)
+        if len(photos) == count:
+            break
+    return photos
 
 
-def scores_of(bundle: Bundle, photos: Sequence[U8], translators: Sequence[Translator], channels: Sequence[str]) -> Scores:
-    """The scores of photos with the bundle's signals, and of what each generator makes of these; and of grey ones (`GREY`)."""
-    judge, scores = Judge.from_bundle(bundle), {}
-    for some, grey in ((photos, False), (as_grey(photos), True)):
-        signed = sign(some, bundle)
-        for who, pictures in {UNTOUCHED: signed, **{each.label: each(signed) for each in translators}}.items():
-            if grey:
-                scores[who, GREY] = score(judge, pictures)
-                continue
-            for channel in find_channels(channels):
-                scores[who, channel.name] = score(judge, [channel.apply(x, i) for i, x in enumerate(pictures)])
-    return scores
+def sign(photos: Sequence[U8], bundle: Bundle, *, first: int = 0, count: int | None = None) -> list[U8]:
+    """The photos with ``count`` (all) of a bundle's signals in turn, from the ``first`` on; as they are for a bundle of none."""
+    if not bundle.count:
+        return list(photos)
+    count = count or bundle.count
+    return [with_signal(Photo(pixels, None, "PNG"), bundle, first + i % count) for i, pixels in enumerate(photos)]
+
+
+def as_tensor(pictures: Sequence[U8]) -> Tensor:
+    """Pictures (H, W, 3) of one size as (B, 3, H, W) in [-1, 1]."""
+    return pixels_to_unit(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float())
 
 
 def score(judge: Judge, pictures: Sequence[U8]) -> F64:
@@ -74,41 +108,48 @@ def score(judge: Judge, pictures: Sequence[U8]) -> F64:
     return np.concatenate([judge(pictures[i : i + AT_A_TIME]).manipulated_B for i in range(0, len(pictures), AT_A_TIME)])
 
 
-def numbers_of(
-    methods: Mapping[str, Sequence[Scores]], lines: Sequence[Line], channels: Sequence[str], *, times: int
-) -> list[Number]:
+def scores_of(bundle: Bundle, photos: Sequence[U8], translators: Sequence[Translator], channels: Sequence[str]) -> Scores:
+    """The scores of photos with the bundle's signals, and of what each generator makes of these."""
+    judge, signed = Judge.from_bundle(bundle), sign(photos, bundle)
+    made = {UNTOUCHED: signed, **{each.label: each(signed) for each in translators}}
+    return {
+        (who, channel.name): score(judge, [channel.apply(x, i) for i, x in enumerate(pictures)])
+        for (who, pictures), channel in product(made.items(), find_channels(channels))
+    }
+
+
+def numbers_of(methods: Mapping[str, Sequence[Scores]], lines: Lines, channels: Sequence[str], *, times: int) -> list[Number]:
     """Every measure of every line and method, with 95 % intervals; ``methods`` holds the scores of each seed.
 
-    Each draw takes photos and seeds anew, the same photos for all methods.
+    Each of ``times`` draws takes photos and seeds anew, the same photos for all methods.
     """
     methods = {method: seeds for method, seeds in methods.items() if seeds}
+    photos = len(next(iter(methods[ACTIVE][0].values())))
+    truth, rng = np.repeat([False, True], photos), np.random.default_rng(0)
+    drawn_TP = np.vstack([np.arange(photos), rng.integers(0, photos, (times, photos))])  # all photos first, then each drawing
     numbers = []
     for channel, (name, measure) in product(channels, MEASURES.items()):
         tables = {
-            (method, who): np.array([_draws_of_photos(one, measure, who, channel, times) for one in seeds]).T
+            (method, who): np.array(
+                [
+                    [measure(np.concatenate([one[UNTOUCHED, channel][i], one[who, channel][i]]), truth) for one in seeds]
+                    for i in drawn_TP
+                ]
+            )
             for method, seeds in methods.items()
-            for who in {who: None for line in lines for who in line.generators}
+            for who in {who: None for generators in lines.values() for who in generators}
         }
-        for line in lines:
-            draws = {method: _over_seeds(np.mean([tables[method, who] for who in line.generators], 0)) for method in methods}
+        for (label, group), generators in lines.items():
+            draws = {method: _over_seeds(np.mean([tables[method, who] for who in generators], 0)) for method in methods}
             if PASSIVE in draws:
                 draws[DIFFERENCE] = draws[ACTIVE] - draws[PASSIVE]
             for method, values in draws.items():
-                numbers.append(Number(line.who, line.group, channel, method, name, float(values[0]), *interval(values[1:])))
+                numbers.append(Number(label, group, channel, method, name, float(values[0]), *interval(values[1:])))
     return numbers
-
-
-def _draws_of_photos(scores: Scores, measure: Measure, who: str, channel: str, times: int) -> F64:
-    """The measure of all photos first, then of each drawing of them, (1 + times,)."""
-    untouched, manipulated = scores[UNTOUCHED, channel], scores[who, channel]
-    rng, photos = np.random.default_rng(0), len(untouched)
-    draws = [np.arange(photos), *(rng.integers(0, photos, photos) for _ in range(times))]
-    truth = np.repeat([False, True], photos)
-    return np.array([measure(np.concatenate([untouched[index], manipulated[index]]), truth) for index in draws])
 
 
 def _over_seeds(table_TS: F64) -> F64:
     """The mean over all seeds first, then over those of each drawing: (1 + times,)."""
     rng, (draws, seeds) = np.random.default_rng(1), table_TS.shape
-    which = [np.arange(seeds), *(rng.integers(0, seeds, seeds) for _ in range(draws - 1))]
-    return np.array([row[index].mean() for row, index in zip(table_TS, which, strict=True)])
+    which_TS = np.vstack([np.arange(seeds), rng.integers(0, seeds, (draws - 1, seeds))])
+    return np.asarray(np.take_along_axis(table_TS, which_TS, 1).mean(1))

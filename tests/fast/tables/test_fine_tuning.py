@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.generators.generator import Generator, unconditional
 from pipeline.tables.options import TableError
-from pipeline.tables.table_red_team import LowRank, fine_tune
+from pipeline.tables.red_team import LowRank, fine_tune
 from tests.fast import tiny
 
 

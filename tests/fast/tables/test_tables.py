@@ -17,13 +17,14 @@ from PIL import Image
 
 from pipeline.evaluation.row import EvaluationRow, as_table
 from pipeline.evaluation.summary import Line
-from pipeline.tables import bench, table1, table4, table5
+from pipeline.tables import bench
 from pipeline.tables.__main__ import TABLES, main, write
 from pipeline.tables.bench import fill, folder_of, protect
 from pipeline.tables.cells import PUBLISHED, Net, Photos, Row, Run, Table
 from pipeline.tables.nets import load, measured_photos, nets_of, photos_of, spread, training_photos
 from pipeline.tables.options import TableError, TablesConfig
 from pipeline.tables.page import as_csv, as_markdown, draw
+from pipeline.tables.published import TABLE1, TABLE4, TABLE5, runs_of
 from tests.fast import tiny
 from tests.verbs import evaluate
 
@@ -58,7 +59,7 @@ def nets_with(config: TablesConfig, **nets: Net) -> dict[str, Net]:
 def quick(rows: Sequence[Row]) -> list[Row]:
     """The rows with attacks of three steps."""
     runs = {run: dataclasses.replace(run, parts=tuple({**dict(run.parts), "steps": 3}.items())) for one in rows for run in one.runs}
-    return [dataclasses.replace(one, runs=tuple(runs[run] for run in one.runs)) for one in rows]
+    return [one._replace(runs=tuple(runs[run] for run in one.runs)) for one in rows]
 
 
 def numbers(config: TablesConfig, *runs: Run, strongest: bool = False) -> Row:
@@ -86,11 +87,11 @@ def test_the_published_figures_are_those_of_the_facts(shared: Path) -> None:
         epsilon = "0.1" if system.endswith("eps 0.1") else "0.05"
         system = names.get(system, system.removesuffix(", eps 0.1"))
         facts[system, epsilon] = [tuple(map(float, one.split("/"))) for one in cells]
-    assert facts == {key: list(map(percent, figures)) for key, figures in table1.FIGURES.items()}
+    assert facts == {key: list(map(percent, figures)) for key, figures in TABLE1.items()}
     four = re.findall(r"(?:class|iterative|joint)\s+(\.\d+)/(\.\d+)/(\d+\.\d)", text)
-    assert [tuple(map(float, one)) for one in four] == list(map(percent, table4.FIGURES.values()))
+    assert [tuple(map(float, one)) for one in four] == list(map(percent, TABLE4.values()))
     five = re.findall(r"(\d\.\d+e-\d)/(\d\.\d+e-\d)", text)
-    assert [tuple(map(float, one)) for one in five] == list(table5.FIGURES.values())
+    assert [tuple(map(float, one)) for one in five] == list(TABLE5.values())
 
 
 def test_a_net_that_is_not_at_hand_has_a_row_that_says_so_and_no_number(config: TablesConfig) -> None:
@@ -157,19 +158,8 @@ def test_the_numbers_and_shares_of_the_clean_files_are_those_of_disrupt_evaluate
     run = Run((tiny_net(config),), epsilon=14, parts=QUICK, channel="jpeg-95-444")
     row = numbers(config, run)
     out = config.work / "evaluation"
-    words = [
-        "--out",
-        str(out),
-        "--channels",
-        "jpeg-95-444",
-        "--bootstrap",
-        "0",
-        "--limit",
-        "3",
-        "--no-tracking",
-        "--engine",
-        "local",
-    ]
+    words = ["--out", str(out), "--generator", tiny.BUILD, *["--channels", "jpeg-95-444", "--bootstrap", "0", "--limit", "3"]]
+    words += ["--no-tracking", "--engine", "local"]
     assert evaluate([str(run.photos.path), str(folder_of(config, run)), *words]) == 0
     lines = csv.DictReader(io.StringIO((out / "summary.csv").read_text(encoding="utf-8")))
     (line,) = [one for one in lines if (one["class"], one["channel"]) == ("all", "jpeg-95-444")]
@@ -223,7 +213,7 @@ def test_output_towards_the_input_is_measured_from_the_photo(config: TablesConfi
 
 
 def test_a_class_of_its_own_is_attacked_and_measured_alone(config: TablesConfig) -> None:
-    runs = table4.runs_of(tiny_net(config), "pgd")
+    runs = runs_of(tiny_net(config), "pgd", "output")
     assert [(run.attacked, run.measured) for run in runs["correct class"]] == [(("Smile",),) * 2, (("Glasses",),) * 2]
     assert [(run.attacked, run.measured) for run in runs["incorrect class"]] == [
         (("Glasses",), ("Smile",)),
@@ -312,7 +302,7 @@ def test_a_plot_has_a_bar_for_each_number_and_none_without_numbers(tmp_path: Pat
     assert draw(tmp_path / "plot.png", table, rows)
     with Image.open(tmp_path / "plot.png") as plot:
         assert plot.size == (960, int(120 * (1.2 + 2 * 0.24)))
-    assert not draw(tmp_path / "none.png", table, [dataclasses.replace(rows[0], line=None)])
+    assert not draw(tmp_path / "none.png", table, [rows[0]._replace(line=None)])
 
 
 def test_a_wrong_call_is_one_line_that_says_what_was_expected(

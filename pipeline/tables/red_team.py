@@ -73,7 +73,7 @@ def fine_tune(
     return dataclasses.replace(generator, net=net, fingerprint=fingerprint_of(net)), losses
 
 
-def rows_of(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
+def attackers(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
     """Every attacker for plain and robust files; the generator is fine-tuned first."""
     net, hardened = nets["stargan"], nets["hardened"]
     tuned = Net("fine-tuned", missing=net.missing) if net.missing else fine_tuned(config, net)
@@ -111,7 +111,7 @@ def fine_tuned(config: TablesConfig, net: Net) -> Net:
         CONSOLE.print(f"fine-tuned: loss {losses[0]:.4f} -> {losses[-1]:.4f} in {len(losses)} steps")
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(tuned.net, path, metadata={"size": str(size), "classes": json.dumps(dict(tuned.classes))})
-    return dataclasses.replace(net, label="fine-tuned", weights=path)
+    return net._replace(label="fine-tuned", weights=path)
 
 
 TABLE = Table(
@@ -120,7 +120,7 @@ TABLE = Table(
     caption="Files protected against the shipped StarGAN (epsilon 6 levels, all classes in turn), and an attacker who wants the "
     "translation anyway. Low numbers are good for the attacker.",
     photos=12,
-    rows=rows_of,
+    rows=attackers,
     lines=("attacker", "compared"),
     columns="files",
     drawn="disrupted",
