@@ -30,7 +30,7 @@ TABLE_FILES := HORSES PAINTINGS SCENES WEIGHTS_CYCLEGAN WEIGHTS_MONET WEIGHTS_PI
 TABLE_FLAGS = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GPU),--gpu) \
   $(foreach v,$(TABLE_FILES),$(if $($(v)),--$(shell echo $(v) | tr A-Z_ a-z-) "$($(v))"))
 SSH_PROGRAMS := sshd ssh rsync ip unshare nsenter
-BENCHES := $(filter-out tests/bench/attacks.py,$(sort $(wildcard tests/bench/*.py)))
+BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py,$(sort $(wildcard tests/bench/*.py)))
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 
 .PHONY: help

@@ -13,12 +13,12 @@ from pipeline.training.data.faces import FacesSource
 from pipeline.training.export import export
 from pipeline.training.loop import Losses, Picture, SaveDue, Schedule, Started, Stopped, grid, train
 from pipeline.training.options import TrainError
-from pipeline.training.quality import agreement, load_nets, per_class, reconstruction, unchanged, way_back
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings
 from pipeline.training.systems.stargan import REGIMES as STARGAN
 from pipeline.training.systems.stargan import StarGANSystem
 from pipeline.training.systems.system import Nets
+from tests.bench.quality import agreement, load_nets, per_class, reconstruction, unchanged, way_back
 from tests.fast.training.small import differing, faces, fresh
 
 SYSTEM = StarGANSystem(r1_every=2)

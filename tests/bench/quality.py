@@ -1,6 +1,6 @@
 """How good a trained generator is on faces it has not seen: does it keep the photo, does the edit arrive.
 
-``python -m pipeline.training.quality STATE FACES`` prints the table of the model card.
+``python -m tests.bench.quality STATE FACES`` prints the table of the model card.
 """
 
 from __future__ import annotations
