@@ -93,7 +93,7 @@ $(TABLES): $(VENV)/.dev
 .PHONY: table-signals
 table-signals: $(VENV)/.dev
 	@[ -n "$(FACES)" ] && [ -n "$(ACTIVE)" ] || { echo "make $@: name a folder of faces and bundles: make $@ FACES=folder ACTIVE=\"a0/bundle.safetensors ...\""; exit 2; }
-	@$(PY) -m pipeline.tables.signals --faces "$(FACES)" --out "$(TABLES_OUT)" --active $(ACTIVE) \
+	@$(PY) -m pipeline.tables $@ --faces "$(FACES)" --out "$(TABLES_OUT)" --active $(ACTIVE) \
 	  $(if $(PASSIVE),--passive $(PASSIVE)) $(if $(SEEN),--seen $(SEEN)) $(if $(UNSEEN),--unseen $(UNSEEN)) $(if $(PHOTOS),--photos $(PHOTOS))
 
 clean:  ## remove the demo, caches and builds

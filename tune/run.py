@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
-from pipeline.jobs.interrupt import heeded
+from pipeline.jobs.interrupt import watch_sigint
 from pipeline.jobs.options import SHIPPED, ConfigError
 from pipeline.jobs.ray import connected
 from pipeline.jobs.tracking import Tracking
@@ -89,7 +89,7 @@ def _search(
     names = ", ".join(generator.name for generator in generators)
     console.print(f"{config.trials} trials of up to {config.steps} steps; scored on {count} photos with {names}", highlight=False)
     inputs = TrialInputs(first.config, source, held_out)
-    with connected(config.address, console, trial_need(config)), heeded() as interrupted:
+    with connected(config.address, console, trial_need(config)), watch_sigint() as interrupted:
         return search(config, inputs, record, console, interrupted=interrupted)
 
 

@@ -43,30 +43,30 @@ def output_names(keys: Iterable[str], *, suffix: str, taken: Collection[str] = (
         if reason := unsafe_reason(key):
             raise ValueError(f"{key!r}: {reason}")
         wanted[key] = PurePosixPath(key).with_suffix(suffix).as_posix()
-    used = {_folded(name) for name in taken} | _folders(wanted)
+    used = {_fold(name) for name in taken} | _folders(wanted)
     rivals: dict[str, int] = {}
     for name in wanted.values():
-        rivals[_folded(name)] = rivals.get(_folded(name), 0) + 1
+        rivals[_fold(name)] = rivals.get(_fold(name), 0) + 1
     names: dict[str, str] = {}
-    for key in sorted(wanted, key=lambda key: (wanted[key] != key, rivals[_folded(wanted[key])] > 1, key)):
+    for key in sorted(wanted, key=lambda key: (wanted[key] != key, rivals[_fold(wanted[key])] > 1, key)):
         simple = wanted[key]
-        may_be_simple = simple == key or rivals[_folded(simple)] == 1
-        names[key] = simple if may_be_simple and _folded(simple) not in used else _long_name(key, suffix, used)
-        used.add(_folded(names[key]))
+        may_be_simple = simple == key or rivals[_fold(simple)] == 1
+        names[key] = simple if may_be_simple and _fold(simple) not in used else _long_name(key, suffix, used)
+        used.add(_fold(names[key]))
     return names
 
 
 def _long_name(key: str, suffix: str, used: Collection[str]) -> str:
     name, number = f"{key}{suffix}", 2
-    while _folded(name) in used:
+    while _fold(name) in used:
         name, number = f"{key}.{number}{suffix}", number + 1
     return name
 
 
 def _folders(keys: Iterable[str]) -> set[str]:
     """The folders that the outputs need, so that no file takes the name of one."""
-    return {_folded(folder.as_posix()) for key in keys for folder in PurePosixPath(key).parents}
+    return {_fold(folder.as_posix()) for key in keys for folder in PurePosixPath(key).parents}
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

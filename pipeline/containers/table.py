@@ -36,10 +36,10 @@ def list_table(uri: str | Path) -> Listing:
     table = _read(place)
     home = place.rpartition("/")[0] if scheme_of(place) != "file" else posixpath.dirname(open_storage(place)[1])
     rows = {name: table[name].to_pylist() for name in table.column_names}
-    boxes = [_box(place, number, values) for number, values in _numbered(rows, BOX_COLUMNS)]
+    boxes = [_box(place, number, values) for number, values in _number_rows(rows, BOX_COLUMNS)]
     found: list[tuple[str, str, Box | None]] = []
     first_row: dict[str, int] = {}
-    for number, (path, given) in _numbered(rows, _TEXT_COLUMNS):
+    for number, (path, given) in _number_rows(rows, _TEXT_COLUMNS):
         if not path:
             raise ListingError(f"{place}, row {number}: the path is empty")
         where, key = _locate(str(path), home)
@@ -77,7 +77,7 @@ def _read(place: str) -> pa.Table:
         raise ListingError(f"{place}: path must be text and the box whole numbers of pixels: {error}") from error
 
 
-def _numbered(rows: dict[str, list[object]], names: Iterable[str]) -> Iterable[tuple[int, tuple[object, ...]]]:
+def _number_rows(rows: dict[str, list[object]], names: Iterable[str]) -> Iterable[tuple[int, tuple[object, ...]]]:
     """Row numbers from 1, the header not counted, with the values of some columns; None for a column that is not there."""
     count = len(rows["path"])
     return enumerate(zip(*(rows.get(name, [None] * count) for name in names), strict=True), start=1)

@@ -25,7 +25,7 @@ def thresholds(bundle: Bundle, false_positive_rate: float) -> Thresholds:
     return Thresholds(bundle.threshold("untouched", false_positive_rate), carries)
 
 
-def decided(row: DetectionRow, *, manipulated: float, signal: int, likeness: float, limits: Thresholds) -> DetectionRow:
+def decide(row: DetectionRow, *, manipulated: float, signal: int, likeness: float, limits: Thresholds) -> DetectionRow:
     """The row with what the detector says and what follows from it; without signals there is none to be like."""
     row = dataclasses.replace(
         row, manipulated=manipulated, decision="manipulated" if manipulated > limits.manipulated else "untouched"

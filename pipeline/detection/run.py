@@ -18,10 +18,11 @@ from pipeline.detection.row import as_table, joined
 from pipeline.detection.stages import Sight, detect_stages, fail
 from pipeline.detection.summary import Summary, summarise
 from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Outcome, Progress
-from pipeline.jobs.stages import run_stages
-from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.stages import split
+from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import base_folder, check_places
@@ -31,8 +32,8 @@ from pipeline.signals.key import VARIABLE, read_secret
 from pipeline.storage import Folder
 
 ROWS_FILE, REPORT_FILE = "detection.parquet", "report.html"
-SHARD_COUNT, SHARD_BYTES = 64, 64 * 2**20
-"""Most pictures that are judged together, and most bytes of what the detector sees of them on its way between processes."""
+SHARD_COUNT = 64
+"""Most pictures that are judged together."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
     """Judge pictures; returns the exit code. Errors of the call are raised as ValueError."""
     job = prepare(asked)
     console.print(f"{len(job.refs)} pictures; {_about(job.bundle)}", highlight=False, soft_wrap=True)
-    with _tracking(job, command) as tracking:
+    tags = {"command": command, "bundle": job.bundle.id}
+    with record_run(job.config.record, "detect", flat(job.config) | {"pictures": len(job.refs)}, tags) as tracking:
         progress = Progress(console, total=len(job.refs), tracking=tracking)
         tables = []
         stages = detect_stages(job.config, job.sight)
@@ -85,11 +87,9 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
 
 
 def shards(job: Job) -> list[list[PhotoRef]]:
-    """The pictures in the groups that travel together: bounded by count and by size, at least four for each actor."""
+    """The pictures in the groups that travel together."""
     seen = 3 * 4 * job.bundle.size**2
-    per_actor = -(-len(job.refs) // (4 * job.config.compute.actors))
-    count = max(1, min(SHARD_COUNT, SHARD_BYTES // seen, per_actor))
-    return [list(job.refs[i : i + count]) for i in range(0, len(job.refs), count)]
+    return split(job.refs, most=SHARD_COUNT, bytes_each=seen, actors=job.config.compute.actors)
 
 
 def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, tracking: Tracking) -> None:
@@ -137,12 +137,3 @@ def _check_out(out: str) -> None:
     folder = Folder(out)
     if folder.exists(REPORT_FILE) and not folder.exists(ROWS_FILE):
         raise ConfigError(f"{folder.at(REPORT_FILE)} is there already and not of a detection; give another folder with --out")
-
-
-def _tracking(job: Job, command: str) -> Tracking:
-    config = job.config
-    if not config.record.tracking:
-        return no_record()
-    params = flat(config) | {"pictures": len(job.refs)}
-    tags = {"command": command, "bundle": job.bundle.id}
-    return open_tracking(experiment=config.record.experiment, run_name="detect", params=params, tags=tags)

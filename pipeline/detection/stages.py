@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.containers.read import UnusablePhotoError, read_photo
-from pipeline.detection.decide import decided, thresholds
+from pipeline.detection.decide import decide, thresholds
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.row import DetectionRow
 from pipeline.images.orientation import to_upright, upright_size
@@ -76,13 +76,13 @@ def _look(ref: PhotoRef, sight: Sight) -> Looked:
         reason = f"too small: {width} x {height} pixels; signals of this bundle need {sight.smallest} a side"
         return Looked(dataclasses.replace(row, status="skipped", stage="look", reason=reason))
     try:
-        return Looked(row, _seen(photo, sight.size))
+        return Looked(row, _detector_view(photo, sight.size))
     except MemoryError:
         reason = "not enough memory for a picture of this size"
         return Looked(DetectionRow(key=ref.key, status="failed", stage="look", reason=reason))
 
 
-def _seen(photo: Photo, size: int) -> NDArray[np.float32]:
+def _detector_view(photo: Photo, size: int) -> NDArray[np.float32]:
     upright_HWC = to_upright(photo.pixels_HWC, photo.orientation)
     seen_13SS: NDArray[np.float32] = detector_input(pixels_to_tensor(upright_HWC), size).contiguous().numpy()
     return seen_13SS
@@ -113,4 +113,4 @@ class Detect:
     def _row(self, row: DetectionRow, manipulated: float, signal: int, likeness: float) -> DetectionRow:
         if not (math.isfinite(manipulated) and math.isfinite(likeness)):
             return dataclasses.replace(row, status="failed", stage="detect", reason="the detector's answer is not a number")
-        return decided(row, manipulated=manipulated, signal=signal, likeness=likeness, limits=self._limits)
+        return decide(row, manipulated=manipulated, signal=signal, likeness=likeness, limits=self._limits)

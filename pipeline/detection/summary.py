@@ -72,15 +72,15 @@ def summarise(rows: pa.Table, limits: Thresholds) -> Summary:
     """The summary of a DETECTION table; ``limits`` are the thresholds that its decisions come from."""
     rows = ordered(rows)
     judged = rows.filter(pc.equal(rows["status"], "judged"))
-    counts = _counted(rows["status"])
-    decisions = _counted(judged["decision"])
+    counts = _counts(rows["status"])
+    decisions = _counts(judged["decision"])
     strangers = judged.filter(pc.equal(judged["matches"], pa.scalar(False)))
-    matching = _counted(judged["matches"])[True] if judged["expected"].null_count < judged.num_rows else None
+    matching = _counts(judged["matches"])[True] if judged["expected"].null_count < judged.num_rows else None
     return Summary(
         counts={status: counts[status] for status in STATUSES},
         decisions={decision: decisions[decision] for decision in DECISIONS},
         cases=_cases(judged),
-        carrying=_counted(judged["carries"])[True],
+        carrying=_counts(judged["carries"])[True],
         matching=matching,
         stranger_count=strangers.num_rows,
         strangers=tuple(strangers.slice(0, SHOWN).to_pylist()),
@@ -92,7 +92,7 @@ def summarise(rows: pa.Table, limits: Thresholds) -> Summary:
     )
 
 
-def _counted(column: pa.ChunkedArray) -> Counter[Any]:
+def _counts(column: pa.ChunkedArray) -> Counter[Any]:
     return Counter(column.to_pylist())
 
 

@@ -79,10 +79,10 @@ def _look(pair: Pair, config: EvaluateConfig, channels: Sequence[Channel], sizes
             _read(what, ref, config) for what, ref in (("original", pair.original), ("protected", pair.protected))
         )
         stage = "pair"
-        row = _compared(row, pair, original, protected, config)
+        row = _compare_files(row, pair, original, protected, config)
         stage = "view"
         files = _alike(_upright(original.photo), _upright(protected.photo))
-        return _shown(row, pair, files, config, Eyes(channels, tuple(dict.fromkeys(sizes))))
+        return _apply_channels(row, pair, files, config, Eyes(channels, tuple(dict.fromkeys(sizes))))
     except UnfitError as error:
         return Looked(dataclasses.replace(row, status="failed", stage=stage, reason=str(error)))
     except MemoryError:
@@ -98,7 +98,7 @@ def _read(what: str, ref: PhotoRef | None, config: EvaluateConfig) -> File:
         raise UnfitError(f"{what}: {error.reason}") from error
 
 
-def _compared(row: EvaluationRow, pair: Pair, original: File, protected: File, config: EvaluateConfig) -> EvaluationRow:
+def _compare_files(row: EvaluationRow, pair: Pair, original: File, protected: File, config: EvaluateConfig) -> EvaluationRow:
     """The row with what the two files say of each other: quality, flags."""
     a, b = original.photo, protected.photo
     turned = a.orientation != b.orientation
@@ -125,7 +125,7 @@ def _compared(row: EvaluationRow, pair: Pair, original: File, protected: File, c
     )
 
 
-def _shown(row: EvaluationRow, pair: Pair, files: tuple[U8, U8], config: EvaluateConfig, eyes: Eyes) -> Looked:
+def _apply_channels(row: EvaluationRow, pair: Pair, files: tuple[U8, U8], config: EvaluateConfig, eyes: Eyes) -> Looked:
     """Both files and the noisy original through each channel, as generators of each size see them."""
     original_HWC, protected_HWC = files
     noisy_HWC = with_noise(original_HWC, row.epsilon or 0, seed_of(config.seed, pair.key, "noise"))

@@ -98,10 +98,10 @@ class Measure:
                     continue
                 seen = torch.from_numpy(looked.seen[channel, tested.generator.size]).to(self._device)
                 for name in tested.classes:
-                    yield self._measured(dataclasses.replace(row, class_name=name), tested, seen)
+                    yield self._measure_class(dataclasses.replace(row, class_name=name), tested, seen)
 
     @torch.no_grad()
-    def _measured(self, row: EvaluationRow, tested: Tested, seen: Tensor) -> EvaluationRow:
+    def _measure_class(self, row: EvaluationRow, tested: Tested, seen: Tensor) -> EvaluationRow:
         """The row with the numbers of one class; a batch is always these three, so that nothing else changes a digit."""
         name = row.class_name or ""
         try:

@@ -134,7 +134,7 @@ def read_run(protected: str) -> ProtectedRun | None:
         ) from error
 
 
-def resolved(config: EvaluateConfig, run: ProtectedRun | None) -> EvaluateConfig:
+def fill_in(config: EvaluateConfig, run: ProtectedRun | None) -> EvaluateConfig:
     """The options with what was left out taken from the protection run, or from the defaults where there is none.
 
     Raises ConfigError when the generators come from the run and one is not a name of the zoo: a folder never says what is imported.

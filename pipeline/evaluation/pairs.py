@@ -61,33 +61,33 @@ def _by_manifest(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef], m
     pairs, strangers = [], []
     for ref in originals:
         if ref.key in rows:
-            pairs.append(_listed(ref, rows[ref.key], files, by_content, ()))
+            pairs.append(_pair_of_row(ref, rows[ref.key], files, by_content, ()))
         else:
             strangers.append(ref)
     contents = _by_sha256(strangers, lost.keys()) if lost else {}
     renamed = {ref.key: lost[sha256] for sha256, ref in contents.items()}
     for ref in strangers:
         if ref.key in renamed:
-            pairs.append(_listed(ref, renamed[ref.key], files, by_content, (ORIGINAL_RENAMED,)))
+            pairs.append(_pair_of_row(ref, renamed[ref.key], files, by_content, (ORIGINAL_RENAMED,)))
         else:
             pairs.append(_missing(ref, "the manifest of the protected files has neither its name nor its content: added later?"))
     return pairs
 
 
-def _listed(
+def _pair_of_row(
     ref: PhotoRef, row: Mapping[str, Any], files: Mapping[str, PhotoRef], by_content: Mapping[str, PhotoRef], flags: tuple[str, ...]
 ) -> Pair:
     """The pair of an original with a manifest row."""
     output = row["output"]
     if not output:
         said = f"protect {row['status']}: {row['reason']}"
-        return _ended(ref, "skipped" if row["status"] == "skipped" else "missing", said)
+        return _end(ref, "skipped" if row["status"] == "skipped" else "missing", said)
     found = files.get(output) or by_content.get(row["sha256_out"])
     if found is None:
         return _missing(ref, "its protected file is gone, and no other file there has its content", output)
     if found.key != output:
         flags = (*flags, PROTECTED_RENAMED)
-    return Pair(ref.key, ref, found, row["sha256_in"], row["sha256_out"], row["epsilon"], flags, _refused(ref, found))
+    return Pair(ref.key, ref, found, row["sha256_in"], row["sha256_out"], row["epsilon"], flags, _refusal(ref, found))
 
 
 def _by_name(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef]) -> list[Pair]:
@@ -98,21 +98,21 @@ def _by_name(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef]) -> li
     rivals: dict[str, int] = defaultdict(int)
     for ref in originals:
         rivals[_stem(ref.key)] += 1
-    return [_named(ref, exact, stems, rivals[_stem(ref.key)]) for ref in originals]
+    return [_pair_by_name(ref, exact, stems, rivals[_stem(ref.key)]) for ref in originals]
 
 
-def _named(ref: PhotoRef, exact: Mapping[str, PhotoRef], stems: Mapping[str, list[PhotoRef]], rivals: int) -> Pair:
+def _pair_by_name(ref: PhotoRef, exact: Mapping[str, PhotoRef], stems: Mapping[str, list[PhotoRef]], rivals: int) -> Pair:
     """The pair of an original by its name; ``rivals`` originals have its name without the suffix."""
     long = stems.get(ref.key, [])  # a.jpg.png for a.jpg: how protect tells apart what would have one name
     found = [exact[ref.key]] if ref.key in exact else long or stems.get(_stem(ref.key), [])
     if len(found) > 1 or (rivals > 1 and ref.key not in exact and not long and found):
-        return _ended(ref, "failed", "cannot tell which protected file is its own: their names differ in nothing but the suffix")
+        return _end(ref, "failed", "cannot tell which protected file is its own: their names differ in nothing but the suffix")
     if not found:
         return _missing(ref, "no protected file has its name: renamed?")
-    return Pair(ref.key, ref, found[0], ended=_refused(ref, found[0]))
+    return Pair(ref.key, ref, found[0], ended=_refusal(ref, found[0]))
 
 
-def _refused(original: PhotoRef, protected: PhotoRef) -> EvaluationRow | None:
+def _refusal(original: PhotoRef, protected: PhotoRef) -> EvaluationRow | None:
     """The row of a pair of which a file is not to be read at all."""
     for what, ref in (("original", original), ("protected", protected)):
         if ref.refused:
@@ -128,10 +128,10 @@ def _orphan(name: str, key: str | None) -> Pair:
 
 
 def _missing(ref: PhotoRef, reason: str, protected: str | None = None) -> Pair:
-    return _ended(ref, "missing", reason, protected)
+    return _end(ref, "missing", reason, protected)
 
 
-def _ended(ref: PhotoRef, status: Status, reason: str, protected: str | None = None) -> Pair:
+def _end(ref: PhotoRef, status: Status, reason: str, protected: str | None = None) -> Pair:
     row = EvaluationRow(key=ref.key, protected=protected, status=status, stage="pair", reason=reason)
     return Pair(ref.key, ref, ended=row)
 

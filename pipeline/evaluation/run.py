@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +12,17 @@ from rich.console import Console
 from pipeline.containers.find import find_photos
 from pipeline.evaluation.flow import evaluate_stages, fail
 from pipeline.evaluation.measures import Tested, check_classes, load_tested
-from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, read_run, resolved
+from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, fill_in, read_run
 from pipeline.evaluation.pairs import Pair, match
 from pipeline.evaluation.report import terminal_table, write_page
 from pipeline.evaluation.row import UNFINISHED, as_table, joined, outcomes
 from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
 from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.progress import Progress
-from pipeline.jobs.stages import run_stages
-from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.stages import split
+from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import check_places
@@ -30,8 +30,8 @@ from pipeline.ledger.results import write_result, write_table
 from pipeline.storage import Folder
 
 ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "report.html"
-SHARD_COUNT, SHARD_BYTES = 16, 64 * 2**20
-"""Most photos that are measured together, and most bytes of what generators see of them on its way between processes."""
+SHARD_COUNT = 16
+"""Most photos that are measured together."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def prepare(asked: EvaluateConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
     asked.check()
     run = read_run(asked.protected)
-    config = resolved(asked, run)
+    config = fill_in(asked, run)
     for place in (config.originals, config.protected):
         check_places(place, config.out)
     _check_out(config.out)
@@ -83,7 +83,8 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     config = job.config
     names = ", ".join(f"{one.label} ({len(one.classes)} classes)" for one in job.tested)
     console.print(f"{len(job.pairs)} pairs; generator {names}; channels {', '.join(config.channels)}", highlight=False)
-    with _tracking(job, command) as tracking:
+    tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
+    with record_run(config.record, "evaluate", flat(config) | {"pairs": len(job.pairs)}, tags) as tracking:
         progress = Progress(console, total=len(job.pairs), tracking=tracking)
         tables = []
         stages = evaluate_stages(config, job.sizes)
@@ -101,11 +102,9 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
 
 
 def shards(job: Job) -> list[list[Pair]]:
-    """The pairs in the groups that travel together: bounded by count and by size, at least four for each actor."""
+    """The pairs in the groups that travel together."""
     seen = len(job.config.channels) * sum(3 * 3 * 4 * size * size for size in job.sizes)
-    per_actor = -(-len(job.pairs) // (4 * job.config.compute.actors))
-    count = max(1, min(SHARD_COUNT, SHARD_BYTES // seen, per_actor))
-    return [job.pairs[i : i + count] for i in range(0, len(job.pairs), count)]
+    return split(job.pairs, most=SHARD_COUNT, bytes_each=seen, actors=job.config.compute.actors)
 
 
 def summary_of(job: Job, table: pa.Table) -> Summary:
@@ -137,7 +136,7 @@ def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, track
 def options(config: EvaluateConfig) -> dict[str, Any]:
     """The options that decide the numbers, as plain values."""
     without = {"engine", "address", "actors", "threads", "tracking", "experiment", "config", "red_team"}
-    plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in without}
+    plain = {name: value for name, value in flat(config).items() if name not in without}
     return {name: list(map(str, value)) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
@@ -156,12 +155,3 @@ def _check_out(out: str) -> None:
     strange = [name for name in (SUMMARY_FILE, REPORT_FILE) if folder.exists(name)]
     if strange and not folder.exists(ROWS_FILE):
         raise ConfigError(f"{folder.at(strange[0])} is there already and not of an evaluation; give another folder with --out")
-
-
-def _tracking(job: Job, command: str) -> Tracking:
-    config = job.config
-    if not config.record.tracking:
-        return no_record()
-    params = flat(config) | {"pairs": len(job.pairs)}
-    tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
-    return open_tracking(experiment=config.record.experiment, run_name="evaluate", params=params, tags=tags)

@@ -10,10 +10,10 @@ from types import FrameType
 
 
 @contextmanager
-def heeded() -> Iterator[Callable[[], None]]:
-    """Hands out a function that raises KeyboardInterrupt if Ctrl-C was pressed since, also where a library swallowed it.
+def watch_sigint() -> Iterator[Callable[[], None]]:
+    """Inside the block, the function that comes back raises KeyboardInterrupt after Ctrl-C, even if a library swallowed it.
 
-    Ctrl-C itself does inside what it does outside. Outside the main thread, where no signal arrives, the function does nothing.
+    Other handlers of Ctrl-C keep working. Outside the main thread, where no signal arrives, the function does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None

@@ -32,7 +32,7 @@ from ray.exceptions import (
 )
 from ray.util.annotations import RayDeprecationWarning
 
-from pipeline.jobs.interrupt import heeded
+from pipeline.jobs.interrupt import watch_sigint
 from pipeline.jobs.options import Compute
 from pipeline.jobs.room import Need
 from pipeline.jobs.stages import ActorStage, Fail, Function, Stages, TaskStage
@@ -156,9 +156,9 @@ def _round(shards: Mapping[str, Sequence[Any]], stages: Stages, compute: Compute
     dataset: Dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
     for stage in stages:
         dataset = _through(dataset, stage, compute)
-    with heeded() as heed_ctrl_c:
+    with watch_sigint() as check_interrupt:
         for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
-            heed_ctrl_c()
+            check_interrupt()
             yield str(batch["name"][0]), _result(pickle.loads(batch["value"][0]))
 
 

@@ -102,7 +102,7 @@ def _wait(need: Need, console: Console) -> None:
 
 
 def _machines() -> list[Bundle]:
-    return [_counted(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [_cpus_and_gpus(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
 def _reports() -> tuple[dict[str, Any], GetClusterStatusReply]:
@@ -131,5 +131,5 @@ def _shape(bundle: Bundle) -> frozenset[tuple[str, float]]:
     return frozenset(bundle.items())
 
 
-def _counted(resources: Bundle) -> Bundle:
+def _cpus_and_gpus(resources: Bundle) -> Bundle:
     return {name: resources[name] for name in ("CPU", "GPU") if name in resources}

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from rich.console import Console
-
-from pipeline.jobs.options import Compute
-
+T = TypeVar("T")
+SHARD_BYTES = 64 * 2**20
+"""Most bytes of a shard on its way from one stage to the next."""
 Function = Callable[[Any], Any]
 """A list of photos to the list of what becomes of them, in the same order; the last stage returns rows."""
 
@@ -39,26 +38,6 @@ Fail = Callable[..., list[Any]]
 """(photo, name of a stage, reason) to the rows of a photo that killed its process there."""
 
 
-def run_stages(
-    shards: Sequence[Sequence[Any]], stages: Stages, fail: Fail, *, compute: Compute, console: Console
-) -> Iterator[list[Any]]:
-    """The rows that the last stage makes of the shards (lists of photos), as they come.
-
-    Raises the errors of a stage as they are; on Ray ConfigError when the cluster cannot hold the run, and FlowError when processes
-    die over all photos.
-    """
-    if not shards:
-        return
-    if not compute.on_ray(sum(map(len, shards))):
-        yield from run_here(shards, stages)
-        return
-    from pipeline.jobs.ray import connected
-    from pipeline.jobs.ray_data import actors_need, run_on_ray
-
-    with connected(compute.address, console, actors_need(compute)):
-        yield from run_on_ray(shards, stages, fail, compute)
-
-
 def run_here(shards: Sequence[Sequence[Any]], stages: Stages) -> Iterator[list[Any]]:
     """The rows of the shards, made in this process. One photo at a time, so that only one is in memory as pixels."""
     single = [stage.function if isinstance(stage, TaskStage) else stage.make() for stage in stages if not _whole(stage)]
@@ -69,6 +48,12 @@ def run_here(shards: Sequence[Sequence[Any]], stages: Stages) -> Iterator[list[A
             yield fold(whole, [row for rows in done for row in rows])
         else:
             yield from done
+
+
+def split(photos: Sequence[T], *, most: int, bytes_each: int, actors: int) -> list[list[T]]:
+    """The photos in shards of at most ``most`` and SHARD_BYTES between two stages, at least four for each actor."""
+    count = max(1, min(most, SHARD_BYTES // bytes_each, -(-len(photos) // (4 * actors))))
+    return [list(photos[i : i + count]) for i in range(0, len(photos), count)]
 
 
 def fold(functions: Sequence[Function], photos: list[Any]) -> list[Any]:

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
+from pipeline.jobs.options import Record
 from pipeline.jobs.versions import git_commit, versions
 
 if TYPE_CHECKING:
@@ -153,6 +154,13 @@ def open_tracking(
         _warn(f"MLflow at {_without_password(uri)} cannot be reached; this run goes on without a record", error)
         return Tracking(None, run_id=None, uri=uri)
     return Tracking(client, run_id=run_id, uri=uri)
+
+
+def record_run(record: Record, run_name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> Tracking:
+    """A new run on record as the options say."""
+    if not record.tracking:
+        return no_record()
+    return open_tracking(experiment=record.experiment, run_name=run_name, params=params, tags=tags)
 
 
 def no_record() -> Tracking:

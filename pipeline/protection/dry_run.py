@@ -9,17 +9,16 @@ from rich.console import Console
 from pipeline.containers.listing import PhotoRef
 from pipeline.photos.encode import encode_photo
 from pipeline.protection.flow import pixel_stage
-from pipeline.protection.options import ProtectConfig
+from pipeline.protection.job import Job
 from pipeline.protection.row import Work
-from pipeline.protection.run import prepare
 from pipeline.protection.stages.read import read_photos
 
 TRIED = 5
 
 
-def estimate(config: ProtectConfig, *, console: Console) -> int:
+def estimate(job: Job, *, console: Console) -> int:
     """Print how long the run would take and how much disk it would fill; returns 0, or 1 when no tried photo could be used."""
-    job = prepare(config)
+    config = job.config
     refs = [ref for ref in job.refs if not ref.refused]
     tried = _spread(refs)
     on_ray = config.compute.on_ray(len(job.refs))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.generators.generator import Generator
 
 
-def examples_of(
+def read_examples(
     rows: pa.Table, refs: Sequence[PhotoRef], generators: Sequence[Generator], config: ProtectConfig, run: RunFolder
 ) -> list[Example]:
     """Up to ``config.examples`` photos, evenly spread from the weakest effect to the strongest; computed on the CPU.
@@ -50,7 +50,7 @@ def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config
         return None
     if photo.pixels_HWC.shape != protected.pixels_HWC.shape:
         return None
-    before, after = _shown(photo), _shown(protected)
+    before, after = _as_rgb(photo), _as_rgb(protected)
     difference = difference_png(before, after, epsilon=config.epsilon)
     per_class = _outputs(photo, protected, ref, generators, config) if generators else []
     return Example(ref.key, picture_png(before), picture_png(after), difference, per_class)
@@ -79,7 +79,7 @@ def _outputs(
     return per_class
 
 
-def _shown(photo: Photo) -> U8:
+def _as_rgb(photo: Photo) -> U8:
     """The photo's pixels as RGB, turned the way they are shown."""
     shown_HWC = to_upright(photo.pixels_HWC, photo.orientation)
     return np.ascontiguousarray(np.broadcast_to(shown_HWC, (*shown_HWC.shape[:2], 3)))

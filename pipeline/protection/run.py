@@ -7,104 +7,44 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
 
-from pipeline.containers.find import find_photos
-from pipeline.containers.listing import Listing, PhotoRef
+from pipeline.containers.listing import PhotoRef
 from pipeline.containers.naming import LEAVES_FOLDER, output_names, unsafe_reason
-from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.flow import run_stages
 from pipeline.jobs.options import flat
 from pipeline.jobs.progress import Progress
-from pipeline.jobs.stages import run_stages
-from pipeline.jobs.tracking import Tracking, no_record, open_tracking
+from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import REPORT_FILE, is_reserved
 from pipeline.ledger.parts import latest_rows, read_columns
-from pipeline.ledger.places import check_places
 from pipeline.ledger.plan import attempt_of
 from pipeline.ledger.results import write_result
 from pipeline.ledger.run import RunFolder, open_run
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.encode import FORMATS
-from pipeline.protection.examples import examples_of
+from pipeline.protection.dry_run import estimate
+from pipeline.protection.examples import read_examples
 from pipeline.protection.flow import fail, protect_stages, write_works
-from pipeline.protection.options import ProtectConfig, signature
+from pipeline.protection.job import Job, prepare
+from pipeline.protection.options import ProtectConfig
 from pipeline.protection.report import terminal_table, write_report
 from pipeline.protection.row import Work
-from pipeline.protection.stages.sign import Signer, signer_of
 from pipeline.protection.stages.write import Destination
 from pipeline.protection.summary import Summary, summarise
-
-if TYPE_CHECKING:
-    from pipeline.generators.generator import Generator
 
 Shards = list[tuple[str, list[Work]]]
 
 
-@dataclass(frozen=True)
-class Job:
-    """A checked call: its inputs, generators (none for signals alone), signals and signature."""
-
-    config: ProtectConfig
-    listing: Listing
-    generators: list[Generator]
-    signer: Signer | None
-    signature: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the signature covers, as plain values; never the secret of the signals."""
-        return self.config.what_changes_results() | (self.signer.facts() if self.signer else {})
-
-    @property
-    def about(self) -> str:
-        """What is done to the photos, for people."""
-        parts = [f"generator {', '.join(self.config.generator)}"] if self.config.disrupts() else []
-        parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
-        return " and ".join(parts) + ("" if self.config.disrupts() else " alone, no disruption")
-
-    @property
-    def refs(self) -> tuple[PhotoRef, ...]:
-        """The inputs, cut to ``--limit``."""
-        return self.listing.refs[: self.config.photos.limit]
-
-
-def prepare(config: ProtectConfig) -> Job:
-    """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
-    config.check()
-    check_places(config.input, config.output)
-    signer = signer_of(config)
-    generators = _generators(config)
-    listing = find_photos(config.input)
-    signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
-    return Job(config, listing, generators, signer, signed)
-
-
-def _generators(config: ProtectConfig) -> list[Generator]:
-    """The generators to disrupt; none, and no torch, for signals alone."""
-    if not config.disrupts():
-        return []
-    from pipeline.protection.stages.disrupt import load_generators
-
-    generators = load_generators(config)
-    if not config.compute.on_ray(0):
-        check_gpu(config.compute)
-    return generators
-
-
 def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int:
     """Protect photos; returns the exit code. Errors of the call are raised as ValueError."""
-    if config.dry_run:
-        from pipeline.protection.dry_run import estimate
-
-        return estimate(config, console=console)
     job = prepare(config)
+    if config.dry_run:
+        return estimate(job, console=console)
     ignored = f", {job.listing.ignored_count} other files ignored" if job.listing.ignored_count else ""
     console.print(f"{len(job.refs)} photos in {config.input}{ignored}; {job.about}", highlight=False)
     began = time.monotonic()
@@ -113,7 +53,9 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
         count = sum(len(works) for _, works in shards)
         if count < len(job.refs):
             console.print(f"{len(job.refs) - count} are done already; {count} to go", highlight=False)
-        with _tracking(job, command) as tracking:
+        params = flat(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
+        tags = {"command": command, "signature": job.signature}
+        with record_run(config.record, f"protect {job.signature}", params, tags) as tracking:
             progress = Progress(console, total=count, tracking=tracking)
             for rows in protect_shards(job, run, shards, console):
                 progress.add(rows)
@@ -129,7 +71,7 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
 def plan(job: Job, run: RunFolder) -> Shards:
     """The micro-shards still to be done, each photo with the name of its output; a local output that is gone is done again."""
     config = job.config
-    kept = kept_outputs(run)
+    kept = earlier_outputs(run)
     names = name_outputs(job, kept)
     gone = {key for key, output in kept.items() if run.folder.is_local and not run.folder.exists(output)}
     per_actor = max(1, -(-len(job.refs) // (4 * config.compute.actors)))
@@ -137,7 +79,7 @@ def plan(job: Job, run: RunFolder) -> Shards:
     return [(shard.id, [_work(ref, names) for ref in shard.refs]) for shard in shards]
 
 
-def kept_outputs(run: RunFolder) -> dict[str, str]:
+def earlier_outputs(run: RunFolder) -> dict[str, str]:
     """The outputs that the run's earlier starts wrote, by key. Raises LedgerError for one that would lie outside the folder."""
     before = latest_rows(read_columns(run.folder, ["key", "output", "shard"]))
     outputs = {key: name for key, name in zip(*(before[name].to_pylist() for name in ("key", "output")), strict=True) if name}
@@ -182,7 +124,7 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
     page = write_report(
         rows,
         job.options,
-        examples_of(rows, job.refs, job.generators, job.config, run),
+        read_examples(rows, job.refs, job.generators, job.config, run),
         command,
         wall_seconds=wall_seconds,
         versions=versions(),
@@ -197,12 +139,3 @@ def conclude(job: Job, run: RunFolder, *, command: str, tracking: Tracking, wall
     if run.folder.is_local:
         tracking.artifact(manifest)
     return summary
-
-
-def _tracking(job: Job, command: str) -> Tracking:
-    config = job.config
-    if not config.record.tracking:
-        return no_record()
-    params = flat(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": len(job.refs)}
-    tags = {"command": command, "signature": job.signature}
-    return open_tracking(experiment=config.record.experiment, run_name=f"protect {job.signature}", params=params, tags=tags)

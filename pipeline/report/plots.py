@@ -1,4 +1,4 @@
-"""Distributions as inline SVG that takes its colours from the page; matplotlib is imported when something is drawn."""
+"""Distributions as inline SVG in the colours of the page; matplotlib is imported when something is drawn."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 36
-INK, FAINT, GOOD, BAD = "#010101", "#020202", "#030303", "#040404"
-CSS = {INK: "currentColor", FAINT: "var(--line)", GOOD: "var(--good)", BAD: "var(--warn)"}
-"""Stand-ins that matplotlib draws with, and what the page's style sheet knows them by."""
+INK, FAINT, GOOD, BAD = "#1b1f24", "#d5dae0", "#2a7f62", "#c77700"
+"""The page's colours --ink, --line, --good and --warn; on a dark page the style sheet inverts drawings."""
 
 
 def histogram(values: NDArray[np.float64], *, name: str, label: str, counted: str, threshold: float | None = None) -> str:
@@ -70,7 +69,7 @@ def _bars(axes: Axes, values: NDArray[np.float64], threshold: float | None) -> N
 
 
 def _inline(svg: str, name: str) -> str:
-    """The bare ``<svg>`` element with colours of the page, ids of its own, and no size but that of its place."""
+    """The bare ``<svg>`` element with ids of its own, and no size but that of its place."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
@@ -78,8 +77,6 @@ def _inline(svg: str, name: str) -> str:
     svg = svg.replace("<svg", '<svg role="img"', 1)
     svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"font: [^;\"]*sans-serif", lambda found: _font(found.group()), svg)
-    for stand_in, colour in CSS.items():
-        svg = svg.replace(stand_in, colour)
     return svg
 
 

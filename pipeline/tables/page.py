@@ -1,4 +1,4 @@
-"""A table as CSV and as a Markdown page that says how it was made."""
+"""A table as CSV, as a Markdown page that says how it was made, and as a plot."""
 
 from __future__ import annotations
 
@@ -8,106 +8,125 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.tables.numbers import MEASURES, RELATIVE, Result
-from pipeline.tables.table import NAMES, PUBLISHED, Layout, Table
+from pipeline.tables.cells import NAMES, PUBLISHED, Row, Table
 
-COLUMNS = (*MEASURES, RELATIVE)
+SHARES = ("disrupted", "relative")
+MOST_BARS = 120
 
 
-def as_csv(results: Sequence[Result]) -> str:
-    """One line a result: its labels, status, counts, and each mean with the ends of its interval; shares from 0 to 1."""
+def as_csv(table: Table, rows: Sequence[Row]) -> str:
+    """One line a row: its labels, status, counts, and each mean with the ends of its interval; shares from 0 to 1."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    labels = list(dict.fromkeys(name for result in results for name in result.labels))
-    head = [part for name in COLUMNS for part in (name, f"{name}_low", f"{name}_high")]
+    labels = list(dict.fromkeys(name for row in rows for name in row.labels))
+    head = [part for name in NAMES for part in (name, f"{name}_low", f"{name}_high")]
     writer.writerow([*labels, "status", "photos", "samples", "missing", *head])
-    for result in results:
-        values = [value for name in COLUMNS for value in _numbers(result, name)]
-        counts = [len(result.keys), result.samples, result.missing] if result.estimates and result.keys else ["", "", ""]
-        shown = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
-        writer.writerow([*(result.labels.get(name, "") for name in labels), result.status, *counts, *shown])
+    for row in rows:
+        counts = [row.line.photos, row.line.samples, row.missing] if row.line and row.status != PUBLISHED else ["", "", ""]
+        columns = [name for name in NAMES if name != "relative" or name in table.shown]
+        values = [value for name in columns for value in (row.mean(name), *row.interval(name))]
+        numbers = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
+        writer.writerow([*row.labels.values(), row.status, *counts, *numbers, *[""] * (len(head) - len(numbers))])
     return text.getvalue()
 
 
-def as_markdown(layout: Layout, results: Sequence[Result]) -> str:
-    """The results laid out for people, each number with its 95 % interval where there is one."""
-    lines = list(dict.fromkeys(_line(layout, result) for result in results))
-    if layout.columns:
-        columns = list(dict.fromkeys(result.labels[layout.columns] for result in results))
-        place = {(_line(layout, result), result.labels[layout.columns]): result for result in results}
-        head = [*layout.lines, *columns]
-        rows = [[*line, *(_cell(layout, place.get((line, column))) for column in columns)] for line in lines]
-    else:
-        by_line = {_line(layout, result): result for result in results}
-        head = [*layout.lines, "photos", *(NAMES[name] for name in layout.shown)]
-        rows = [[*line, *_measures(layout, by_line[line])] for line in lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+def as_markdown(table: Table, rows: Sequence[Row]) -> str:
+    """The rows laid out for people, each number with its 95 % interval where there is one."""
+    lines: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in rows:
+        lines.setdefault(tuple(row.labels[name] for name in table.lines), {})[row.labels.get(table.columns, "")] = row
+    if table.columns:
+        columns = list(dict.fromkeys(row.labels[table.columns] for row in rows))
+        cells = [[*line, *(_cell(table, found.get(column)) for column in columns)] for line, found in lines.items()]
+        return grid([*table.lines, *columns], cells)
+    head = [*table.lines, "photos", *(NAMES[name] for name in table.shown)]
+    return grid(head, [[*line, *_measures(table, found[""])] for line, found in lines.items()])
 
 
-def as_page(table: Table, results: Sequence[Result], *, made: Mapping[str, str], notes: str, plot: str) -> str:
-    """The page: what the table is, how it was made, the numbers, the plot, what they say, hand-written notes."""
-    shown = "" if not table.layout.columns else f"A cell shows {' / '.join(NAMES[name] for name in table.layout.shown)}"
-    shown += " and in brackets the 95 % interval of the last.\n\n" if shown else ""
-    said = "\n".join(f"* {sentence}" for sentence in table.findings(results))
-    facts = "\n".join(f"* {name}: {value}" for name, value in made.items())
-    parts = [
-        f"# {table.title}\n\n{table.about}",
-        f"## How it was made\n{facts}",
-        f"## Numbers\n{shown}{as_markdown(table.layout, results)}",
+def as_page(table: Table, rows: Sequence[Row], *, made: Mapping[str, str], notes: str, plot: str) -> str:
+    """The page: caption, how it was made, the numbers, the plot, and what somebody wrote by hand."""
+    legend = f"A cell shows {' / '.join(NAMES[name] for name in table.shown)} and in brackets the 95 % interval of the last.\n\n"
+    return sections(
+        f"# {table.title}\n\n{table.caption}",
+        facts(made),
+        f"## Numbers\n{legend if table.columns else ''}{as_markdown(table, rows)}",
         f"All digits and intervals: [{table.name}.csv]({table.name}.csv).",
         f"![{table.title}]({plot})" if plot else "",
-        f"## What the numbers say\n{said}" if said else "",
-        f"## Notes\n{notes.strip()}" if notes.strip() else "",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        notes,
+    )
+
+
+def facts(made: Mapping[str, str]) -> str:
+    """The section that says how a table was made."""
+    return "## How it was made\n" + "\n".join(f"* {name}: {value}" for name, value in made.items())
 
 
 def notes_of(out: Path, name: str) -> str:
-    """What somebody wrote by hand about a table; empty where there is nothing."""
-    place = out / "notes" / f"{name}.md"
-    return place.read_text(encoding="utf-8") if place.is_file() else ""
+    """The section of what somebody wrote by hand about a table; empty where there is nothing."""
+    path = out / "notes" / f"{name}.md"
+    return f"## Notes\n{path.read_text(encoding='utf-8').strip()}" if path.is_file() else ""
 
 
-def _numbers(result: Result, name: str) -> tuple[float, float, float]:
-    found = result.estimates.get(name)
-    return (found.mean, *found.interval) if found else (math.nan, math.nan, math.nan)
+def sections(*parts: str) -> str:
+    """The parts that are not empty, apart by a line."""
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _line(layout: Layout, result: Result) -> tuple[str, ...]:
-    return tuple(result.labels[name] for name in layout.lines)
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
-def _cell(layout: Layout, result: Result | None) -> str:
-    if result is None:
-        return ""
-    if not result.estimates:
-        return result.status
-    means = " / ".join(_shown(name, result.mean(name)) for name in layout.shown)
-    low, high = _numbers(result, layout.shown[-1])[1:]
-    return means + _interval(layout.shown[-1], low, high)
+def draw(path: Path, table: Table, rows: Sequence[Row]) -> bool:
+    """Write the plot as PNG, a bar for each row with its interval, published figures paler; False when there is no number."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    known = [row for row in rows if not math.isnan(row.mean(table.drawn))][:MOST_BARS]
+    factor = 100 if table.drawn in SHARES else 1
+    columns = list(dict.fromkeys(row.labels.get(table.columns, "") for row in known))
+    if not known:
+        return False
+    with rc_context({"font.size": 8}):
+        figure = Figure(figsize=(8, 1.2 + 0.24 * len(known)), layout="constrained", dpi=120)
+        axes = figure.add_subplot()
+        for y, row in enumerate(known):
+            colour = f"C{columns.index(row.labels.get(table.columns, '')) % 10}"
+            axes.barh(y, factor * row.mean(table.drawn), color=colour, alpha=0.45 if row.status == PUBLISHED else 1)
+            axes.plot([factor * end for end in row.interval(table.drawn)], [y, y], color="black", linewidth=1)
+        labels = [", ".join(row.labels[name] for name in (*table.lines, table.columns) if row.labels.get(name)) for row in known]
+        axes.set_yticks(range(len(known)), [label.replace("$", r"\$") for label in labels])
+        axes.invert_yaxis()
+        axes.set_xlabel(NAMES[table.drawn])
+        axes.margins(y=0.01)
+        figure.suptitle(table.title, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(path, format="png", metadata={"Software": None})
+    return True
 
 
-def _measures(layout: Layout, result: Result) -> list[str]:
-    if not result.estimates:
-        return [result.status, *("" for _ in layout.shown)]
-    photos = result.status if result.status == PUBLISHED else str(len(result.keys))
-    return [photos, *(_with_interval(result, name) for name in layout.shown)]
+def _cell(table: Table, row: Row | None) -> str:
+    if row is None or row.line is None:
+        return row.status if row else ""
+    last = table.shown[-1]
+    return " / ".join([*(_number(name, row.mean(name)) for name in table.shown[:-1]), _estimate(row, last)])
 
 
-def _with_interval(result: Result, name: str) -> str:
-    mean, low, high = _numbers(result, name)
-    return _shown(name, mean) + _interval(name, low, high)
+def _measures(table: Table, row: Row) -> list[str]:
+    if row.line is None:
+        return [row.status, *("" for _ in table.shown)]
+    return [PUBLISHED if row.status == PUBLISHED else str(row.line.photos), *(_estimate(row, name) for name in table.shown)]
 
 
-def _interval(name: str, low: float, high: float) -> str:
-    """The interval in brackets; nothing where there is none, or where every drawing of the photos gave the same."""
-    return "" if math.isnan(low) or low == high else f" ({_shown(name, low)} to {_shown(name, high)})"
+def _estimate(row: Row, name: str) -> str:
+    low, high = row.interval(name)
+    return _number(name, row.mean(name)) + ("" if math.isnan(low) else f" ({_number(name, low)} to {_number(name, high)})")
 
 
-def _shown(name: str, value: float) -> str:
+def _number(name: str, value: float) -> str:
     """A number as tables show it: shares in percent, means with three digits, small ones in powers of ten."""
     if math.isnan(value):
         return "-"
-    if name in ("disrupted", RELATIVE):
+    if name in SHARES:
         return f"{100 * value:.1f}"
     return f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.2e}"

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -18,36 +19,26 @@ import pipeline
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "pipeline"
 
-EVALUATION = ("row", "pairs", "bootstrap", "summary", "report", "options", "look", "measures", "local")
-DETECTION = ("row", "decide", "summary", "report", "options", "look", "detect", "local")
 TORCH_FREE = (
-    *(f"images.{name}" for name in ("types", "levels", "orientation", "quality")),
     "photos",
     "channels",
     "ledger",
+    "containers",
     "report",
     "storage",
-    "protection.row",
-    "containers",
-    "jobs.tracking",
     "jobs.options",
-    *(f"evaluation.{name}" for name in EVALUATION[:5]),
+    "jobs.tracking",
+    "jobs.stages",
+    *(f"images.{name}" for name in ("types", "levels", "orientation", "quality")),
     *(f"signals.{name}" for name in ("add", "bundle", "key")),
-    *(f"detection.{name}" for name in DETECTION[:4]),
+    *(f"{verb}.{name}" for verb in ("protection", "evaluation", "detection") for name in ("row", "summary", "report")),
+    *("protection.options", "evaluation.pairs", "evaluation.bootstrap", "detection.options", "detection.decide"),
 )
 RAY_FREE = (
     *TORCH_FREE,
-    "generators",
-    "disruption",
-    "images",
-    "signals",
-    "protection.stages",
-    "training",
-    "protection.local",
-    "protection.options",
-    "jobs.samples",
+    *("generators", "disruption", "images", "signals", "training", "jobs.samples", "jobs.settings", "jobs.doctor"),
+    *("protection.stages", "protection.flow", "evaluation.flow", "detection.stages"),
 )
-RAY_FREE += tuple(f"evaluation.{name}" for name in EVALUATION) + tuple(f"detection.{name}" for name in DETECTION)
 ON_RAY = {"pipeline.training.driver", "pipeline.training.feed", "pipeline.training.run"}
 """The modules of Ray-free packages that lead to Ray; run imports the driver when workers are asked for."""
 ONLY = {
@@ -67,18 +58,24 @@ ONLY = {
     "sklearn": {"pipeline.signals.measures"},
 }
 """Who may import a library at all, also inside functions and for types only."""
-NEIGHBOURS = {
-    "photos": {"images"},
-    "containers": {"photos", "ledger"},
-    "channels": {"images"},
-    "ledger": {"photos", "containers"},
-    "images": set(),
-    "generators": {"images"},
-    "disruption": {"images"},
-    "report": {"ledger", "protection"},
-    "signals": {"photos", "channels", "generators", "disruption", "images"},
-}
-"""Which packages of the project a package may know."""
+SCRIPTS = ("pipeline.protect_dataset", "pipeline.evaluate_dataset", "pipeline.detect_dataset", "pipeline.train_generator")
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("pipeline.tables",),
+    (*SCRIPTS, "tune.search_signals"),
+    ("pipeline.cli",),
+    ("tune",),
+    ("pipeline.protection", "pipeline.evaluation", "pipeline.detection", "pipeline.training"),
+    ("pipeline.jobs",),
+    ("pipeline.report", "pipeline.containers", "pipeline.ledger"),
+    ("pipeline.signals",),
+    ("pipeline.disruption", "pipeline.generators", "pipeline.channels"),
+    ("pipeline.photos",),
+    ("pipeline.images", "pipeline.storage"),
+    ("pipeline",),
+)
+"""Rooms from the top down. A module knows its own room and rooms of lower layers; modules do not import each other in a circle."""
+MOST_LOOSE = 8
+"""Modules that lie in pipeline/ itself, at most."""
 
 
 def module_name(file: Path) -> str:
@@ -147,11 +144,62 @@ def test_the_search_knows_the_pipeline_and_of_the_pipeline_only_the_command_line
     assert [module for module in trials if any(within(name, "ray") for name in reached_from(module))] == []
 
 
-@pytest.mark.parametrize("part", NEIGHBOURS)
-def test_a_package_knows_only_its_neighbours(part: str) -> None:
-    packages = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
-    known = {name.split(".")[1] for module in modules_of(part) for name in graph()[module] if within(name, "pipeline")}
-    assert (known & packages) - {part} <= NEIGHBOURS[part]
+def room_of(module: str) -> tuple[int, str]:
+    """The layer of a module, counted from the top, and its room: the longest name in LAYERS that it lies in."""
+    rooms = [(depth, room) for depth, layer in enumerate(LAYERS) for room in layer if within(module, room)]
+    return max(rooms, key=lambda entry: len(entry[1]))
+
+
+def arrows(imported: Mapping[str, frozenset[str]]) -> dict[str, set[str]]:
+    """The modules of the project that each module imports."""
+    longest = {
+        name: max((known for known in imported if within(name, known)), key=len, default="")
+        for names in imported.values()
+        for name in names
+    }
+    return {module: {longest[name] for name in names} - {module, ""} for module, names in imported.items()}
+
+
+def wrong_arrows(imported: Mapping[str, frozenset[str]]) -> list[str]:
+    """Imports that go up or sideways, and circles of modules."""
+    known = arrows(imported)
+    wrong = [
+        f"{a} -> {b}"
+        for a, targets in known.items()
+        for b in targets
+        if room_of(a) != room_of(b) and room_of(a)[0] >= room_of(b)[0]
+    ]
+    try:
+        list(TopologicalSorter(known).static_order())
+    except CycleError as error:
+        wrong.append("circle: " + " -> ".join(error.args[1]))
+    return wrong
+
+
+def test_imports_only_go_down_and_never_in_circles() -> None:
+    assert wrong_arrows(graph()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("pipeline.images.levels", "pipeline.jobs.options.Compute"),
+        ("pipeline.detection.run", "pipeline.protection.run.run_protect"),
+        ("pipeline.jobs.options", "pipeline.cli.VERBS"),
+        ("pipeline.training.loop", "pipeline.tables.page.write"),
+        ("pipeline.storage", "pipeline.ledger.run.open_run"),
+        ("pipeline.protection.job", "pipeline.protection.run.run_protect"),
+        ("pipeline.training.run", "tune.space.PARAMETERS"),
+    ],
+)
+def test_a_planted_import_that_goes_up_sideways_or_round_is_found(module: str, name: str) -> None:
+    planted = dict(graph()) | {module: graph()[module] | {name}}
+    assert wrong_arrows(planted) != []
+
+
+def test_every_room_is_there_and_few_modules_are_loose() -> None:
+    assert {room_of(module)[1] for module in graph()} == {room for layer in LAYERS for room in layer}
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_LOOSE
 
 
 def test_what_the_program_can_do_is_shown_without_waiting_for_torch() -> None:

@@ -114,3 +114,11 @@ def test_the_generator_in_the_docs_protects_a_photo(tmp_path: Path, monkeypatch:
     assert row["classes"] == ["warm", "cold"]
     assert row["moved"]
     assert 0 < row["linf_levels"] <= 40
+
+
+def test_every_function_of_the_walk_is_where_the_walk_says_and_the_walk_has_at_most_ten_steps() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## From `disrupt protect`")[2].partition("\n## ")[0]
+    steps = re.findall(r"^\| \d+ \| `([\w/]+\.py)` `(\w+)` \|", text, re.MULTILINE)
+    assert 5 <= len(steps) <= 10
+    for file, name in steps:
+        assert re.search(rf"^(?:def|class) {name}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (file, name)

@@ -13,10 +13,9 @@ import ray
 
 from pipeline.jobs import ray_data
 from tests.fast import tiny
-from tests.fast.signals.bundles import tiny_bundle
 from tests.ray import outcome, slow_net
 from tests.ray.deadly_photo import RUNTIME_ENV, SIDE
-from tests.verbs import detect, evaluate, protect
+from tests.verbs import evaluate, protect
 
 pytestmark = [
     pytest.mark.usefixtures("ray_with_a_deadly_photo"),
@@ -70,20 +69,11 @@ def test_a_photo_that_kills_its_process_becomes_a_failed_row_and_all_others_are_
 
 def test_a_photo_that_kills_the_process_that_measures_its_pair_costs_one_row(photos: Path, looped: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ["--out", str(out), "--no-tracking", "--channels", "noise-2", "--bootstrap", "20", "--engine", "ray"]
-    assert evaluate([str(photos), str(looped), *words]) == 1
+    words = ["--out", str(out), "--generator", tiny.BUILD, "--no-tracking", "--channels", "noise-2", "--bootstrap", "20"]
+    assert evaluate([str(photos), str(looped), *words, "--engine", "ray"]) == 1
     rows = pq.read_table(out / "evaluation.parquet", columns=["key", "status", "stage"]).to_pylist()
     assert {(row["key"], row["stage"]) for row in rows if row["status"] == "failed"} == {(DEADLY, "look")}
     assert {row["key"] for row in rows if row["status"] == "measured"} == {f"p{i}.png" for i in range(8)} - {DEADLY}
-
-
-def test_a_picture_that_kills_the_process_that_judges_it_costs_one_row(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    words = ["--signals", str(tiny_bundle(tmp_path)), "--out", str(out), "--no-tracking", "--false-positive-rate", "0.5"]
-    assert detect([str(photos), *words, "--engine", "ray"]) == 1
-    rows = pq.read_table(out / "detection.parquet", columns=["key", "status", "stage"]).to_pylist()
-    assert {row["key"]: row["status"] for row in rows} == {f"p{i}.png": "judged" for i in range(8)} | {DEADLY: "failed"}
-    assert {row["stage"] for row in rows if row["status"] == "failed"} == {"look"}
 
 
 def test_a_network_that_kills_its_actor_over_every_photo_ends_the_run(

@@ -52,7 +52,7 @@ def test_what_a_generator_made_of_them_is_called_manipulated(signed: Path, tmp_p
     (tmp_path / "fakes").mkdir()
     files = sorted((signed / "out").glob("*.png"))
     pictures = [np.asarray(Image.open(file)) for file in files]
-    for file, pixels in zip(files, translator("stargan-faces-hardened", seen=False)(pictures), strict=True):
+    for file, pixels in zip(files, translator("stargan-faces-hardened", "unseen")(pictures), strict=True):
         Image.fromarray(pixels).save(tmp_path / "fakes" / file.name)
     rows = detected(tmp_path / "fakes", tmp_path / "found", signed / "key")
     assert sum(row["decision"] == "manipulated" for row in rows) >= 38

@@ -15,18 +15,17 @@ from pipeline.photos.photo import U8
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import read_bundle
 from pipeline.signals.judge import Judge
-from pipeline.tables.signals.__main__ import main
-from pipeline.tables.signals.attacks import averaged, outcomes
-from pipeline.tables.signals.numbers import ACTIVE, DIFFERENCE, PASSIVE, numbers_of
-from pipeline.tables.signals.pictures import pixels_of, signed, translator
-from pipeline.tables.signals.scores import GREY, UNTOUCHED, Scores, judged, scores_of
-from pipeline.tables.signals.together import together
+from pipeline.tables.__main__ import main
+from pipeline.tables.signals.attacks import outcomes, residue, together
+from pipeline.tables.signals.pictures import read_photos, sign, translator
+from pipeline.tables.signals.scores import ACTIVE, DIFFERENCE, GREY, PASSIVE, UNTOUCHED, Line, numbers_of, score, scores_of
 from tests.fast.signals.bundles import tiny_bundle
 from tests.fast.tiny import BUILD, photo_bytes
 
 LOW, HALF, HIGH = (np.linspace(low, high, 20) for low, high in ((0, 0.4), (0.5, 0.5), (0.6, 1)))
-PERFECT = Scores({(UNTOUCHED, "clean"): LOW, ("G", "clean"): HIGH})
-BLIND = Scores({(UNTOUCHED, "clean"): HALF, ("G", "clean"): HALF})
+PERFECT = {(UNTOUCHED, "clean"): LOW, ("G", "clean"): HIGH}
+BLIND = {(UNTOUCHED, "clean"): HALF, ("G", "clean"): HALF}
+G = Line("G", "seen", ("G",))
 
 
 def faces(folder: Path, count: int = 30) -> Path:
@@ -37,7 +36,7 @@ def faces(folder: Path, count: int = 30) -> Path:
 
 
 def test_perfect_against_blind_detectors_differ_by_half_in_ap_with_no_spread() -> None:
-    found = numbers_of([PERFECT, PERFECT], [BLIND], [("G", "seen", ("G",))], ["clean"], photos=20, times=30)
+    found = numbers_of({ACTIVE: [PERFECT, PERFECT], PASSIVE: [BLIND]}, [G], ["clean"], times=30)
     ap = {n.method: n for n in found if n.measure == "AP"}
     assert (ap[ACTIVE].mean, ap[PASSIVE].mean, ap[DIFFERENCE].mean) == pytest.approx((1.0, 0.5, 0.5))
     assert (ap[DIFFERENCE].low, ap[DIFFERENCE].high) == pytest.approx((0.5, 0.5))
@@ -46,16 +45,16 @@ def test_perfect_against_blind_detectors_differ_by_half_in_ap_with_no_spread() -
 
 
 def test_seeds_that_disagree_widen_the_interval_to_both() -> None:
-    found = numbers_of([PERFECT, BLIND], [], [("G", "seen", ("G",))], ["clean"], photos=20, times=60)
+    found = numbers_of({ACTIVE: [PERFECT, BLIND], PASSIVE: []}, [G], ["clean"], times=60)
     ap = next(n for n in found if n.measure == "AP")
     assert (ap.mean, ap.low, ap.high) == pytest.approx((0.75, 0.5, 1.0))
     assert {n.method for n in found} == {ACTIVE}
 
 
 def test_the_mean_over_generators_is_the_mean_of_their_numbers() -> None:
-    both = Scores({**PERFECT.by, ("H", "clean"): PERFECT.by[UNTOUCHED, "clean"]})
-    whose = [("G", "", ("G",)), ("H", "", ("H",)), ("m", "", ("G", "H"))]
-    found = numbers_of([both], [], whose, ["clean"], photos=20, times=5)
+    both = {**PERFECT, ("H", "clean"): PERFECT[UNTOUCHED, "clean"]}
+    lines = [G, Line("H", "", ("H",)), Line("m", "", ("G", "H"))]
+    found = numbers_of({ACTIVE: [both]}, lines, ["clean"], times=5)
     auc = {n.who: n.mean for n in found if n.measure == "ROC-AUC"}
     assert auc == pytest.approx({"G": 1.0, "H": 0.5, "m": 0.75})
 
@@ -64,24 +63,24 @@ def test_a_known_signal_subtracted_gives_the_photo_back_and_averaging_finds_the_
     bundle = read_bundle(tiny_bundle(tmp_path))
     rng = np.random.default_rng(0)
     photos = [rng.integers(10, 240, (16, 16, 3)).astype(np.uint8) for _ in range(40)]
-    signal = signed([np.full((16, 16, 3), 128, np.uint8)], bundle)[0].astype(float) - 128
-    assert np.array_equal(signed(photos[:1], bundle)[0] - signal, photos[0].astype(float))
+    signal = sign([np.full((16, 16, 3), 128, np.uint8)], bundle)[0].astype(float) - 128
+    assert np.array_equal(sign(photos[:1], bundle)[0] - signal, photos[0].astype(float))
     flat = [np.full((16, 16, 3), 100 + i, np.uint8) for i in range(10)]
-    guess = averaged([signed([x], bundle)[0] for x in flat])
+    guess = residue([sign([x], bundle)[0] for x in flat])
     assert np.corrcoef(guess.ravel(), signal.ravel())[0, 1] > 0.9
 
 
 def test_grey_photos_are_signed_and_translated_as_grey_photos(tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path))
-    photos = pixels_of(sorted(faces(tmp_path / "faces", 4).iterdir()), 4)
-    made = translator(BUILD, seen=True)
+    photos = read_photos(sorted(faces(tmp_path / "faces", 4).iterdir()), 4)
+    made = translator(BUILD, group="seen")
     found = scores_of(bundle, photos, [made], ["clean"])
     files = [with_signal(decode_photo(photo_bytes_of(x)), bundle, i % bundle.count) for i, x in enumerate(photos)]
     assert {x.shape[2] for x in files} == {1}
-    assert found.by[UNTOUCHED, GREY] == pytest.approx(judged(Judge.from_bundle(bundle), files))
+    assert found[UNTOUCHED, GREY] == pytest.approx(score(Judge.from_bundle(bundle), files))
     fakes = made([np.repeat(x, 3, 2) for x in files])
-    assert found.by[BUILD, GREY] == pytest.approx(judged(Judge.from_bundle(bundle), fakes))
-    assert found.by[BUILD, "clean"] != pytest.approx(found.by[BUILD, GREY])
+    assert found[BUILD, GREY] == pytest.approx(score(Judge.from_bundle(bundle), fakes))
+    assert found[BUILD, "clean"] != pytest.approx(found[BUILD, GREY])
 
 
 def photo_bytes_of(pixels: U8) -> bytes:
@@ -93,8 +92,8 @@ def photo_bytes_of(pixels: U8) -> bytes:
 
 def test_every_attack_has_a_share_and_averages_need_enough_photos(tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path))
-    photos = pixels_of(sorted(faces(tmp_path / "faces").iterdir()), 24)
-    found = list(outcomes(bundle, photos[:6], photos, translator(BUILD, seen=True)))
+    photos = read_photos(sorted(faces(tmp_path / "faces").iterdir()), 24)
+    found = list(outcomes(bundle, photos[:6], photos, translator(BUILD, group="seen")))
     assert all(0 <= each.called_manipulated <= 1 for each in found)
     names = " ".join(each.attack for each in found)
     assert "mean of 10 photos" in names
@@ -104,8 +103,8 @@ def test_every_attack_has_a_share_and_averages_need_enough_photos(tmp_path: Path
 
 def test_signal_and_disruption_together_stay_in_the_ball(tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path))
-    photos = pixels_of(sorted(faces(tmp_path / "faces", 3).iterdir()), 3)
-    both = together(bundle, photos, translator(BUILD, seen=True))
+    photos = read_photos(sorted(faces(tmp_path / "faces", 3).iterdir()), 3)
+    both = together(bundle, photos, translator(BUILD, group="seen"))
     assert [each.linf_levels <= limit for each, limit in zip(both, (6, 3, 6), strict=True)] == [True] * 3
     assert both[0].l2 > both[1].l2
 
@@ -115,6 +114,8 @@ def test_the_command_writes_numbers_and_a_page(tmp_path: Path, capsys: pytest.Ca
         (tmp_path / name).mkdir()
         tiny_bundle(tmp_path / name, count=count)
     words = [
+        "table-signals",
+        "--no-tracking",
         "--faces",
         str(faces(tmp_path / "faces")),
         "--out",

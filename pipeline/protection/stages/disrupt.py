@@ -89,18 +89,18 @@ class Protect:
             if len(batch) > 1:
                 return [work for single in batch for work in self._protect_or_end([single])]
             reason = f"not enough memory on {self._device} to protect a photo of this size"
-            return [_failed(batch[0], reason)]
+            return [_fail(batch[0], reason)]
         except (_UnusableError, PhotoRefusedError) as error:
             if len(batch) > 1:
                 return [work for single in batch for work in self._protect_or_end([single])]
-            return [_skipped(batch[0], str(error)) if isinstance(error, PhotoRefusedError) else _failed(batch[0], str(error))]
+            return [_skip(batch[0], str(error)) if isinstance(error, PhotoRefusedError) else _fail(batch[0], str(error))]
 
     def _protect(self, batch: list[Work]) -> list[Work]:
         began = time.perf_counter()
         originals = [work.photo for work in batch if work.photo is not None]
-        photos = [self._signed(photo, work.ref.key) for photo, work in zip(originals, batch, strict=True)]
+        photos = [self._add_signal(photo, work.ref.key) for photo, work in zip(originals, batch, strict=True)]
         sizes = [(photo.height, photo.width) for photo in photos]
-        x_BCHW = _padded(photos).to(self._device)
+        x_BCHW = _pad(photos).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             targets = self._targets(batch, photos)
             y_BCHW = disrupt(
@@ -113,9 +113,9 @@ class Protect:
                 values=torch.tensor([photo.pixels_HWC.size for photo in photos], device=self._device)[:, None, None, None],
             )
         files = [self._as_file(photo, y_BCHW[i]) for i, photo in enumerate(photos)]
-        protected_BCHW = _padded([dataclasses.replace(p, pixels_HWC=px) for p, (px, _) in zip(photos, files, strict=True)])
+        protected_BCHW = _pad([dataclasses.replace(p, pixels_HWC=px) for p, (px, _) in zip(photos, files, strict=True)])
         moved = [not np.array_equal(px, photo.pixels_HWC) for photo, (px, _) in zip(photos, files, strict=True)]
-        original_BCHW = _padded(originals).to(self._device) if self._signer else x_BCHW
+        original_BCHW = _pad(originals).to(self._device) if self._signer else x_BCHW
         effects = self._measure(original_BCHW, protected_BCHW.to(self._device), batch, photos, moved)
         seconds = (time.perf_counter() - began) / len(batch)
         return [
@@ -123,7 +123,7 @@ class Protect:
             for work, (px, encoded), effect in zip(batch, files, effects, strict=True)
         ]
 
-    def _signed(self, photo: Photo, key: str) -> Photo:
+    def _add_signal(self, photo: Photo, key: str) -> Photo:
         return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo, key))
 
     def _as_file(self, photo: Photo, y_CHW: Tensor) -> tuple[U8, bytes | None]:
@@ -190,7 +190,7 @@ def view_of(photo: Photo, region: str, box: tuple[int, int, int, int] | None, si
         raise PhotoRefusedError(str(error)) from error
 
 
-def _padded(photos: Sequence[Photo]) -> Tensor:
+def _pad(photos: Sequence[Photo]) -> Tensor:
     """A batch (B, C, H, W) in [-1, 1], smaller photos padded with mid-grey at the right and bottom."""
     height, width = max(p.height for p in photos), max(p.width for p in photos)
     x_BCHW = torch.zeros(len(photos), photos[0].pixels_HWC.shape[2], height, width)
@@ -206,11 +206,11 @@ def _reference(name: str) -> Reference:
         return image_reference(pixels_to_tensor(np.asarray(image.convert("RGB")))[0])
 
 
-def _failed(work: Work, reason: str) -> Work:
+def _fail(work: Work, reason: str) -> Work:
     row = ManifestRow.failed(work.ref.key, stage="protect", reason=reason, bytes_in=len(work.data or b""))
     return end(work, row, data=work.data)
 
 
-def _skipped(work: Work, reason: str) -> Work:
+def _skip(work: Work, reason: str) -> Work:
     row = ManifestRow.skipped(work.ref.key, stage="protect", reason=reason, bytes_in=len(work.data or b""))
     return end(work, row, data=work.data)

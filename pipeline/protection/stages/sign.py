@@ -48,7 +48,7 @@ class Signer:
         return with_signal(photo, self.bundle, signal_of(self._secret, key, self.bundle.count))
 
 
-def signer_of(config: ProtectConfig) -> Signer | None:
+def read_signer(config: ProtectConfig) -> Signer | None:
     """The signer of a run, None without --signals; reads the bundle and the secret.
 
     Raises BundleError and SecretError, and ConfigError for an epsilon that has no room for the signals.

@@ -98,11 +98,11 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         ssim=ssim(photo.pixels_HWC, written),
         moved=effect.moved,
         seconds=work.seconds,
-        **_measured(effect),
+        **_effect_columns(effect),
     )
 
 
-def _measured(effect: Effect) -> dict[str, Any]:
+def _effect_columns(effect: Effect) -> dict[str, Any]:
     """The columns of the effect; none for signals alone, which no generator has seen."""
     if not effect.classes:
         return {}

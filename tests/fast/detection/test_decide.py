@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.detection.decide import Expectation, Thresholds, decided, thresholds
+from pipeline.detection.decide import Expectation, Thresholds, decide, thresholds
 from pipeline.detection.row import DETECTION, DetectionRow, as_table, joined
 from pipeline.detection.summary import summarise
 from pipeline.signals.bundle import Bundle
@@ -28,7 +28,7 @@ def bundle(untouched: list[float], plain: list[float], *, count: int = 3) -> Bun
 
 def judged(key: str, manipulated: float = 0.1, likeness: float = 0.9, signal: int = 1) -> DetectionRow:
     row = DetectionRow(key=key, status="judged", width=20, height=30)
-    return decided(row, manipulated=manipulated, signal=signal, likeness=likeness, limits=LIMITS)
+    return decide(row, manipulated=manipulated, signal=signal, likeness=likeness, limits=LIMITS)
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=300), st.floats(0.0001, 0.5))
@@ -52,7 +52,7 @@ def test_only_what_is_above_a_threshold_counts() -> None:
 
 def test_a_bundle_without_signals_says_nothing_of_signals() -> None:
     limits = thresholds(bundle([0.0, 1.0], [-1.0], count=0), 0.5)
-    row = decided(DetectionRow(key="a", status="judged"), manipulated=0.9, signal=0, likeness=-1.0, limits=limits)
+    row = decide(DetectionRow(key="a", status="judged"), manipulated=0.9, signal=0, likeness=-1.0, limits=limits)
     assert (row.decision, row.signal, row.likeness, row.carries) == ("manipulated", None, None, None)
 
 

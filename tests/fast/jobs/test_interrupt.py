@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pipeline.jobs.interrupt import heeded
+from pipeline.jobs.interrupt import watch_sigint
 
 
 def press_ctrl_c() -> None:
@@ -17,13 +17,13 @@ def press_ctrl_c() -> None:
 
 
 def test_ctrl_c_raises_at_once_as_ever() -> None:
-    with pytest.raises(KeyboardInterrupt), heeded():
+    with pytest.raises(KeyboardInterrupt), watch_sigint():
         press_ctrl_c()
         pytest.fail("Ctrl-C did nothing")
 
 
 def test_a_swallowed_ctrl_c_is_raised_at_the_next_check() -> None:
-    with heeded() as check:
+    with watch_sigint() as check:
         check()
         with contextlib.suppress(KeyboardInterrupt):
             press_ctrl_c()
@@ -33,7 +33,7 @@ def test_a_swallowed_ctrl_c_is_raised_at_the_next_check() -> None:
 
 def test_afterwards_ctrl_c_is_handled_as_before() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with heeded():
+    with watch_sigint():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -43,7 +43,7 @@ def test_in_another_thread_it_does_nothing() -> None:
     seen = []
 
     def run() -> None:
-        with heeded() as check:
+        with watch_sigint() as check:
             check()
             seen.append(signal.getsignal(signal.SIGINT))
 

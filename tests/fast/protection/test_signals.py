@@ -20,9 +20,9 @@ from rich.console import Console
 from pipeline.images.levels import pixels_to_unit
 from pipeline.jobs.options import ConfigError
 from pipeline.photos.decode import decode_photo
+from pipeline.protection.job import prepare
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.run import prepare
-from pipeline.protection.stages.sign import signer_of
+from pipeline.protection.stages.sign import read_signer
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import read_bundle, write_bundle
 from pipeline.signals.key import VARIABLE
@@ -243,7 +243,7 @@ def test_a_dry_run_of_signals_alone_estimates_and_writes_nothing(
 
 def test_what_travels_to_the_workers_shows_the_secret_to_nobody(bundle: Path) -> None:
     config = ProtectConfig("in", "out", recipe="none", signals=bundle, key_file=key_file(bundle.parent))
-    signer = signer_of(config)
+    signer = read_signer(config)
     assert signer is not None
     assert SECRET.decode() not in f"{signer} {signer!r} {signer.facts()}"
     assert not dataclasses.is_dataclass(signer)  # Ray takes dataclasses apart for its own records

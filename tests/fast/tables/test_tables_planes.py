@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 
 from pipeline.generators.checkpoint import save_weights
 from pipeline.generators.label_maps import label_planes
 from pipeline.generators.pix2pixhd import Pix2PixHDGenerator
-from pipeline.tables.bench import Bench
-from pipeline.tables.cells import Attack, Net, Photos, Run, cell
-from pipeline.tables.config import TablesConfig
+from pipeline.tables.bench import fill, folder_of
+from pipeline.tables.cells import Net, Photos, Run, row
+from pipeline.tables.options import TablesConfig
 
 
 @pytest.fixture
@@ -39,11 +38,10 @@ def test_planes_are_perturbed_by_whole_levels_and_measured_from_the_file(scenes:
     net = Pix2PixHDGenerator(4, downs=1, blocks=1)
     save_weights(net, tmp_path / "net.safetensors", metadata={"size": "32"})
     config = TablesConfig("table1", scenes, work=tmp_path / "work", bootstrap=20, tracking=False)
-    bench = Bench(config, Console(quiet=True))
     target = Net("pix2pixHD", "pix2pixhd", tmp_path / "net.safetensors", Photos(scenes, 2, "two"), planes=True)
-    attack = Attack((target,), "pgd", 6, parts=(("steps", 4),))
-    (result,) = bench.results([cell([Run(attack, target)], system="pix2pixHD")])
-    files = sorted(bench.folder_of(attack).glob("*.npy"))
+    run = Run((target,), parts=(("steps", 4),))
+    (result,) = fill(config, [row(run, system="pix2pixHD")])
+    files = sorted(folder_of(config, run).glob("*.npy"))
     l2 = []
     for i, path in enumerate(files):
         levels = np.load(path)
@@ -56,6 +54,7 @@ def test_planes_are_perturbed_by_whole_levels_and_measured_from_the_file(scenes:
         y = (x + torch.from_numpy(levels).float() / 127.5).clamp(-1, 1)
         with torch.no_grad():
             l2.append((net(y) - net(x)).double().square().mean().item())
-    assert len(files) == result.samples == 2
+    assert result.line is not None
+    assert len(files) == result.line.samples == 2
     assert result.mean("l2") == pytest.approx(np.mean(l2), rel=1e-5)
     assert result.mean("l2") > 0

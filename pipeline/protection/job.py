@@ -1,0 +1,67 @@
+"""A checked call of `disrupt protect`: everything that can be known before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.containers.find import find_photos
+from pipeline.containers.listing import Listing, PhotoRef
+from pipeline.jobs.doctor import check_gpu
+from pipeline.ledger.places import check_places
+from pipeline.protection.options import ProtectConfig, signature
+from pipeline.protection.stages.sign import Signer, read_signer
+
+if TYPE_CHECKING:
+    from pipeline.generators.generator import Generator
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked call: its inputs, generators (none for signals alone), signals and signature."""
+
+    config: ProtectConfig
+    listing: Listing
+    generators: list[Generator]
+    signer: Signer | None
+    signature: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the signature covers, as plain values; never the secret of the signals."""
+        return self.config.what_changes_results() | (self.signer.facts() if self.signer else {})
+
+    @property
+    def about(self) -> str:
+        """What is done to the photos, for people."""
+        parts = [f"generator {', '.join(self.config.generator)}"] if self.config.disrupts() else []
+        parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
+        return " and ".join(parts) + ("" if self.config.disrupts() else " alone, no disruption")
+
+    @property
+    def refs(self) -> tuple[PhotoRef, ...]:
+        """The inputs, cut to ``--limit``."""
+        return self.listing.refs[: self.config.photos.limit]
+
+
+def prepare(config: ProtectConfig) -> Job:
+    """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
+    config.check()
+    check_places(config.input, config.output)
+    signer = read_signer(config)
+    generators = _generators(config)
+    listing = find_photos(config.input)
+    signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
+    return Job(config, listing, generators, signer, signed)
+
+
+def _generators(config: ProtectConfig) -> list[Generator]:
+    """The generators to disrupt; none, and no torch, for signals alone."""
+    if not config.disrupts():
+        return []
+    from pipeline.protection.stages.disrupt import load_generators
+
+    generators = load_generators(config)
+    if not config.compute.on_ray(0):
+        check_gpu(config.compute)
+    return generators
