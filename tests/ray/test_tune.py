@@ -186,7 +186,7 @@ def test_a_search_that_is_over_is_left_alone_and_other_options_are_refused(
     assert tune(words()) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert tune(words("--seed", "1")) == 2
-    assert "holds a search with other options: seed 0 (now 1)" in capsys.readouterr().err
+    assert "made with other options (seed: 0 there, 1 now)" in capsys.readouterr().err
     assert tune(words("--range", "k=0.9:0.1")) == 2
     assert "0.9 is above 0.1" in capsys.readouterr().err
     assert tune(words("--held-out-generator", "tests.fast.tiny:build")) == 2
