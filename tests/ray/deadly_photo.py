@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import PIL.Image
 
 SIDE = 37
 """A photo of this width and height, in pixels, is deadly."""
-RUNTIME_ENV = {"worker_process_setup_hook": "tests.ray.deadly_photo.make_deadly"}
+RUNTIME_ENV = {
+    "worker_process_setup_hook": "tests.ray.deadly_photo.make_deadly",
+    "env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},  # the hook runs before a worker knows the driver's paths
+}
 
 
 def make_deadly() -> None:

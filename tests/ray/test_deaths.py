@@ -67,7 +67,10 @@ def test_a_photo_that_kills_its_process_becomes_a_failed_row_and_all_others_are_
     assert outcome.parts(out) == parts, "a run that is over does nothing again"
 
 
-def test_a_photo_that_kills_the_process_that_measures_its_pair_costs_one_row(photos: Path, looped: Path, tmp_path: Path) -> None:
+def test_a_photo_that_kills_the_process_that_measures_its_pair_costs_one_row(
+    photos: Path, looped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_data, "RETRIES", 0)
     out = tmp_path / "out"
     words = ["--out", str(out), "--generator", tiny.BUILD, "--no-tracking", "--channels", "noise-2", "--bootstrap", "20"]
     assert evaluate([str(photos), str(looped), *words, "--engine", "ray"]) == 1
