@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.tables.signals.pictures import translator
+from pipeline.tables.signals.scores import translator
 from pipeline.training.data.sample_data import sample_faces
 from tests.verbs import detect, protect
 
