@@ -8,7 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.tables.cells import NAMES, PUBLISHED, Row, Table
+
+SHARES = ("disrupted", "relative")
 
 
 def as_csv(table: Table, rows: Sequence[Row]) -> str:
@@ -89,10 +93,12 @@ def draw(path: Path, table: Table, rows: Sequence[Row]) -> bool:
     colours = [f"C{columns.index(row.labels.get(table.columns, '')) % 10}" for row in known]
     figure = Figure(figsize=(8, 1.2 + 0.24 * len(known)), layout="constrained", dpi=120)
     axes = figure.add_subplot(title=table.title, xlabel=NAMES[table.drawn])
-    bars = axes.barh(range(len(known)), [row.mean(table.drawn) for row in known], color=colours)
+    numbers = [(row.mean(table.drawn), *row.interval(table.drawn)) for row in known]
+    means, lows, highs = (100 if table.drawn in SHARES else 1) * np.array(numbers).T
+    bars = axes.barh(range(len(known)), means, color=colours)
     for bar, row in zip(bars, known, strict=True):
         bar.set_alpha(0.45 if row.status == PUBLISHED else 1)
-    axes.hlines(range(len(known)), *zip(*(row.interval(table.drawn) for row in known), strict=True), color="black", linewidth=1)
+    axes.hlines(range(len(known)), lows, highs, color="black", linewidth=1)
     labels = [", ".join(row.labels[name] for name in (*table.lines, table.columns) if row.labels.get(name)) for row in known]
     axes.set_yticks(range(len(known)), labels, fontsize=8)
     axes.invert_yaxis()
@@ -115,7 +121,7 @@ def _number(row: Row, name: str, *, interval: bool) -> str:
     """A number as tables show it: shares in percent, means with three digits, small ones in powers of ten."""
 
     def text(value: float) -> str:
-        if name in ("disrupted", "relative"):
+        if name in SHARES:
             return f"{100 * value:.1f}"
         return f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.2e}"
 
