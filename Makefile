@@ -68,8 +68,8 @@ ray: $(VENV)/.dev  ## tests on a local Ray and on SSH hosts in namespaces
 	  || echo "tests/ray: $$p is not installed, the SSH tests are skipped: apt-get install openssh-server openssh-client rsync iproute2 util-linux"; done
 	@$(call LEVEL,ray)
 
-slow: $(VENV)/.dev  ## tests of seconds each: MLflow, several processes, the shipped nets
-	@export OMP_NUM_THREADS=1; $(call LEVEL,slow,-n auto)
+slow: $(VENV)/.dev  ## longer tests, several at a time: MLflow, trainings and searches on Ray, the shipped nets, the pages' commands
+	@export OMP_NUM_THREADS=1; $(call LEVEL,slow,-n auto --dist loadgroup)
 
 gpu: $(VENV)/.dev  ## tests that need a GPU
 	@$(call LEVEL,gpu)

@@ -18,6 +18,7 @@ from tests.fast.training.few_faces import NARROW, write_faces
 from tests.verbs import train
 
 pytestmark = [
+    pytest.mark.xdist_group("train"),
     pytest.mark.usefixtures("local_ray"),
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*", r"ignore::FutureWarning:ray\..*", r"ignore::ResourceWarning"),
 ]

@@ -25,6 +25,7 @@ from pipeline.training.systems.signals import SignalSystem
 from tests.fast.tune.small import TINY, write_photos
 from tune.objective import read_reports
 
+pytestmark = pytest.mark.xdist_group("tune")  # one search, in one process
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS, STEPS = 4, 5
 WAIT_SECONDS = 240
