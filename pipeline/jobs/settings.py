@@ -49,7 +49,7 @@ def _read(path: Path, options: type) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: {error}") from error
     if not isinstance(lines, dict):
         raise ConfigError(f"--config {path}: expected 'option: value' lines")
-    kinds = dict(_kinds(options))
+    kinds = dict(option_kinds(options))
     settings = {}
     for key, value in lines.items():
         name = str(key).replace("-", "_")
@@ -63,16 +63,11 @@ def _read(path: Path, options: type) -> dict[str, Any]:
     return settings
 
 
-def option_names(options: type) -> list[str]:
-    """The names of all options, those of groups included."""
-    return [name for name, _ in _kinds(options)]
-
-
-def _kinds(options: type) -> Iterator[tuple[str, Any]]:
+def option_kinds(options: type) -> Iterator[tuple[str, Any]]:
     """Name and type of every option, those of groups included."""
     for name, kind in get_type_hints(options).items():
         if dataclasses.is_dataclass(kind):
-            yield from _kinds(kind)  # type: ignore[arg-type]
+            yield from option_kinds(kind)  # type: ignore[arg-type]
         else:
             yield name, kind
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""What the disk says when it takes no more."""
+
 
 class LedgerError(ValueError):
     """A run cannot start or go on in this output folder; the message says why and what to do."""

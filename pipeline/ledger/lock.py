@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 
 import psutil
 
-from pipeline.ledger.errors import LedgerError
+from pipeline.ledger.errors import CANNOT_WRITE, LedgerError, unwritable
 from pipeline.ledger.layout import LOCK, OWN
 from pipeline.storage import Folder, make_folder
 
@@ -78,8 +79,11 @@ class Lock:
     def __enter__(self) -> Lock:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Release; an error of the disk under the work becomes one that says the fix."""
         self.release()
+        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+            raise unwritable(self._folder.path, error) from error
 
     def _renew(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):

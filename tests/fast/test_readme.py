@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.cli import VERBS
 from pipeline.disruption.recipes import RECIPES
-from pipeline.jobs.settings import option_names
+from pipeline.jobs.settings import option_kinds
 from tests.verbs import protect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def test_every_verb_that_the_pages_name_exists_and_every_verb_is_named() -> None
 
 
 def test_every_option_that_the_pages_name_exists() -> None:
-    options = {f"--{name.replace('_', '-')}" for kind in CONFIGS for name in option_names(kind)}
+    options = {f"--{name.replace('_', '-')}" for kind in CONFIGS for name, _ in option_kinds(kind)}
     options |= {"--no-tracking", "--config", "--help"}
     elsewhere = {"--working-dir", "--backend-store-uri", "--strict"}
     lines = [" ".join(words) for words in command_lines() if words[0].endswith("disrupt") or words[0] == "ray"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -182,3 +183,12 @@ def test_a_store_without_exclusive_creation_has_a_lock_too(tmp_path: Path, monke
     lock.beat()
     lock.release()
     lock_folder(folder).release()
+
+
+def test_a_full_disk_under_the_work_becomes_an_error_that_says_the_fix_and_the_folder_is_free_again(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="no space left") as refusal, lock_folder(Folder(tmp_path)):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(tmp_path) in str(refusal.value)
+    with pytest.raises(FileNotFoundError), lock_folder(Folder(tmp_path)):
+        raise FileNotFoundError(errno.ENOENT, "not the disk")
+    lock_folder(Folder(tmp_path)).release()

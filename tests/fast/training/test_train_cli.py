@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import signal
@@ -142,6 +143,21 @@ def test_a_finished_training_has_nothing_to_do_and_other_options_need_another_fo
 def test_pictures_that_cannot_be_read_are_counted_and_left_out(faces: Path, tmp_path: Path, capsys: Said) -> None:
     assert train([str(faces), str(tmp_path / "out"), *WORDS, "--steps", "1"]) == 0
     assert "1 pictures cannot be read and are left out" in capsys.readouterr().out
+
+
+def test_a_full_disk_ends_a_training_with_a_message_and_the_rerun_completes_it(
+    faces: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    words = [str(faces), str(tmp_path / "out"), *WORDS]
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.training.state.write_atomic", full)
+        assert train(words) == 1
+    assert f"cannot write {tmp_path / 'out'}" in capsys.readouterr().out
+    assert train(words) == 0
+    assert (tmp_path / "out" / "generator.safetensors").read_bytes() == (unbroken / "generator.safetensors").read_bytes()
 
 
 def test_a_loss_that_is_no_number_breaks_the_training_off_and_keeps_the_last_checkpoint(
