@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,28 +25,35 @@ WORDS = ["--generator", slow_net.BUILD, "--steps", "12", "--shard-count", "4", "
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head node and a worker node of two cores each."""
+    """A head node without cores, so that all work is on the two worker nodes of two cores each."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv(slow_net.PAUSE, "0.05")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    cluster.add_node(num_cpus=2)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=2)
     cluster.wait_for_nodes()
     yield cluster
     cluster.shutdown()
 
 
 def lose_a_node(cluster: Cluster, out: Path, over: threading.Event, lost: list[int]) -> None:
-    """Kill the worker node once some shards are committed and it holds actors; its number of parts goes to ``lost``."""
-    (node,) = cluster.worker_nodes
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    """Kill a worker node that holds actors once some shards are committed; the number of parts by then goes to ``lost``."""
+    raylets = {node: psutil.Process(node.all_processes["raylet"][0].process.pid) for node in cluster.worker_nodes}
     while not over.is_set():
-        actors = [process for process in raylet.children(recursive=True) if "MapWorker" in " ".join(process.cmdline())]
-        if actors and outcome.parts(out) >= 3:
+        busy = [node for node, raylet in raylets.items() if holds_actors(raylet)]
+        if busy and outcome.parts(out) >= 3:
             lost.append(outcome.parts(out))
-            cluster.remove_node(node, allow_graceful=False)
+            cluster.remove_node(busy[0], allow_graceful=False)
             return
         time.sleep(0.1)
+
+
+def holds_actors(raylet: psutil.Process) -> bool:
+    """Whether an actor of the protecting stage runs on the node of this raylet."""
+    with suppress(psutil.NoSuchProcess):
+        return any("MapWorker" in " ".join(process.cmdline()) for process in raylet.children(recursive=True))
+    return False
 
 
 def test_a_run_that_loses_a_node_in_the_middle_ends_with_all_rows_and_the_same_bytes(
