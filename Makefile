@@ -18,17 +18,13 @@ INSTALL := $(PIP) install --quiet --quiet --no-warn-script-location $(PIP_FLAGS)
 # One run of pytest a level. A level without tests (code 5) is no failure.
 PYTEST = $(PY) -m pytest -q
 LEVEL = if [ -d tests/$(1) ]; then $(PYTEST) $(2) tests/$(1) || [ $$? -eq 5 ]; else echo "tests/$(1): no tests yet"; fi
-# The tables of the method; each makes docs/tables/NAME.{csv,md,png}.
+# The tables of the method; each makes docs/tables/NAME.{csv,md}.
 TABLES := table1 table4 table5 table-references table-features table-robust table-transfer table-red-team table-hardening
 FACES ?=
 PHOTOS ?=
-JOBS ?= 2
 TABLES_OUT ?= docs/tables
-TABLE_FILES := HORSES PAINTINGS SCENES WEIGHTS_CYCLEGAN WEIGHTS_MONET WEIGHTS_PIX2PIXHD WEIGHTS_GANIMATION \
-  WEIGHTS_PLAIN WEIGHTS_GENERATOR WEIGHTS_BOTH WEIGHTS_BLUR ADAPTER_PHOTOS
-# --weights-cyclegan for WEIGHTS_CYCLEGAN, and so on, for those that are given
-TABLE_FLAGS = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GPU),--gpu) \
-  $(foreach v,$(TABLE_FILES),$(if $($(v)),--$(shell echo $(v) | tr A-Z_ a-z-) "$($(v))"))
+TABLE_FLAGS = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GPU),--gpu) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+  $(if $(PICTURES),--pictures $(PICTURES)) $(if $(ADAPTER_PHOTOS),--adapter-photos $(ADAPTER_PHOTOS))
 SSH_PROGRAMS := sshd ssh rsync ip unshare nsenter
 BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py,$(sort $(wildcard tests/bench/*.py)))
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
@@ -39,8 +35,7 @@ help:  ## this list
 	@echo
 	@echo "Tables of the method, each into $(TABLES_OUT): $(TABLES)"
 	@echo "  make table1 FACES=folder      (faces, with labels.csv if there is one); make tables FACES=folder makes all"
-	@echo "  PHOTOS=n  JOBS=processes  GPU=1; files of your own: HORSES=folder WEIGHTS_CYCLEGAN=file SCENES=folder WEIGHTS_PIX2PIXHD=file"
-	@echo "  PAINTINGS WEIGHTS_MONET WEIGHTS_GANIMATION WEIGHTS_PLAIN WEIGHTS_GENERATOR WEIGHTS_BOTH WEIGHTS_BLUR ADAPTER_PHOTOS=n"
+	@echo "  PHOTOS=n  GPU=1  ADAPTER_PHOTOS=n; files of your own: WEIGHTS=\"cyclegan=file ...\" PICTURES=\"cyclegan=folder ...\""
 
 .PHONY: demo
 demo: $(VENV)/.samples  ## protect a dozen sample photos with the shipped generator, into demo/protected
@@ -88,7 +83,7 @@ tables: $(TABLES)
 
 $(TABLES): $(VENV)/.dev
 	@[ -n "$(FACES)" ] || { echo "make $@: name a folder of faces: make $@ FACES=folder"; exit 2; }
-	@$(PY) -m pipeline.tables $@ --faces "$(FACES)" --out "$(TABLES_OUT)" --jobs $(JOBS) $(TABLE_FLAGS)
+	@$(PY) -m pipeline.tables $@ --faces "$(FACES)" --out "$(TABLES_OUT)" $(TABLE_FLAGS)
 
 .PHONY: table-signals
 table-signals: $(VENV)/.dev

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
-from pipeline.jobs.options import FILE_OR_SHIPPED, ConfigError, PathOption, Record, check_limits, check_weights, own_default
-from pipeline.signals.bundle import JOURNEYS
-from pipeline.training.options import SAMPLES, TrainConfig
+from pipeline.jobs.options import (
+    FILE_OR_SHIPPED,
+    FLAT,
+    Address,
+    ConfigError,
+    PathOption,
+    Record,
+    SettingsFile,
+    check_limits,
+    check_weights,
+    flat,
+    own_default,
+    signature_of,
+)
+from pipeline.training.options import SAMPLES, Manipulations, TrainConfig
 from tune.space import Range, read_space
 
 RESULT_FORMAT = 1
@@ -76,18 +86,7 @@ class SearchConfig:
     """Learning rate of Adam at the start."""
     licence: Annotated[tuple[str, ...], own_default("LICENCE [LICENCE ...]", "all")] = ()
     """Only photos with one of these words in the column licence of labels.csv."""
-    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces", "ganimation-faces")
-    """Networks whose manipulations the detector learns to see; each batch draws one."""
-    weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
-    """Weights for these networks, one each in their order; the word shipped for those that come with the package."""
-    generator_gradients: bool = False
-    """Learn through the networks' gradients; without it they only give examples (black box)."""
-    spectrum: Literal["low", "high"] = "high"
-    """Which frequencies of a signal cost."""
-    survive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join((*JOURNEYS, "none")) + "} [...]")] = JOURNEYS
-    """What may happen to photos before the detector sees them in training."""
-    grey: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.125
-    """Share of the photos that are turned grey first, 0 to 1; grey photos get one plane of a signal."""
+    manipulations: Annotated[Manipulations, FLAT] = Manipulations()
     seed: int = 0
     """Seed of the search and of every trial: trials differ by their values alone."""
 
@@ -97,16 +96,11 @@ class SearchConfig:
     """GPUs of each trial, fractions allowed; 0 trains on the CPU."""
     concurrency: Annotated[int | None, own_default("INT", "as many as the cluster has cores for")] = None
     """Trials at the same time, at most; a search that goes on keeps its first value."""
-    address: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "auto"
-    """Ray cluster to use: auto (a running one, else one started here), local (always start one), or its address."""
-    tracking: bool = True
-    """Keep a record in MLflow (MLFLOW_TRACKING_URI, else mlflow.db in this folder): one run, with a run inside for each trial."""
-    experiment: Annotated[str, tyro.conf.arg(metavar="NAME")] = "tune"
-    """Name of the MLflow experiment."""
+    address: Address = "auto"
+    record: Annotated[Record, FLAT] = Record(experiment="tune")
     register: Annotated[str | None, own_default("NAME", "disrupt-signals")] = None
     """Name under which the best set is registered in MLflow."""
-    config: Annotated[Path | None, own_default("FILE", "none")] = None
-    """YAML file with one 'option: value' a line, named as here without the dashes; options on the command line win."""
+    config: SettingsFile = None
 
     @property
     def steps_between_scores(self) -> int:
@@ -132,7 +126,7 @@ class SearchConfig:
 
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the trials, as plain values."""
-        facts = {name: value for name, value in dataclasses.asdict(self).items() if name not in HOW_IT_RUNS}
+        facts = {name: value for name, value in flat(self).items() if name not in HOW_IT_RUNS}
         facts |= {name: [str(path) for path in facts[name]] for name in ("weights", "held_out_weights")}
         ranges = {name: [float(each.low), float(each.high)] for name, each in self.space().items()}
         data = self.data if self.data == SAMPLES else str(Path(self.data).absolute())
@@ -159,17 +153,13 @@ HOW_IT_RUNS = {
     "config",
 }  # fmt: skip
 """Options that leave the trials as they are."""
-OF_TRAINING = (
-    "size", "d_conv_dim", "batch", "lr", "licence", "generator", "weights", "generator_gradients", "spectrum", "survive", "grey",
-    "seed",
-)  # fmt: skip
+OF_TRAINING = ("size", "d_conv_dim", "batch", "lr", "licence", "manipulations", "seed")
 """Options that a training has under the same name."""
 
 
 def signature(config: SearchConfig) -> str:
     """16 hex digits that two searches share exactly when their options give the same trials."""
-    facts = config.what_changes_results() | {"format_version": RESULT_FORMAT}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return signature_of(config.what_changes_results() | {"format_version": RESULT_FORMAT})
 
 
 def training_options(config: SearchConfig, values: Mapping[str, float]) -> dict[str, Any]:

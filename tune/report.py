@@ -42,12 +42,12 @@ def open_run(
     parent: Tracking | None = None,
 ) -> Tracking:
     """The run in MLflow whose id OUT knows by ``key``, continued; a new one, inside ``parent``, the first time."""
-    if not config.tracking or (parent is not None and parent.run_id is None):
+    if not config.record.tracking or (parent is not None and parent.run_id is None):
         return no_record()
     file = config.output / RUNS_FILE
     ids = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     tags = dict(tags) | ({"mlflow.parentRunId": parent.run_id} if parent and parent.run_id else {})
-    run = open_tracking(experiment=config.experiment, run_name=name, params=params, tags=tags, run_id=ids.get(key))
+    run = open_tracking(experiment=config.record.experiment, run_name=name, params=params, tags=tags, run_id=ids.get(key))
     if run.run_id is not None:
         write_uri(file, json.dumps(ids | {key: run.run_id}, indent=1).encode())
     return run

@@ -65,9 +65,10 @@ def run_search(config: SearchConfig, *, command: str, console: Console) -> int:
 
 def _load_generators(config: SearchConfig) -> tuple[SourceName, ...]:
     """The generators of the score, each loaded once as a check; raises ConfigError for one that is trained on."""
+    shown = config.manipulations
     held_out, trained = (
         source_names(names, weights, shipped=SHIPPED)
-        for names, weights in ((config.held_out_generator, config.held_out_weights), (config.generator, config.weights))
+        for names, weights in ((config.held_out_generator, config.held_out_weights), (shown.generator, shown.weights))
     )
     for source in held_out:
         load_source(source, "cpu", torch.float32)
@@ -120,7 +121,7 @@ def _train_best(config: SearchConfig, best: TrialRow, parent: Tracking, *, comma
         output=config.output / BEST_FOLDER,
         steps=config.final_steps,
         gpus_per_worker=config.gpus_per_trial,
-        record=Record(record.run_id is not None, config.experiment),
+        record=Record(record.run_id is not None, config.record.experiment),
         register=config.register,
         **training_options(config, best.values),
     )

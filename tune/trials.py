@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import logging
@@ -20,6 +19,8 @@ from optuna.distributions import BaseDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from scipy.stats import ConstantInputWarning, spearmanr
 
+from pipeline.ledger.rows import csv_text
+from pipeline.training.options import Manipulations
 from tune.objective import Report
 from tune.options import SearchConfig, training_options
 from tune.space import PARAMETERS, SIGNALS, Space
@@ -147,16 +148,14 @@ def as_parquet(rows: Sequence[TrialRow]) -> bytes:
 def as_csv(rows: Sequence[TrialRow]) -> str:
     """The table as text, numbers in full."""
     table = as_table(rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.column_names)
-    writer.writerows(row.values() for row in table.to_pylist())
-    return text.getvalue()
+    return csv_text(table.column_names, (row.values() for row in table.to_pylist()))
 
 
 def best_options(config: SearchConfig, best: TrialRow) -> str:
     """The options that train the best trial's signals, as a YAML file that ``disrupt train DATA OUT --config`` takes."""
     options = training_options(config, best.values)
+    changed = asdict(options.pop("manipulations", Manipulations()))
+    options |= {name: value for name, value in changed.items() if value != getattr(Manipulations(), name)}
     if config.final_steps:
         options["steps"] = config.final_steps
     lines = json.loads(json.dumps({name.replace("_", "-"): value for name, value in options.items()}, default=str))

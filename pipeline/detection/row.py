@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import pyarrow as pa
 
-from pipeline.ledger.rows import schema_of, table_of
+from pipeline.ledger.rows import join_sorted, schema_of, table_of
 
 Status = Literal["judged", "skipped", "failed"]
 Decision = Literal["untouched", "manipulated"]
 STATUSES: tuple[str, ...] = get_args(Status)
 DECISIONS: tuple[str, ...] = get_args(Decision)
+ORDER = ("key", "stage", "reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,6 @@ class DetectionRow:
     """What is known of a picture; None where it is not. The fields are the columns.
 
     Sizes are in pixels as the picture is shown, ``likeness`` from -1 to 1.
-
 
     ``signal`` is the index of the signal that the picture is most like, by ``likeness``; ``carries`` says whether that is enough.
     ``manipulated`` is the probability, ``decision`` what follows from it. ``expected`` is the signal that the picture's name
@@ -47,15 +47,10 @@ DETECTION = schema_of(DetectionRow)
 
 
 def as_table(rows: Iterable[DetectionRow]) -> pa.Table:
-    """The rows as a table, by key."""
-    return ordered(table_of(rows, DETECTION))
+    """The rows as a table, in a fixed order that does not depend on how they came."""
+    return in_order([table_of(rows, DETECTION)])
 
 
-def joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """All tables as one, by key; the empty table when there are none."""
-    return ordered(pa.concat_tables([DETECTION.empty_table(), *tables]).combine_chunks())
-
-
-def ordered(table: pa.Table) -> pa.Table:
-    """The rows in an order that does not depend on how they came."""
-    return table.sort_by([(name, "ascending") for name in ("key", "stage", "reason")])
+def in_order(tables: Iterable[pa.Table]) -> pa.Table:
+    """All rows of these tables as one table in the fixed order."""
+    return join_sorted(tables, DETECTION, ORDER)

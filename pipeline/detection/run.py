@@ -14,7 +14,7 @@ from pipeline.containers.listing import PhotoRef
 from pipeline.detection.decide import Expectation, thresholds
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.report import terminal_table, write_page
-from pipeline.detection.row import as_table, joined
+from pipeline.detection.row import as_table, in_order
 from pipeline.detection.stages import Sight, detect_stages, fail
 from pipeline.detection.summary import Summary, summarise
 from pipeline.jobs.doctor import check_gpu
@@ -77,7 +77,7 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
             tables.append(as_table(job.expect(rows) if job.expect else rows))
             progress.add([Outcome(row.status) for row in rows])
         progress.close()
-        table = joined(tables)
+        table = in_order(tables)
         summary = summarise(table, thresholds(job.bundle, job.config.false_positive_rate))
         conclude(job, table, summary, command=command, tracking=tracking)
     console.print(terminal_table(summary, rate=job.config.false_positive_rate))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.detection.decide import Thresholds
-from pipeline.detection.row import DECISIONS, STATUSES, ordered
+from pipeline.detection.row import DECISIONS, STATUSES, in_order
 from pipeline.report.outcome import Reason, numbers, reasons_of
 
 SHOWN = 20
@@ -70,7 +70,7 @@ class Summary:
 
 def summarise(rows: pa.Table, limits: Thresholds) -> Summary:
     """The summary of a DETECTION table; ``limits`` are the thresholds that its decisions come from."""
-    rows = ordered(rows)
+    rows = in_order([rows])
     judged = rows.filter(pc.equal(rows["status"], "judged"))
     counts = _counts(rows["status"])
     decisions = _counts(judged["decision"])

@@ -9,14 +9,14 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from pipeline.jobs.progress import Outcome
-from pipeline.ledger.rows import column, schema_of, table_of
+from pipeline.ledger.rows import column, join_sorted, schema_of, table_of
 
 Status = Literal["measured", "failed", "missing", "skipped"]
 STATUSES: tuple[str, ...] = get_args(Status)
 UNFINISHED: tuple[str, ...] = ("failed", "missing")
 """The statuses that make the exit code 1; skipped photos were left out by the protection run on purpose."""
 
-_ORDER = [(name, "ascending") for name in ("key", "generator", "class", "channel", "stage", "reason", "protected")]
+ORDER = ("key", "generator", "class", "channel", "stage", "reason", "protected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +56,12 @@ EVALUATION = schema_of(EvaluationRow)
 
 def as_table(rows: Iterable[EvaluationRow]) -> pa.Table:
     """The rows as a table, in a fixed order that does not depend on how they came."""
-    return ordered(table_of(rows, EVALUATION))
+    return in_order([table_of(rows, EVALUATION)])
 
 
-def ordered(table: pa.Table) -> pa.Table:
-    """The rows by key, generator, class and channel."""
-    return table.sort_by(_ORDER)
-
-
-def joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """All tables as one, in the fixed order; the empty table when there are none."""
-    return ordered(pa.concat_tables([EVALUATION.empty_table(), *tables]).combine_chunks())
+def in_order(tables: Iterable[pa.Table]) -> pa.Table:
+    """All rows of these tables as one table in the fixed order."""
+    return join_sorted(tables, EVALUATION, ORDER)
 
 
 def outcomes(rows: Sequence[EvaluationRow]) -> list[Outcome]:

@@ -15,7 +15,7 @@ from pipeline.evaluation.measures import Tested, check_classes, load_tested
 from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, fill_in, read_run
 from pipeline.evaluation.pairs import Pair, match
 from pipeline.evaluation.report import terminal_table, write_page
-from pipeline.evaluation.row import UNFINISHED, as_table, joined, outcomes
+from pipeline.evaluation.row import UNFINISHED, as_table, in_order, outcomes
 from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.flow import run_stages
@@ -92,7 +92,7 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
             tables.append(as_table(rows))
             progress.add(outcomes(rows))
         progress.close()
-        table = joined(tables)
+        table = in_order(tables)
         summary = summary_of(job, table)
         conclude(job, table, summary, command=command, tracking=tracking)
     console.print(terminal_table(summary))

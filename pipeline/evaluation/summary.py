@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.evaluation.bootstrap import NONE, Floats, Interval, interval, ratio, resampled
-from pipeline.evaluation.row import STATUSES, ordered, worst
+from pipeline.evaluation.row import STATUSES, in_order, worst
 from pipeline.images import THRESHOLD
+from pipeline.ledger.rows import csv_text
 from pipeline.report.outcome import Reason, numbers, reasons_of
 
 ALL = "all"
@@ -82,7 +81,7 @@ def summarise(
     rows: pa.Table, *, generators: Sequence[str], channels: Sequence[str], classes: Iterable[str], bootstrap: int, seed: int
 ) -> Summary:
     """The summary of a table of rows; its lines come in the order of these names, all classes of a generator last."""
-    rows = ordered(rows)
+    rows = in_order([rows])
     files = _files(rows)
     psnr = np.array([row["psnr"] for row in files if row["psnr"] is not None])
     finite = psnr[np.isfinite(psnr)]
@@ -107,15 +106,13 @@ def summarise(
 def as_csv(summary: Summary) -> str:
     """One line for each generator, class and channel: counts, means, and the ends of the intervals where there are some."""
     names = (*MEASURES, RELATIVE)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     head = [part for name in names for part in (name, f"{name}_low", f"{name}_high")]
-    writer.writerow(["generator", "class", "channel", "photos", "samples", *head])
+    rows = []
     for line in summary.lines:
         values = [value for name in names for value in (line.mean(name), *line.interval(name))]
         shown = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
-        writer.writerow([line.generator, line.class_name, line.channel, line.photos, line.samples, *shown])
-    return text.getvalue()
+        rows.append([line.generator, line.class_name, line.channel, line.photos, line.samples, *shown])
+    return csv_text(["generator", "class", "channel", "photos", "samples", *head], rows)
 
 
 def _lines(rows: pa.Table, names: Iterable[tuple[str, str, str]], *, times: int, seed: int) -> list[Line]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from pipeline.generators.checkpoint import load_weights
 from pipeline.generators.layers import translation_trunk, with_condition
-from pipeline.generators.state_names import StateDict, block_indices, dimension, standard_names
+from pipeline.generators.stargan import from_state
+from pipeline.generators.state_names import StateDict
 
 
 class GANimationGenerator(nn.Module):
@@ -41,12 +40,4 @@ def paint(x_BCHW: Tensor, attention_B1HW: Tensor, regression_BCHW: Tensor) -> Te
 
 def ganimation_from_state(state: StateDict, *, source: str = "state_dict") -> GANimationGenerator:
     """The net in the width, action units and blocks that ``state`` tells, with its weights; CheckpointError if it is none."""
-    state = standard_names(state)
-    with torch.device("meta"):
-        net = GANimationGenerator(
-            conv_dim=dimension(state, "main.0.weight", 0, 64),
-            c_dim=max(dimension(state, "main.0.weight", 1, 20) - 3, 1),
-            repeat=len(block_indices(state, r"main\.(\d+)\.main\.0\.weight")) or 6,
-        )
-    load_weights(net, state, source=source)
-    return net
+    return from_state(GANimationGenerator, state, c_dim=20, source=source)

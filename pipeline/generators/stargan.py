@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from pipeline.generators.checkpoint import load_weights
 from pipeline.generators.layers import translation_trunk, with_condition
 from pipeline.generators.state_names import StateDict, block_indices, dimension, standard_names
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class StarGANGenerator(nn.Module):
@@ -53,11 +57,16 @@ class StarGANDiscriminator(nn.Module):
 
 def stargan_from_state(state: StateDict, *, source: str = "state_dict") -> StarGANGenerator:
     """The net in the width, attributes and blocks that ``state`` tells, with its weights; CheckpointError if it is none."""
+    return from_state(StarGANGenerator, state, c_dim=8, source=source)
+
+
+def from_state(net_class: type[Net], state: StateDict, *, c_dim: int, source: str) -> Net:
+    """A net of this layout in the sizes that ``state`` tells, ``c_dim`` where it does not, with its weights."""
     state = standard_names(state)
     with torch.device("meta"):
-        net = StarGANGenerator(
+        net = net_class(
             conv_dim=dimension(state, "main.0.weight", 0, 64),
-            c_dim=max(dimension(state, "main.0.weight", 1, 8) - 3, 1),
+            c_dim=max(dimension(state, "main.0.weight", 1, c_dim) - 3, 1),
             repeat=len(block_indices(state, r"main\.(\d+)\.main\.0\.weight")) or 6,
         )
     load_weights(net, state, source=source)

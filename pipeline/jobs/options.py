@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +55,9 @@ def with_absolute_paths(options: T) -> T:
     changes: dict[str, Any] = {}
     for name, hint in get_type_hints(type(options), include_extras=True).items():
         value = getattr(options, name)
+        if dataclasses.is_dataclass(value):
+            changes[name] = with_absolute_paths(value)
+            continue
         mark = next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, PathOption)), None)
         if mark and mark.as_typed:
             changes[mark.as_typed] = value
@@ -164,10 +169,15 @@ class Record:
     """Name of the MLflow experiment."""
 
 
+def signature_of(facts: Any) -> str:
+    """16 hex digits that name what these plain values decide."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def flat(options: Any) -> dict[str, Any]:
     """The value of every option by its name, those of groups included."""
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    groups = [name for name, value in values.items() if isinstance(value, (Compute, Photos, Record))]
+    groups = [name for name, value in values.items() if dataclasses.is_dataclass(value)]
     return {name: value for name, value in values.items() if name not in groups} | {
         name: value for group in groups for name, value in dataclasses.asdict(values[group]).items()
     }

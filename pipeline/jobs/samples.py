@@ -32,13 +32,18 @@ def copy_samples(folder: str | Path) -> list[Path]:
     return [_copy(photo, Path(folder) / name) for name, photo in sample_photos().items()]
 
 
-def sample_photos() -> dict[str, Traversable]:
-    """The photos of the package by the name that their copies get: a studio portrait of each person, selfies of the first two."""
+def sample_people() -> list[Traversable]:
+    """The folder of each person; raises SamplesMissingError without the package ``openpeople``."""
     try:
         curated = files("openpeople") / "data" / "curated"
     except ModuleNotFoundError as error:
         raise SamplesMissingError('the sample photos are not installed; get them with: pip install -e ".[samples]"') from error
-    people = sorted((entry for entry in curated.iterdir() if _PERSON.fullmatch(entry.name)), key=lambda entry: entry.name)
+    return sorted((entry for entry in curated.iterdir() if _PERSON.fullmatch(entry.name)), key=lambda entry: entry.name)
+
+
+def sample_photos() -> dict[str, Traversable]:
+    """The photos of the package by the name that their copies get: a studio portrait of each person, selfies of the first two."""
+    people = sample_people()
     portraits = {f"{person.name}-portrait.jpg": person / "assets" / "studio_portrait.jpg" for person in people}
     selfies = {f"{person.name}-selfie.jpg": person / "assets" / "amateur_selfie.jpg" for person in people[:SELFIES]}
     return portraits | selfies

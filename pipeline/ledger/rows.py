@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 from collections.abc import Iterable, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -32,6 +34,19 @@ def table_of(rows: Iterable[Any], schema: pa.Schema) -> pa.Table:
     columns = zip(names, schema, strict=True) if listed else []
     arrays = [pa.array([plain(getattr(row, name)) for row in listed], column.type) for name, column in columns]
     return pa.Table.from_arrays(arrays, schema=schema) if listed else schema.empty_table()
+
+
+def join_sorted(tables: Iterable[pa.Table], schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """All rows of these tables, sorted by these columns; the empty table when there are none."""
+    table = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
+    return table.sort_by([(name, "ascending") for name in columns])
+
+
+def csv_text(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A CSV file with this first line."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    return text.getvalue()
 
 
 def plain(value: object) -> object:

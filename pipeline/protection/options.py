@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from pipeline.jobs.options import (
     check_weights,
     one_of,
     own_default,
+    signature_of,
     within,
 )
 from pipeline.photos.decode import decode_photo
@@ -230,7 +230,7 @@ def signature(config: ProtectConfig, fingerprints: tuple[str, ...], signals: Map
     ``fingerprints`` are those of the generators, ``signals`` those of the bundle and its key.
     """
     facts = config.what_changes_results() | {"weights": list(fingerprints), "format_version": RESULT_FORMAT} | dict(signals or {})
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return signature_of(facts)
 
 
 def _check_image(name: str) -> None:

@@ -1,12 +1,11 @@
-"""``python -m pipeline.tables TABLE --faces FOLDER``: one table from options to files: rows, CSV, page, plot, record."""
+"""``python -m pipeline.tables TABLE --faces FOLDER``: one table from options to files: rows, CSV, page, record."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
@@ -14,14 +13,12 @@ import tyro
 from pipeline.cli import exit_code
 from pipeline.jobs.options import one_of
 from pipeline.jobs.tracking import no_record, open_tracking
-from pipeline.jobs.versions import versions
-from pipeline.storage import open_storage, write_atomic
 from pipeline.tables import ablations, published, red_team
 from pipeline.tables.bench import CONSOLE, fill
-from pipeline.tables.cells import PUBLISHED, Net, Row, Table
+from pipeline.tables.cells import PUBLISHED, Row, Table
 from pipeline.tables.nets import nets_of
 from pipeline.tables.options import SIGNALS, TablesConfig
-from pipeline.tables.page import as_csv, as_page, draw, notes_of
+from pipeline.tables.page import as_csv, as_page, made_by, notes_of, write_files
 
 PROG = "python -m pipeline.tables"
 TABLES: dict[str, Table] = {table.name: table for table in (*published.TABLES, *ablations.TABLES, red_team.TABLE)}
@@ -52,52 +49,21 @@ def run_table(config: TablesConfig, *, command: str) -> int:
             table = TABLES[config.name]
             nets = nets_of(config, config.photos or table.photos)
             rows = fill(config, table.rows(config, nets))
-            paths = write(table, rows, config, made=made(table, config, nets, rows))
-            means = {
-                "/".join((name, *row.labels.values())): row.mean(name)
-                for row in rows
-                for name in ("l1", "l2", "disrupted")
-                if row.status != PUBLISHED
-            }
-            tracking.metrics({name: mean for name, mean in means.items() if math.isfinite(mean)})
+            paths = write(table, rows, config, made=made_by(config, config.photos or table.photos))
+            measured = [row for row in rows if row.line and row.status != PUBLISHED]
+            tracking.metrics(
+                {"/".join((name, *row.labels.values())): row.mean(name) for row in measured for name in ("l2", "disrupted")}
+            )
         for path in paths:
             tracking.artifact(path)
             CONSOLE.print(str(path), soft_wrap=True)
     return 0
 
 
-def write(table: Table, rows: Sequence[Row], config: TablesConfig, *, made: Mapping[str, str]) -> list[Path]:
-    """Write CSV, plot and page into ``--out``; returns their paths."""
-    config.out.mkdir(parents=True, exist_ok=True)
-    text, plot, page = (config.out / f"{table.name}.{suffix}" for suffix in ("csv", "png", "md"))
-    drawn = draw(plot, table, rows)
-    notes = notes_of(config.out, table.name)
-    write_atomic(*open_storage(str(text)), as_csv(table, rows).encode())
-    write_atomic(*open_storage(str(page)), as_page(table, rows, made=made, notes=notes, plot=plot.name if drawn else "").encode())
-    return [text, *([plot] if drawn else []), page]
-
-
-def made(table: Table, config: TablesConfig, nets: Mapping[str, Net], rows: Sequence[Row]) -> dict[str, str]:
-    """How the table was made, in words that name no folder of this machine."""
-    words = ["horses", "paintings", "scenes", *(name for name in vars(config) if name.startswith("weights_"))]
-    options = [f"PHOTOS={config.photos or table.photos}", *(f"{name.upper()}=..." for name in words if getattr(config, name))]
-    options += [f"ADAPTER_PHOTOS={config.adapter_photos}"] if table.name == "table-red-team" else []
-    faces = next((net.photos.about for net in (nets["stargan"], nets["plain"]) if not net.missing), "none")
-    counts = sorted({row.line.photos for row in rows if row.line and row.status != PUBLISHED})
-    missing = max((row.missing for row in rows), default=0)
-    room = (
-        f"; 0 of {counts[0]} photos leaves room for a share of up to {100 * (1 - 0.025 ** (1 / counts[0])):.0f} %" if counts else ""
-    )
-    known, device = versions(), "a GPU" if config.gpu else "the CPU"
-    return {
-        "Command": f"`make {table.name} FACES=FOLDER {' '.join(options)}`",
-        "Data": f"FOLDER is `{config.faces.name}`: {faces}, in the order of the hashes of their names",
-        "Photos in a number": (" or ".join(map(str, counts)) or "none: no net was at hand")
-        + (f"; at most {missing} could not be measured" if missing else ""),
-        "Intervals": f"95 %, by drawing the photos anew {config.draws} times; "
-        f"a number without one is the same in every drawing{room}",
-        "Computed with": f"disrupt {known.get('disrupt', '')}, torch {known.get('torch', '')}, on {device}",
-    }
+def write(table: Table, rows: Sequence[Row], config: TablesConfig, *, made: str) -> list[Path]:
+    """Write CSV and page into ``--out``; returns their paths."""
+    page = as_page(table, rows, made=made, notes=notes_of(config.out, table.name))
+    return write_files(config, table.name, csv=as_csv(table, rows), md=page)
 
 
 if __name__ == "__main__":

@@ -8,27 +8,14 @@ from collections.abc import Mapping
 from pipeline.channels.channels import CHANNELS
 from pipeline.disruption.objectives import REFERENCES
 from pipeline.disruption.recipes import RECIPES
-from pipeline.tables.cells import SOURCE, Net, Row, Run, Table, row
-from pipeline.tables.nets import load, some_classes
+from pipeline.tables.cells import Net, Row, Run, Table, row
+from pipeline.tables.nets import NETS, load, some_classes
 from pipeline.tables.options import TablesConfig
 
 NOISE = "random noise, not an attack"
-LAYERS = {
-    "main.2": "first convolution",
-    "main.5": "first halving",
-    "main.8": "second halving",
-    "main.11": "third residual block",
-    "main.14": "last residual block",
-    "main.17": "first doubling",
-    "main.20": "second doubling",
-}
+LAYERS = ("main.2", "main.5", "main.8", "main.11", "main.14", "main.17", "main.20")
 RESTARTS = 3
-HARDENED = {
-    "plain": "plain",
-    "hardened (G)": "hardened_generator",
-    "hardened (G + D)": "hardened",
-    "hardened (G + D, blur)": "hardened_blur",
-}
+HARDENED = ("plain", "hardened_generator", "hardened", "hardened_blur")
 
 
 def references(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
@@ -43,9 +30,8 @@ def layers(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
     """PGD on the output, and on each layer of the net that has a name in the published one."""
     net = nets["stargan"]
     modules = {} if net.missing else dict(load(net).net.named_modules())
-    rows = [row(Run((net,)), layer="output", place="the picture itself")]
-    inner = {layer: place for layer, place in LAYERS.items() if layer in modules}
-    return rows + [row(Run((net,), parts=(("layer", layer),)), layer=layer, place=place) for layer, place in inner.items()]
+    layers = [layer for layer in LAYERS if layer in modules]
+    return [row(Run((net,)), layer="output"), *(row(Run((net,), parts=(("layer", layer),)), layer=layer) for layer in layers)]
 
 
 def channels(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
@@ -69,7 +55,7 @@ def transfer(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
 def hardening(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
     """Every net under every attack, under files that were made against the plain net, and on clean photos."""
     rows = []
-    for label, name in HARDENED.items():
+    for name in HARDENED:
         net, names = nets[name], some_classes(nets[name], 2)
         steps = {count: Run((net,), parts=(("steps", count),)) for count in (10, 40)}
         runs = {f"I-FGSM {count}": [dataclasses.replace(run, recipe="ifgsm")] for count, run in steps.items()}
@@ -82,7 +68,7 @@ def hardening(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
         }
         for attack, some in runs.items():
             own = [one for run in some for one in run.each_own(names[:1] if attack.endswith("given back") else names)]
-            rows.append(Row({"net": label, "attack": attack}, tuple(own), strongest="restarts" in attack))
+            rows.append(Row({"net": NETS[name].label, "attack": attack}, tuple(own), strongest="restarts" in attack))
     return rows
 
 
@@ -90,8 +76,6 @@ TABLES = (
     Table(
         name="table-references",
         title="Which reference to drive the output from, or to",
-        caption="PGD (epsilon 6 levels, all classes in turn) against the shipped StarGAN, with each reference. What is counted is "
-        f"the distance of the output on the protected file to the output on the photo. Method: {SOURCE}, section 3.1.",
         photos=16,
         rows=references,
         lines=("aim", "reference"),
@@ -99,29 +83,22 @@ TABLES = (
     Table(
         name="table-features",
         title="Which layer to attack",
-        caption="PGD (epsilon 6 levels, all classes in turn) against the shipped StarGAN: on its output, and on activations inside "
-        f"it. What is counted is the output. Method: {SOURCE}, section 3.4.",
         photos=16,
         rows=layers,
-        lines=("layer", "place"),
+        lines=("layer",),
     ),
     Table(
         name="table-robust",
         title="What is left after the web: plain against robust",
-        caption="The same photos protected with `pgd` and with `robust` (epsilon 6 levels, all classes in turn, StarGAN), then "
-        "through each channel with the real codec, as the photo that they are compared with.",
         photos=12,
         rows=channels,
         lines=("channel",),
         columns="recipe",
         shown=("l2", "disrupted", "relative"),
-        drawn="disrupted",
     ),
     Table(
         name="table-transfer",
         title="Protected against one net, measured on another",
-        caption="PGD (epsilon 6 levels, all classes in turn) against the net or nets of each line (the mean of their objectives); "
-        "each column measures the same files on one net.",
         photos=12,
         rows=transfer,
         lines=("against",),
@@ -130,8 +107,6 @@ TABLES = (
     Table(
         name="table-hardening",
         title="Adversarial training",
-        caption="The same StarGAN without adversarial training, with perturbed inputs of the generator (G), and of "
-        f"both nets (G + D), all with epsilon 6 levels; method: {SOURCE}, section 4. Lower is better for the net.",
         photos=8,
         rows=hardening,
         lines=("net", "attack"),

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import multiprocessing
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,10 +19,12 @@ from pipeline.evaluation import run as evaluation
 from pipeline.evaluation.flow import evaluate_stages
 from pipeline.evaluation.look import look
 from pipeline.evaluation.options import EvaluateConfig
-from pipeline.evaluation.row import EVALUATION, EvaluationRow, as_table, joined
+from pipeline.evaluation.row import EVALUATION, EvaluationRow, as_table, in_order
 from pipeline.evaluation.summary import CLEAN, summarise
 from pipeline.generators.generator import Generator
-from pipeline.jobs.options import SHIPPED, Compute, Photos
+from pipeline.images import THRESHOLD
+from pipeline.images.effect import l1, l2
+from pipeline.jobs.options import SHIPPED, Compute, Photos, signature_of
 from pipeline.jobs.stages import run_here
 from pipeline.ledger.run import open_run
 from pipeline.protection import run as protection
@@ -38,7 +36,6 @@ from pipeline.tables.cells import Net, Row, Run
 from pipeline.tables.nets import load
 from pipeline.tables.options import TablesConfig
 
-T = TypeVar("T")
 R = TypeVar("R")
 CONSOLE = Console(markup=False, emoji=False, highlight=False)
 
@@ -64,20 +61,17 @@ def fill(config: TablesConfig, rows: Sequence[Row]) -> list[Row]:
     rows = [row._replace(status=reasons[0] if reasons else row.status) for row, reasons in zip(rows, missing, strict=True)]
     runs = list(dict.fromkeys(run for row in rows if not row.status for run in row.runs))
     protect(config, runs)
-    tables = dict(zip(runs, _each(config, "measured", measure, runs), strict=True))
+    tables = dict(zip(runs, _each("measured", measure, config, runs), strict=True))
     return [row if row.status else _with_numbers(config, row, [tables[run] for run in row.runs]) for row in rows]
 
 
 def protect(config: TablesConfig, runs: Iterable[Run]) -> None:
     """Write the protected files of these runs; files that are there stay."""
-    _each(config, "protected", _protect, list({folder_of(config, run): run for run in runs}.values()))
+    _each("protected", _protect, config, list({folder_of(config, run): run for run in runs if not run.net.planes}.values()))
 
 
 def _protect(config: TablesConfig, run: Run) -> None:
     options = _protect_options(config, run)
-    if run.nets[0].planes:
-        planes.protect(options)
-        return
     job = prepare(options)
     with open_run(options.output, signature=job.signature, config=job.options) as folder:
         for _ in protection.protect_shards(job, folder, protection.plan(job, folder), Console(quiet=True)):
@@ -114,10 +108,10 @@ def measure(config: TablesConfig, run: Run) -> pa.Table:
     folder = folder_of(config, run)
     facts = [folder.name, run.photos.limit, run.channel, run.measure, config.seed]
     facts += [list(run.measured), _fingerprint(run.net), _fingerprint(run.frozen or run.net)]
-    path = config.work.resolve() / "measured" / f"{digest(facts)}.parquet"
+    path = config.work.resolve() / "measured" / f"{signature_of(facts)}.parquet"
     if not path.exists():
         sink = pa.BufferOutputStream()
-        rows = planes.measure(run, folder, gpu=config.gpu) if run.net.planes else _evaluate(run, evaluation_of(config, run))
+        rows = _scenes(run, _protect_options(config, run)) if run.net.planes else _evaluate(run, evaluation_of(config, run))
         pq.write_table(as_table(rows), sink)
         write_atomic(*open_storage(str(path)), sink.getvalue().to_pybytes())
     return pq.read_table(path)
@@ -157,12 +151,31 @@ def _evaluate(run: Run, job: evaluation.Job) -> Iterator[EvaluationRow]:
         for name in job.tested[0].classes:
             with torch.no_grad():
                 d = MEASURES[run.measure](net, frozen, torch.from_numpy(seen).to(device).split(1), name)
-            yield planes.with_difference(dataclasses.replace(row, class_name=name), d)
+            yield _with_difference(dataclasses.replace(row, class_name=name), d)
+
+
+def _scenes(run: Run, options: ProtectConfig) -> Iterator[EvaluationRow]:
+    """The rows of a net that translates label maps."""
+    for key, x_1PHW, y_1PHW in planes.disrupted_planes(options):
+        net = planes.load(options.weights[0])
+        with torch.no_grad():
+            d = net(y_1PHW) - net(x_1PHW)
+        row = EvaluationRow(key=key, status="measured", generator=run.net.label, class_name=planes.CLASS, channel=CLEAN)
+        yield _with_difference(row, d)
+
+
+def _with_difference(row: EvaluationRow, d: Tensor) -> EvaluationRow:
+    """The row with L1 and L2 of a difference (1, ...) of outputs, or failed where it is not finite."""
+    if not d.isfinite().all():
+        return dataclasses.replace(row, status="failed", stage="generator", reason="values that are not numbers")
+    l2_1 = float(l2(d.double()))
+    row = dataclasses.replace(row, l1=float(l1(d.double())), l2=l2_1, disrupted=l2_1 >= THRESHOLD)
+    return dataclasses.replace(row, l2_mask=math.nan, mask_share=math.nan, success_mask=False, floor_l2=math.nan)  # not measured
 
 
 def _with_numbers(config: TablesConfig, row: Row, tables: Sequence[pa.Table]) -> Row:
     """The row with the numbers of the tables of its runs."""
-    table = joined(tables)
+    table = in_order(tables)
     if row.strongest:
         samples = sorted(table.to_pylist(), key=lambda sample: sample["l2"] or 0.0)
         table = pa.Table.from_pylist(list({(one["key"], one["class"]): one for one in samples}.values()), schema=EVALUATION)
@@ -174,25 +187,14 @@ def _with_numbers(config: TablesConfig, row: Row, tables: Sequence[pa.Table]) ->
     return row._replace(status=status, line=line, missing=summary.total - summary.counts["measured"])
 
 
-def _each(config: TablesConfig, verb: str, work: Callable[[TablesConfig, T], R], items: Sequence[T]) -> list[R]:
-    """``work`` of every item, in order, with a line of progress for each; in several processes if so asked."""
-
-    def count(results: Iterable[R]) -> Iterator[R]:
-        for i, result in enumerate(results, 1):
-            CONSOLE.print(f"{verb} {i} of {len(items)}")
-            yield result
-
-    if config.jobs == 1 or len(items) < 2:
-        return list(count(map(partial(work, config), items)))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.jobs, context, torch.set_num_threads, (1,)) as pool:
-        return list(count(pool.map(partial(work, config), items)))
+def _each(verb: str, work: Callable[[TablesConfig, Run], R], config: TablesConfig, runs: Sequence[Run]) -> list[R]:
+    """``work`` of every run, in order, with a line of progress for each."""
+    results = []
+    for i, run in enumerate(runs, 1):
+        results.append(work(config, run))
+        CONSOLE.print(f"{verb} {i} of {len(runs)}")
+    return results
 
 
 def _fingerprint(net: Net) -> str:
     return planes.fingerprint(net.weights) if net.planes and net.weights else load(net).fingerprint
-
-
-def digest(facts: object) -> str:
-    """16 hex digits that name what these facts decide."""
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -14,7 +14,6 @@ from pipeline.evaluation.summary import CLEAN, Line
 from pipeline.tables.options import TablesConfig
 
 PUBLISHED = "published"
-SOURCE = "Ruiz, Bargal and Sclaroff, Disrupting Deepfakes, 2020 (arXiv 2003.01279)"
 NAMES = {"l1": "L1", "l2": "L2", "disrupted": "% dis.", "relative": "share of the clean % dis."}
 """The measures as a reader knows them."""
 
@@ -24,21 +23,21 @@ class Photos(NamedTuple):
 
     path: Path
     limit: int
-    about: str
 
 
 class Net(NamedTuple):
-    """A net as a table names it, how it is loaded, and its photos; ``missing`` says why it is not at hand.
-
-    ``planes`` marks a net that translates label maps, so that there are no photo files.
-    """
+    """A net as a table names it, how it is loaded, and its photos; ``missing`` says why it is not at hand."""
 
     label: str
     generator: str = ""
     weights: Path | None = None
-    photos: Photos = Photos(Path(), 0, "none")
+    photos: Photos = Photos(Path(), 0)
     missing: str = ""
-    planes: bool = False
+
+    @property
+    def planes(self) -> bool:
+        """Whether it translates label maps, so that there are no photo files."""
+        return self.generator == "pix2pixhd"
 
 
 @dataclass(frozen=True)
@@ -104,18 +103,16 @@ class Table(NamedTuple):
     """A table. ``rows`` makes its rows, without numbers yet, from the nets by name.
 
     ``lines`` are the labels that name a line of the page, ``columns`` the label whose values are its columns (none: one column a
-    measure), ``shown`` the measures in a cell, ``drawn`` that of the plot, ``photos`` the default number of photos.
+    measure), ``shown`` the measures in a cell, ``photos`` the default number of photos.
     """
 
     name: str
     title: str
-    caption: str
     photos: int
     rows: Callable[[TablesConfig, Mapping[str, Net]], list[Row]]
     lines: tuple[str, ...]
     columns: str = ""
     shown: tuple[str, ...] = ("l1", "l2", "disrupted")
-    drawn: str = "l2"
 
 
 def row(*runs: Run, **labels: str) -> Row:

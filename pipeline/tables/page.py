@@ -1,34 +1,32 @@
-"""A table as CSV, as a Markdown page that says how it was made, and as a plot."""
+"""A table as CSV and as a Markdown page that says how it was made."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from pipeline.jobs.versions import versions
+from pipeline.ledger.rows import csv_text
+from pipeline.storage import open_storage, write_atomic
 from pipeline.tables.cells import NAMES, PUBLISHED, Row, Table
+from pipeline.tables.options import TablesConfig
 
 SHARES = ("disrupted", "relative")
 
 
 def as_csv(table: Table, rows: Sequence[Row]) -> str:
     """One line a row: its labels, status, counts, and each mean with the ends of its interval; shares from 0 to 1."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     labels = list(dict.fromkeys(name for row in rows for name in row.labels))
     head = [part for name in NAMES for part in (name, f"{name}_low", f"{name}_high")]
-    writer.writerow([*labels, "status", "photos", "samples", "missing", *head])
+    lines = []
     for row in rows:
         counts = [row.line.photos, row.line.samples, row.missing] if row.line and row.status != PUBLISHED else ["", "", ""]
         columns = [name for name in NAMES if name != "relative" or name in table.shown]
         values = [value for name in columns for value in (row.mean(name), *row.interval(name))]
         numbers = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
-        writer.writerow([*row.labels.values(), row.status, *counts, *numbers, *[""] * (len(head) - len(numbers))])
-    return text.getvalue()
+        lines.append([*row.labels.values(), row.status, *counts, *numbers, *[""] * (len(head) - len(numbers))])
+    return csv_text([*labels, "status", "photos", "samples", "missing", *head], lines)
 
 
 def as_markdown(table: Table, rows: Sequence[Row]) -> str:
@@ -48,62 +46,49 @@ def as_markdown(table: Table, rows: Sequence[Row]) -> str:
     return grid([*table.lines, *columns], [[*line, *some] for line, some in zip(lines, cells, strict=True)])
 
 
-def as_page(table: Table, rows: Sequence[Row], *, made: Mapping[str, str], notes: str, plot: str) -> str:
-    """The page: caption, how it was made, the numbers, the plot, and what somebody wrote by hand."""
+def as_page(table: Table, rows: Sequence[Row], *, made: str, notes: str) -> str:
+    """The page: the first paragraph of the notes, how it was made, the numbers and the other notes."""
     legend = f"A cell shows {' / '.join(NAMES[name] for name in table.shown)} and in brackets the 95 % interval of the last.\n\n"
-    return sections(
-        f"# {table.title}\n\n{table.caption}",
-        facts(made),
-        f"## Numbers\n{legend if table.columns else ''}{as_markdown(table, rows)}",
-        f"All digits and intervals: [{table.name}.csv]({table.name}.csv).",
-        f"![{table.title}]({plot})" if plot else "",
-        notes,
-    )
+    numbers = f"## Numbers\n{legend if table.columns else ''}{as_markdown(table, rows)}"
+    return page(table.title, notes, made, numbers, csv_name=f"{table.name}.csv")
 
 
-def facts(made: Mapping[str, str]) -> str:
-    """The section that says how a table was made."""
-    return "## How it was made\n" + "\n".join(f"* {name}: {value}" for name, value in made.items())
+def page(title: str, notes: str, made: str, *parts: str, csv_name: str) -> str:
+    """A page from its parts, apart by a line; ``notes`` were written by hand."""
+    intro, _, notes = notes.strip().partition("\n\n")
+    digits = f"All digits and intervals: [{csv_name}]({csv_name})."
+    parts = (f"# {title}", intro, made, *parts, digits, f"## Notes\n{notes}" if notes else "")
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def notes_of(out: Path, name: str) -> str:
-    """The section of what somebody wrote by hand about a table; empty where there is nothing."""
+    """What somebody wrote by hand about a table; empty where there is nothing."""
     path = out / "notes" / f"{name}.md"
-    return f"## Notes\n{path.read_text(encoding='utf-8').strip()}" if path.is_file() else ""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def sections(*parts: str) -> str:
-    """The parts that are not empty, apart by a line."""
-    return "\n\n".join(part for part in parts if part) + "\n"
+def write_files(config: TablesConfig, name: str, **texts: str) -> list[Path]:
+    """Write texts by suffix into ``--out``; returns their paths."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    paths = {config.out / f"{name}.{suffix}": text for suffix, text in texts.items()}
+    for path, text in paths.items():
+        write_atomic(*open_storage(str(path)), text.encode())
+    return list(paths)
+
+
+def made_by(config: TablesConfig, photos: int) -> str:
+    """How a table was made, in words that name no folder of this machine."""
+    files = {name: " ".join(f"{word.partition('=')[0]}=..." for word in getattr(config, name)) for name in ("weights", "pictures")}
+    options = [f"PHOTOS={photos}", *(f'{name.upper()}="{words}"' for name, words in files.items() if words)]
+    options += [f"ADAPTER_PHOTOS={config.adapter_photos}"] if config.name == "table-red-team" else []
+    known, device = versions(), "a GPU" if config.gpu else "the CPU"
+    computed = f"disrupt {known.get('disrupt', '')} and torch {known.get('torch', '')}, on {device}"
+    return f"Made by `make {config.name} FACES={config.faces.name} {' '.join(options)}` with {computed}."
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-
-
-def draw(path: Path, table: Table, rows: Sequence[Row]) -> bool:
-    """Write the plot as PNG, a bar for each row with its interval, published figures paler; False when there is no number."""
-    from matplotlib.figure import Figure
-
-    known = [row for row in rows if not math.isnan(row.mean(table.drawn))]
-    if not known:
-        return False
-    columns = list(dict.fromkeys(row.labels.get(table.columns, "") for row in known))
-    colours = [f"C{columns.index(row.labels.get(table.columns, '')) % 10}" for row in known]
-    figure = Figure(figsize=(8, 1.2 + 0.24 * len(known)), layout="constrained", dpi=120)
-    axes = figure.add_subplot(title=table.title, xlabel=NAMES[table.drawn])
-    numbers = [(row.mean(table.drawn), *row.interval(table.drawn)) for row in known]
-    means, lows, highs = (100 if table.drawn in SHARES else 1) * np.array(numbers).T
-    bars = axes.barh(range(len(known)), means, color=colours)
-    for bar, row in zip(bars, known, strict=True):
-        bar.set_alpha(0.45 if row.status == PUBLISHED else 1)
-    axes.hlines(range(len(known)), lows, highs, color="black", linewidth=1)
-    labels = [", ".join(row.labels[name] for name in (*table.lines, table.columns) if row.labels.get(name)) for row in known]
-    axes.set_yticks(range(len(known)), labels, fontsize=8)
-    axes.invert_yaxis()
-    figure.savefig(path, format="png", metadata={"Software": None})
-    return True
 
 
 def _photos(row: Row) -> str:

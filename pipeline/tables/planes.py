@@ -1,35 +1,24 @@
 """pix2pixHD as [R20] attacks it: on its planes of labels and edges, since it translates label maps and there is no photo.
 
-The perturbation is rounded to whole 8-bit levels (1 / 127.5), written, read back and added to the planes.
+The perturbation is rounded to whole 8-bit levels (1 / 127.5), as a file would hold it, and added to the planes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import io
-import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.streams import streams_for
-from pipeline.evaluation.row import EvaluationRow
-from pipeline.evaluation.summary import CLEAN
 from pipeline.generators.checkpoint import read_metadata, read_state_dict
 from pipeline.generators.generator import fingerprint_of
 from pipeline.generators.pix2pixhd import Pix2PixHDGenerator, Pix2PixHDLocalEnhancer, pix2pixhd_from_state
-from pipeline.images import THRESHOLD
-from pipeline.images.effect import l1, l2
 from pipeline.images.levels import level_to_unit, unit_to_level
 from pipeline.protection.options import ProtectConfig
-from pipeline.storage import open_storage, write_atomic
-from pipeline.tables.cells import Run
-from pipeline.tables.options import TableError
 from pipeline.training.data.label_pairs import load_label_pairs
 
 CLASS = "street scene"
@@ -47,53 +36,21 @@ def fingerprint(weights: Path) -> str:
     return f"{fingerprint_of(load(weights))}-{_height(weights)}"
 
 
-def protect(config: ProtectConfig) -> None:
-    """Write the perturbation of each scene in levels, as int8 (36, H, W); files that are there stay."""
-    device, out = config.compute.device, Path(config.output)
-    target = Target(lambda x: x, {CLASS: load(config.weights[0]).to(device)})
-    out.mkdir(parents=True, exist_ok=True)
-    epsilon = level_to_unit(float(config.epsilon))
-    for key, planes_1PHW in _scenes(config.weights[0], Path(config.input), config.photos.limit):
-        path = out / f"{key}.npy"
-        if path.exists():
-            continue
-        x_1PHW = planes_1PHW.to(device)
-        y_1PHW = disrupt(x_1PHW, [target], config.resolved_recipe(), epsilon=epsilon, streams=streams_for([key], config.seed))
-        levels_PHW = unit_to_level(y_1PHW - x_1PHW)[0].round().clip(-config.epsilon, config.epsilon)
-        file = io.BytesIO()
-        np.save(file, levels_PHW.cpu().numpy().astype(np.int8))
-        write_atomic(*open_storage(str(path)), file.getvalue())
-
-
-def measure(run: Run, protected: Path, *, gpu: bool) -> Iterator[EvaluationRow]:
-    """The rows of a run from the written perturbations."""
-    if run.net.weights is None or run.measure != "output":
-        raise TableError(f"{run.net.label}: only its output after an attack can be measured")
-    device = "cuda" if gpu else "cpu"
-    net = load(run.net.weights).to(device)
-    for key, x_1PHW in _scenes(run.net.weights, run.photos.path, run.photos.limit):
-        with torch.no_grad():
-            y_1PHW = (x_1PHW + level_to_unit(torch.from_numpy(np.load(protected / f"{key}.npy")).float())).clamp(-1, 1)
-            d = net(y_1PHW.to(device)) - net(x_1PHW.to(device))
-        row = EvaluationRow(key=key, status="measured", generator=run.net.label, class_name=CLASS, channel=CLEAN)
-        yield with_difference(row, d)
-
-
-def with_difference(row: EvaluationRow, d: Tensor) -> EvaluationRow:
-    """The row with L1 and L2 of a difference (1, ...) of outputs, or failed where it is not finite."""
-    if not d.isfinite().all():
-        return dataclasses.replace(row, status="failed", stage="generator", reason="values that are not numbers")
-    l2_1 = float(l2(d.double()))
-    row = dataclasses.replace(row, l1=float(l1(d.double())), l2=l2_1, disrupted=l2_1 >= THRESHOLD)
-    return dataclasses.replace(row, l2_mask=math.nan, mask_share=math.nan, success_mask=False, floor_l2=math.nan)  # not measured
-
-
-def _scenes(weights: Path, folder: Path, limit: int | None) -> Iterator[tuple[str, Tensor]]:
-    """(name, planes (1, P, H, W) of 0 and 1) of the held-out label maps, of the height that the weights name."""
-    labels = int(next(load(weights).parameters()).shape[1]) - 1
-    scenes = load_label_pairs(folder, size=_height(weights), count=1, seed=0, multiple=32, labels=labels).held
-    for i in range(len(scenes.labels_NHW))[:limit]:
-        yield f"{i:05d}", scenes.batch(torch.tensor([i]), torch.tensor([False]), labels)["planes"]
+def disrupted_planes(config: ProtectConfig) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(name, planes, disrupted planes) of each held-out scene, each (1, P, H, W) in [-1, 1], the first of 0 and 1."""
+    net, epsilon = load(config.weights[0]).to(config.compute.device), float(config.epsilon)
+    labels, height = int(next(net.parameters()).shape[1]) - 1, _height(config.weights[0])
+    held = load_label_pairs(Path(config.input), size=height, count=1, seed=0, multiple=32, labels=labels).held
+    for i in range(len(held.labels_NHW))[: config.photos.limit]:
+        key, planes = f"{i:05d}", held.batch(torch.tensor([i]), torch.tensor([False]), labels)["planes"]
+        x_1PHW, target, streams = (
+            planes.to(config.compute.device),
+            Target(lambda x: x, {CLASS: net}),
+            streams_for([key], config.seed),
+        )
+        y_1PHW = disrupt(x_1PHW, [target], config.resolved_recipe(), epsilon=level_to_unit(epsilon), streams=streams)
+        levels_1PHW = unit_to_level(y_1PHW - x_1PHW).round().clip(-epsilon, epsilon)
+        yield key, x_1PHW, (x_1PHW + level_to_unit(levels_1PHW)).clamp(-1, 1)
 
 
 def _height(weights: Path) -> int:

@@ -124,17 +124,18 @@ def _system(system: System, config: TrainConfig) -> System:
         one_of("--loss", name, known)
         changes[name] = int(weight) if isinstance(known[name], int) else weight
     if isinstance(system, SignalSystem):
-        sources = source_names(config.generator, config.weights, shipped=SHIPPED)
+        some = config.manipulations
+        sources = source_names(some.generator, some.weights, shipped=SHIPPED)
         for source in sources:
             load_source(source, "cpu", torch.float32)
         changes |= {
             "count": config.signals,
             "budget": config.budget,
             "sources": sources,
-            "through_generators": config.generator_gradients,
-            "region": config.spectrum,
-            "journeys": () if NOTHING in config.survive else config.survive,
-            "grey": config.grey,
+            "through_generators": some.generator_gradients,
+            "region": some.spectrum,
+            "journeys": () if NOTHING in some.survive else some.survive,
+            "grey": some.grey,
         }
     changed: System = dataclasses.replace(system, **changes)  # type: ignore[type-var]
     return changed

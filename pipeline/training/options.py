@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +23,7 @@ from pipeline.jobs.options import (
     flat,
     one_of,
     own_default,
+    signature_of,
     within,
 )
 from pipeline.signals.bundle import JOURNEYS
@@ -39,6 +38,35 @@ SAMPLES = "samples"
 RESULT_FORMAT = 2
 """Raised when the same options give other weights than before; part of the signature."""
 _OF_SYSTEM = "the system's"
+
+
+@dataclass(frozen=True)
+class Manipulations:
+    """What a detector of signals learns from."""
+
+    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces", "ganimation-faces")
+    """Signals: networks whose manipulations the detector learns to see; each batch draws one."""
+    weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
+    """Signals: weights for these networks, one each in their order; the word shipped for those that come with the package."""
+    generator_gradients: bool = False
+    """Signals: learn through the networks' gradients; without it they only give examples (black box)."""
+    spectrum: Literal["low", "high"] = "high"
+    """Signals: which frequencies of a signal cost; their share is --loss k=, the weight of the mean --loss dc=."""
+    survive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join((*JOURNEYS, "none")) + "} [...]")] = JOURNEYS
+    """Signals: what may happen to photos before the detector sees them."""
+    grey: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.125
+    """Signals: share of the photos that are turned grey first, 0 to 1; grey photos get one plane of a signal."""
+
+    def check(self) -> None:
+        """Raise ConfigError for a value that cannot be."""
+        if not self.generator:
+            raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
+        check_weights("--weights", self.weights, self.generator)
+        within("--grey", self.grey, 0, 1, "share of the photos")
+        for name in self.survive:
+            one_of("--survive", name, (*JOURNEYS, NOTHING))
+        if NOTHING in self.survive and len(self.survive) > 1:
+            raise ConfigError(f"--survive {NOTHING} stands alone")
 
 
 @dataclass(frozen=True)
@@ -122,18 +150,7 @@ class TrainConfig:
     """Signals: how many are in the set; 0 learns the passive detector, which has only the photos to go by."""
     budget: Annotated[float, tyro.conf.arg(metavar="LEVELS")] = 3.0
     """Signals: largest change of a pixel by a signal, in 8-bit levels, 0.5 to 16; 3 keeps PSNR above 38 dB whatever is learned."""
-    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces", "ganimation-faces")
-    """Signals: networks whose manipulations the detector learns to see; each batch draws one."""
-    weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
-    """Signals: weights for these networks, one each in their order; the word shipped for those that come with the package."""
-    generator_gradients: bool = False
-    """Signals: learn through the networks' gradients; without it they only give examples (black box)."""
-    spectrum: Literal["low", "high"] = "high"
-    """Signals: which frequencies of a signal cost; their share is --loss k=, the weight of the mean --loss dc=."""
-    survive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join((*JOURNEYS, "none")) + "} [...]")] = JOURNEYS
-    """Signals: what may happen to photos before the detector sees them."""
-    grey: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.125
-    """Signals: share of the photos that are turned grey first, 0 to 1; grey photos get one plane of a signal."""
+    manipulations: Annotated[Manipulations, FLAT] = Manipulations()
 
     seed: int = 0
     """Seed of the first weights, of the order of the pictures and of everything drawn."""
@@ -190,18 +207,9 @@ class TrainConfig:
             raise ConfigError(f"--vgg {self.vgg}: no such file; it holds the weights of a VGG-16 or VGG-19")
         self.loss_weights()
         if self.system == "signals":
-            self._check_signals()
-
-    def _check_signals(self) -> None:
-        if self.adversarial != "none":
-            raise ConfigError("--adversarial hardens generators; leave it out for signals")
-        if not self.generator:
-            raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
-        check_weights("--weights", self.weights, self.generator)
-        for name in self.survive:
-            one_of("--survive", name, (*JOURNEYS, NOTHING))
-        if NOTHING in self.survive and len(self.survive) > 1:
-            raise ConfigError(f"--survive {NOTHING} stands alone")
+            self.manipulations.check()
+            if self.adversarial != "none":
+                raise ConfigError("--adversarial hardens generators; leave it out for signals")
 
     def loss_weights(self) -> dict[str, float]:
         """The weights of --loss by name. Raises ConfigError for one that is not NAME=WEIGHT or outside its limits."""
@@ -224,7 +232,7 @@ class TrainConfig:
         facts = {name: value for name, value in flat(self).items() if name not in left_out}
         paths: dict[str, Any] = {name: str(value) for name, value in facts.items() if isinstance(value, Path)}
         if "weights" in facts:
-            paths["weights"] = [str(path) for path in self.weights]
+            paths["weights"] = [str(path) for path in facts["weights"]]
         return facts | paths | {"loss": dict(sorted(self.loss_weights().items()))}
 
 
@@ -249,7 +257,6 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "threads": (1, 1024, "CPU threads per process"),
     "signals": (0, 4096, "signals"),
     "budget": (0.5, 16, "levels"),
-    "grey": (0, 1, "share of the photos"),
     "accumulate": (1, 4096, "parts"),
     "every": (1, 10**8, "steps"),
     "grid_every": (0, 10**8, "steps"),
@@ -274,11 +281,10 @@ HOW_IT_RUNS = {
 """Options that leave the trained weights as they are, but for the rounding of sums."""
 OF_ATTACKS = {"epsilon", "attack_steps", "attack_step_size", "attack_reference", "attack_start", "consistency"}
 """Options that only a hardening has."""
-OF_SIGNALS = {"signals", "budget", "generator", "weights", "generator_gradients", "spectrum", "survive", "grey"}
+OF_SIGNALS = {"signals", "budget", *(field.name for field in fields(Manipulations))}
 """Options that only the system signals has."""
 
 
 def signature(config: TrainConfig) -> str:
     """16 hex digits that two trainings share exactly when their options give the same weights."""
-    facts = config.what_changes_results() | {"format_version": RESULT_FORMAT}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return signature_of(config.what_changes_results() | {"format_version": RESULT_FORMAT})

@@ -1,4 +1,4 @@
-"""The table of signals: its measures and intervals on known scores, its attacks and its files on small photos."""
+"""The table of signals: its measures and intervals on known scores, its attacks on small photos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.signals.bundle import read_bundle
 from pipeline.tables.__main__ import main
-from pipeline.tables.signals.attacks import outcomes, residue, together
+from pipeline.tables.signals.attacks import outcomes, residue
 from pipeline.tables.signals.scores import ACTIVE, DIFFERENCE, PASSIVE, UNTOUCHED, numbers_of, read_photos, sign, translator
 from tests.fast.signals.bundles import tiny_bundle
 from tests.fast.tiny import BUILD, photo_bytes
@@ -73,14 +73,6 @@ def test_every_attack_has_a_share_and_averages_need_enough_photos(tmp_path: Path
     assert "mean of 10 photos" in names
     assert "mean of 100" not in names
     assert "carry others" in names
-
-
-def test_signal_and_disruption_together_stay_in_the_ball(tmp_path: Path) -> None:
-    bundle = read_bundle(tiny_bundle(tmp_path))
-    photos = read_photos(sorted(faces(tmp_path / "faces", 3).iterdir()), 3)
-    both = list(together(bundle, photos, translator(BUILD, group="seen")))
-    assert [each.linf_levels <= limit for each, limit in zip(both, (6, 3, 6), strict=True)] == [True] * 3
-    assert both[0].l2 > both[1].l2
 
 
 def test_the_command_writes_numbers_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,43 +1,19 @@
-"""What an attacker does to a signal or to the detector, and what a signal and a disruption do in one file."""
+"""What an attacker does to a signal or to the detector."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
 
-from pipeline.disruption.disrupt import Target, disrupt
-from pipeline.disruption.recipes import RECIPES
-from pipeline.disruption.streams import streams_for
-from pipeline.generators.generator import Generator
-from pipeline.images import THRESHOLD
-from pipeline.images.effect import l2
-from pipeline.images.levels import level_to_unit, unit_to_pixels
-from pipeline.images.quality import psnr
-from pipeline.images.resize import resize
-from pipeline.photos.ball import linf_levels
 from pipeline.photos.photo import U8
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.judge import Judge
-from pipeline.signals.measures import average_precision
-from pipeline.tables.signals.scores import F64, Translator, as_tensor, score, sign
+from pipeline.tables.signals.scores import F64, Translator, score, sign
 
 AVERAGED = (10, 100, 1000)
 EPSILON = 6
-
-
-class Together(NamedTuple):
-    """One kind of file: the share of (photo, class) pairs that are disrupted, L2, AP of detection, farthest pixel and PSNR."""
-
-    files: str
-    disrupted: float
-    l2: float
-    ap: float
-    linf_levels: int
-    psnr: float
 
 
 def outcomes(bundle: Bundle, photos: Sequence[U8], more: Sequence[U8], forger: Translator) -> Iterator[tuple[str, float, str]]:
@@ -80,35 +56,6 @@ def residue(photos: Sequence[U8]) -> F64:
     """An attacker's guess of the signal that photos share: the mean of what a blur takes from them, (H, W, 3) in levels."""
     rest = [np.asarray(x, float) - np.asarray(Image.fromarray(x).filter(ImageFilter.GaussianBlur(2)), float) for x in photos]
     return np.asarray(np.mean(rest, axis=0))
-
-
-def together(bundle: Bundle, photos: Sequence[U8], translator: Translator) -> Iterator[Together]:
-    """Files with both, and with either alone, all within 6 levels of the photo: the signal first, the disruption in the rest."""
-    judge, generator, signed = Judge.from_bundle(bundle), translator.generator, sign(photos, bundle)
-    side = (generator.size, generator.size)
-    for name, files in {
-        f"disruption alone, {EPSILON} levels": _disrupt(photos, generator, EPSILON),
-        f"signal alone, {bundle.budget:g} levels": signed,
-        f"both in {EPSILON} levels": _disrupt(signed, generator, EPSILON - int(np.ceil(bundle.budget))),
-    }.items():
-        x_PCHW, y_PCHW = (resize(as_tensor(some), side) for some in (photos, files))
-        with torch.no_grad():
-            l2_PK = torch.stack([l2(generator(y_PCHW, c) - generator(x_PCHW, c)) for c in generator.classes], 1)
-        ap = average_precision(score(judge, [*files, *translator(files)]), np.repeat([False, True], len(files)))
-        pairs = list(zip(photos, files, strict=True))
-        farthest, lowest = max(linf_levels(*pair) for pair in pairs), min(psnr(*pair) for pair in pairs)
-        yield Together(name, float((l2_PK >= THRESHOLD).float().mean()), float(l2_PK.mean()), ap, farthest, lowest)
-
-
-def _disrupt(photos: Sequence[U8], generator: Generator, epsilon: int) -> list[U8]:
-    side, out = (generator.size, generator.size), []
-    target = Target(lambda x: resize(x, side), {name: generator.output(name) for name in generator.classes})
-    for i, pixels in enumerate(photos):
-        x_1CHW, streams = as_tensor([pixels]), streams_for([str(i)], 0)
-        y_1CHW = disrupt(x_1CHW, [target], RECIPES["pgd"], epsilon=level_to_unit(float(epsilon)), streams=streams)
-        change = unit_to_pixels(y_1CHW)[0].permute(1, 2, 0).numpy() - pixels.astype(float)
-        out.append(_add(pixels, change.clip(-epsilon, epsilon)))
-    return out
 
 
 def _add(pixels_HWC: U8, change: F64) -> U8:

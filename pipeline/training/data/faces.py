@@ -90,7 +90,8 @@ def load_faces(folder: Path, *, attributes: Sequence[str], split: str, licences:
     0 to 1, for a file outside ``folder``, and when no row is left.
     """
     table = folder / TABLE
-    rows = [(i, r) for i, r in _rows(table, attributes) if r["split"] == split and (licences is None or r["licence"] in licences)]
+    rows = [(i, r) for i, r in label_rows(table, ("file", "split", "licence", *attributes)) if r["split"] == split]
+    rows = [(i, r) for i, r in rows if licences is None or r["licence"] in licences]
     if not rows:
         raise TrainError(f"no row of {table} is in split {split!r} with licence in {licences}")
     for i, row in rows:
@@ -132,13 +133,13 @@ def load_squares(folder: Path, *, split: str, licences: Sequence[str] | None, si
     return Faces(names, pictures.u8_NCHW, torch.zeros(count, 0), torch.zeros(count, 0), skipped=len(refs) - count)
 
 
-def _rows(table: Path, attributes: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+def label_rows(table: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """The rows of the table with their line numbers; the header is line 1."""
     if not table.is_file():
-        raise TrainError(f"{table} is missing; expected a table with the columns file, split, licence, {', '.join(attributes)}")
+        raise TrainError(f"{table} is missing; expected a table with the columns {', '.join(columns)}")
     with table.open(newline="", encoding="utf-8") as handle:
         reader = csv.DictReader(handle)
-        missing = [a for a in ("file", "split", "licence", *attributes) if a not in (reader.fieldnames or ())]
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
         if missing:
             raise TrainError(f"{table} has no column {', '.join(missing)}")
         return [(reader.line_num, row) for row in reader]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from pipeline.generators.label_maps import LABELS, label_planes
+from pipeline.generators.pix2pixhd import LABELS, label_planes
 from pipeline.images.levels import pixels_to_unit
 from pipeline.training.data.batches import mirror, shuffled, stream_of
 from pipeline.training.data.pictures import picture_files, read_pictures, stretch

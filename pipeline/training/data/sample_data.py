@@ -6,19 +6,16 @@ hair colours were read off the pictures. 160 faces of ten people make no good ge
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from pipeline.jobs.samples import SamplesMissingError
+from pipeline.jobs.samples import SamplesMissingError, sample_people
+from pipeline.ledger.rows import csv_text
 from pipeline.photos.photo import U8
 from pipeline.training.data.faces import TABLE
 from pipeline.training.data.pictures import largest_square
@@ -87,12 +84,7 @@ def write_sample_data(folder: Path, system: str) -> Path:
 
 def sample_faces() -> Iterator[Face]:
     """The faces of all sheets, person by person; raises SamplesMissingError without the package ``openpeople``."""
-    try:
-        curated = files("openpeople") / "data" / "curated"
-    except ModuleNotFoundError as error:
-        raise SamplesMissingError('the sample photos are not installed; get them with: pip install -e ".[samples]"') from error
-    people = sorted((entry for entry in curated.iterdir() if re.fullmatch(r"P\d+", entry.name)), key=lambda entry: entry.name)
-    for person in people:
+    for person in sample_people():
         known = json.loads((person / "metadata.json").read_text(encoding="utf-8"))["character_details"]["demographics"]
         youngest, oldest = map(int, known["age_range"].split("-"))
         with (person / "assets" / "emotions_sheet.jpg").open("rb") as handle, Image.open(handle) as image:
@@ -151,13 +143,10 @@ LAYOUTS = {"stargan": _attributes, "ganimation": _expressions, "cyclegan": _unpa
 
 def _write_labelled(folder: Path, rows: list[tuple[Face, dict[str, bool]]]) -> None:
     """Pictures and labels.csv."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(["file", "licence", "split", *rows[0][1]])
-    for face, labels in rows:
+    for face, _ in rows:
         _save(face, folder)
-        table.writerow([f"{face.name}.png", LICENCE, face.split, *map(int, labels.values())])
-    (folder / TABLE).write_bytes(text.getvalue().encode())
+    lines = [[f"{face.name}.png", LICENCE, face.split, *map(int, labels.values())] for face, labels in rows]
+    (folder / TABLE).write_bytes(csv_text(["file", "licence", "split", *rows[0][1]], lines).encode())
 
 
 def _save(face: Face, folder: Path) -> None:

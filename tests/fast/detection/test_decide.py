@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.detection.decide import Expectation, Thresholds, decide, thresholds
-from pipeline.detection.row import DETECTION, DetectionRow, as_table, joined
+from pipeline.detection.row import DETECTION, DetectionRow, as_table, in_order
 from pipeline.detection.summary import summarise
 from pipeline.signals.bundle import Bundle
 
@@ -82,10 +82,10 @@ def test_rows_in_any_order_and_in_any_parts_give_one_table_and_one_summary() -> 
     rows += [DetectionRow(key="x\udc80", status="failed", stage="read", reason=f"no \udcff {i}") for i in range(2)]
     whole = as_table(rows)
     random.Random(1).shuffle(rows)
-    parts = joined([as_table(rows[:4]), as_table(rows[4:])])
+    parts = in_order([as_table(rows[:4]), as_table(rows[4:])])
     assert parts.equals(whole)
     assert parts.schema == DETECTION
-    assert joined([]).num_rows == 0
+    assert in_order([]).num_rows == 0
     one, other = summarise(whole, LIMITS), summarise(parts, LIMITS)
     assert (one.cases, one.reasons, one.suspicious) == (other.cases, other.reasons, other.suspicious)
 

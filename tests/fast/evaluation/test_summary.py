@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.bootstrap import draws, interval, resampled
-from pipeline.evaluation.row import EvaluationRow, as_table, joined, outcomes
+from pipeline.evaluation.row import EvaluationRow, as_table, in_order, outcomes
 from pipeline.evaluation.summary import ALL, RELATIVE, Summary, as_csv, summarise
 
 
@@ -36,8 +36,8 @@ VALUES = st.lists(st.floats(0, 4), min_size=1, max_size=30)
 def test_neither_the_order_nor_the_sharding_of_rows_changes_a_digit(values: list[float], chance: random.Random, parts: int) -> None:
     rows = [row(f"{i // 2}", value, class_name=("Smile", "Old")[i % 2]) for i, value in enumerate(values)]
     mixed = chance.sample(rows, len(rows))
-    table = joined([as_table(mixed[i::parts]) for i in range(parts)])
-    assert table.equals(joined([as_table(rows)]))
+    table = in_order([as_table(mixed[i::parts]) for i in range(parts)])
+    assert table.equals(in_order([as_table(rows)]))
     again = summarise(table, generators=["g"], channels=("clean",), classes=["Smile", "Old"], bootstrap=5, seed=0)
     assert as_csv(again) == as_csv(summary_of(rows, bootstrap=5))
 

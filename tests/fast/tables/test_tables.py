@@ -17,14 +17,15 @@ from PIL import Image
 
 from pipeline.evaluation.row import EvaluationRow, as_table
 from pipeline.evaluation.summary import Line
+from pipeline.jobs.options import ConfigError
 from pipeline.tables import bench
 from pipeline.tables.__main__ import TABLES, main, write
 from pipeline.tables.bench import fill, folder_of, protect
-from pipeline.tables.cells import PUBLISHED, Net, Photos, Row, Run, Table
+from pipeline.tables.cells import Net, Photos, Row, Run, Table
 from pipeline.tables.nets import load, measured_photos, nets_of, photos_of, spread, training_photos
-from pipeline.tables.options import TableError, TablesConfig
-from pipeline.tables.page import as_csv, as_markdown, draw
-from pipeline.tables.published import TABLE1, TABLE4, TABLE5, runs_of
+from pipeline.tables.options import TablesConfig
+from pipeline.tables.page import as_csv, as_markdown, as_page
+from pipeline.tables.published import figures, runs_of
 from tests.fast import tiny
 from tests.verbs import evaluate
 
@@ -87,11 +88,13 @@ def test_the_published_figures_are_those_of_the_facts(shared: Path) -> None:
         epsilon = "0.1" if system.endswith("eps 0.1") else "0.05"
         system = names.get(system, system.removesuffix(", eps 0.1"))
         facts[system, epsilon] = [tuple(map(float, one.split("/"))) for one in cells]
-    assert facts == {key: list(map(percent, figures)) for key, figures in TABLE1.items()}
+    known = {(system, epsilon, attack): percent(values) for (system, epsilon, attack), values in figures("table1").items()}
+    recipes = ("fgsm", "ifgsm", "pgd")
+    assert known == {(*key, recipe): values for key, three in facts.items() for recipe, values in zip(recipes, three, strict=True)}
     four = re.findall(r"(?:class|iterative|joint)\s+(\.\d+)/(\.\d+)/(\d+\.\d)", text)
-    assert [tuple(map(float, one)) for one in four] == list(map(percent, TABLE4.values()))
+    assert [tuple(map(float, one)) for one in four] == list(map(percent, figures("table4").values()))
     five = re.findall(r"(\d\.\d+e-\d)/(\d\.\d+e-\d)", text)
-    assert [tuple(map(float, one)) for one in five] == list(TABLE5.values())
+    assert [tuple(map(float, one)) for one in five] == list(figures("table5").values())
 
 
 def test_a_net_that_is_not_at_hand_has_a_row_that_says_so_and_no_number(config: TablesConfig) -> None:
@@ -108,16 +111,15 @@ def test_a_net_that_is_not_at_hand_has_a_row_that_says_so_and_no_number(config: 
 
 
 def test_every_table_is_made_when_there_is_no_net_at_all(config: TablesConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.tables.__main__.draw", lambda *arguments: False)
     for table in TABLES.values():
         rows = fill(config, table.rows(config, nets_with(config)))
-        for path in write(table, rows, config, made={"Command": "make"}):
+        for path in write(table, rows, config, made="made"):
             assert path.stat().st_size > 0
         assert "no net" in (config.out / f"{table.name}.md").read_text(encoding="utf-8")
 
 
 def test_weights_that_are_not_there_are_no_net_rather_than_an_error(config: TablesConfig) -> None:
-    gone = dataclasses.replace(config, weights_cyclegan=Path("gone.pth"), weights_pix2pixhd=Path("gone.pth"))
+    gone = dataclasses.replace(config, weights=("cyclegan=gone.pth", "pix2pixhd=gone.pth"))
     nets = nets_of(gone, 2)
     assert nets["cyclegan"].missing == nets["pix2pixhd"].missing == "no net: gone.pth is not there"
     assert nets["monet"].missing == "no net: no weights are given"
@@ -170,12 +172,11 @@ def test_the_numbers_and_shares_of_the_clean_files_are_those_of_disrupt_evaluate
 def test_the_same_command_goes_on_where_it_was_stopped_and_ends_with_the_same_bytes(
     config: TablesConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.tables.__main__.draw", lambda *arguments: False)
     table = TABLES["table4"]
 
     def made() -> bytes:
         rows = quick(table.rows(config, nets_with(config, stargan=tiny_net(config))))
-        write(table, fill(config, rows), config, made={})
+        write(table, fill(config, rows), config, made="")
         return (config.out / "table4.csv").read_bytes()
 
     first = made()
@@ -262,9 +263,9 @@ def test_the_pages_of_the_docs_show_the_numbers_and_notes_beside_them(name: str)
     with (DOCS / f"{name}.csv").open(encoding="utf-8") as handle:
         rows = [row_from_csv(table, line) for line in csv.DictReader(handle)]
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    assert page.startswith(f"# {table.title}\n\n{table.caption}\n")
-    assert as_markdown(table, rows) in page
-    assert page.endswith("## Notes\n" + (DOCS / "notes" / f"{name}.md").read_text(encoding="utf-8"))
+    assert page == as_page(
+        table, rows, made=page.split("\n\n")[2], notes=(DOCS / "notes" / f"{name}.md").read_text(encoding="utf-8")
+    )
 
 
 def test_only_held_out_photos_are_measured_and_none_of_them_is_trained_on(faces: Path, tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ def test_only_held_out_photos_are_measured_and_none_of_them_is_trained_on(faces:
     names = photos_of(tmp_path / "plain", "test")
     rest = training_photos(tmp_path / "plain", tmp_path, 9, measured=2)
     assert paths_of(rest) == [str(names[2])]
-    with pytest.raises(TableError, match="no photos are left"):
+    with pytest.raises(ConfigError, match="no photos are left"):
         training_photos(tmp_path / "plain", tmp_path, 9, measured=3)
 
 
@@ -286,23 +287,13 @@ def test_classes_are_spread_over_the_list() -> None:
     assert spread(("a", "b"), 4) == ("a", "b")
 
 
-def test_notes_written_by_hand_come_into_the_page(config: TablesConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.tables.__main__.draw", lambda *arguments: False)
+def test_notes_written_by_hand_stand_around_the_numbers(config: TablesConfig) -> None:
     (config.out / "notes").mkdir(parents=True)
-    (config.out / "notes" / "table5.md").write_text("Looked at by eye.\n", encoding="utf-8")
-    write(TABLES["table5"], [], config, made={"Command": "`make table5`"})
+    (config.out / "notes" / "table5.md").write_text("What it shows.\n\nLooked at by eye.\n", encoding="utf-8")
+    write(TABLES["table5"], [], config, made="`make table5`")
     page = (config.out / "table5.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {TABLES['table5'].title}\n\nWhat it shows.\n\n`make table5`\n\n## Numbers\n")
     assert page.endswith("## Notes\nLooked at by eye.\n")
-    assert "`make table5`" in page
-
-
-def test_a_plot_has_a_bar_for_each_number_and_none_without_numbers(tmp_path: Path) -> None:
-    table, line = TABLES["table4"], Line("", "", "", 3, 6, {"l2": 0.5}, {"l2": (0.4, 0.6)})
-    rows = [Row({"net": "a", "attacked": "x"}, status=status, line=line) for status in ("measured", PUBLISHED)]
-    assert draw(tmp_path / "plot.png", table, rows)
-    with Image.open(tmp_path / "plot.png") as plot:
-        assert plot.size == (960, int(120 * (1.2 + 2 * 0.24)))
-    assert not draw(tmp_path / "none.png", table, [rows[0]._replace(line=None)])
 
 
 def test_a_wrong_call_is_one_line_that_says_what_was_expected(

@@ -1,4 +1,4 @@
-"""pix2pixHD is attacked on its planes, and what is measured has passed through a file of whole levels."""
+"""pix2pixHD is attacked on its planes by whole levels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from pipeline.generators.checkpoint import save_weights
-from pipeline.generators.label_maps import label_planes
-from pipeline.generators.pix2pixhd import Pix2PixHDGenerator
-from pipeline.tables.bench import fill, folder_of
+from pipeline.generators.pix2pixhd import Pix2PixHDGenerator, label_planes
+from pipeline.protection.options import ProtectConfig
+from pipeline.tables.bench import fill
 from pipeline.tables.cells import Net, Photos, Run, row
 from pipeline.tables.options import TablesConfig
+from pipeline.tables.planes import disrupted_planes
 
 
 @pytest.fixture
@@ -33,28 +34,28 @@ def scenes(tmp_path: Path) -> Path:
     return tmp_path / "scenes"
 
 
-def test_planes_are_perturbed_by_whole_levels_and_measured_from_the_file(scenes: Path, tmp_path: Path) -> None:
+def test_planes_are_perturbed_by_whole_levels_and_counted_like_photos(scenes: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = Pix2PixHDGenerator(4, downs=1, blocks=1)
-    save_weights(net, tmp_path / "net.safetensors", metadata={"size": "32"})
+    weights = tmp_path / "net.safetensors"
+    save_weights(net, weights, metadata={"size": "32"})
     config = TablesConfig("table1", scenes, work=tmp_path / "work", bootstrap=20, tracking=False)
-    target = Net("pix2pixHD", "pix2pixhd", tmp_path / "net.safetensors", Photos(scenes, 2, "two"), planes=True)
-    run = Run((target,), parts=(("steps", 4),))
+    run = Run((Net("pix2pixHD", "pix2pixhd", weights, Photos(scenes, 2)),), parts=(("steps", 4),))
     (result,) = fill(config, [row(run, system="pix2pixHD")])
-    files = sorted(folder_of(config, run).glob("*.npy"))
+    options = ProtectConfig(str(scenes), "", generator=("pix2pixhd",), weights=(weights,), recipe="pgd", epsilon=6, steps=4)
     l2 = []
-    for i, path in enumerate(files):
-        levels = np.load(path)
-        assert (levels.dtype, levels.shape) == (np.int8, (36, 32, 64))
-        assert 4 <= np.abs(levels).max() <= 6
+    for i, (_, x, y) in enumerate(disrupted_planes(options)):
         maps = [
             torch.from_numpy(np.array(Image.open(scenes / f"test_{kind}" / f"{i}.png")))[None].long() for kind in ("label", "inst")
         ]
-        x = label_planes(maps[0], maps[1])
-        y = (x + torch.from_numpy(levels).float() / 127.5).clamp(-1, 1)
+        assert torch.equal(x, label_planes(maps[0], maps[1]))
+        levels = (y - x) * 127.5
+        assert 4 <= levels.abs().max().round() <= 6
+        inside = (y > -1) & (y < 1)
+        assert (levels - levels.round())[inside].abs().max() < 1e-3
         with torch.no_grad():
             l2.append((net(y) - net(x)).double().square().mean().item())
     assert result.line is not None
-    assert len(files) == result.line.samples == 2
+    assert len(l2) == result.line.samples == 2
     assert result.mean("l2") == pytest.approx(np.mean(l2), rel=1e-5)
     assert result.mean("l2") > 0

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.generators.label_maps import label_planes
+from pipeline.generators.pix2pixhd import label_planes
 from pipeline.training.data.batches import shuffled
 from pipeline.training.data.label_pairs import load_label_pairs
 from pipeline.training.data.pictures import load_unpaired

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.checkpoint import CheckpointError, read_state_dict, save_weights
-from pipeline.generators.label_maps import label_planes
-from pipeline.generators.pix2pixhd import pix2pixhd_from_state
+from pipeline.generators.pix2pixhd import label_planes, pix2pixhd_from_state
 from pipeline.training.adversarial import Adversarial
 from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState

@@ -23,16 +23,17 @@ from pipeline.signals.signal_set import SignalSet, add_signals
 from pipeline.training.job import plan
 from pipeline.training.loop import SaveDue, Schedule
 from pipeline.training.loop import train as train_loop
-from pipeline.training.options import OF_SIGNALS, TrainConfig, TrainError, signature
+from pipeline.training.options import OF_SIGNALS, Manipulations, TrainConfig, TrainError, signature
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, split, train_step
 from pipeline.training.systems.signals import SignalSystem, signal_set
 from pipeline.training.systems.system import Batch, Sizes
 from tests.fast.tiny import BUILD, photo_bytes
 from tests.fast.training.small import differing
-from tests.verbs import train
+from tests.verbs import train, with_options
 
 SIZES = Sizes(image=16, conv_dim=8, d_conv_dim=8)
+
 SYSTEM = SignalSystem(count=3, sources=(SourceName(BUILD), SourceName("tests.fast.tiny:build_other")), region="low", k=0.5)
 SETTINGS = StepSettings(lr=1e-3, steps=5)
 
@@ -299,16 +300,16 @@ OTHER_SIGNALS = {
 def test_options_of_signals_change_their_signature_and_no_other_systems(name: str) -> None:
     plain = TrainConfig(data="samples", output=Path("out"))
     other = {name: OTHER_SIGNALS[name]}
-    assert signature(plain) == signature(dataclasses.replace(plain, **other))  # type: ignore[arg-type]
+    assert signature(plain) == signature(with_options(plain, **other))
     signals = dataclasses.replace(plain, system="signals")
-    assert signature(signals) != signature(dataclasses.replace(signals, **other))  # type: ignore[arg-type]
+    assert signature(signals) != signature(with_options(signals, **other))
 
 
 def test_a_generator_that_does_not_load_is_named() -> None:
-    config = TrainConfig(data="samples", output=Path("out"), system="signals", generator=("stargan",))
+    config = TrainConfig(data="samples", output=Path("out"), system="signals", manipulations=Manipulations(("stargan",)))
     with pytest.raises(GeneratorError, match="stargan needs its weights"):
         plan(config)
     with pytest.raises(ConfigError, match="one file for each"):
-        dataclasses.replace(config, weights=(Path("a"), Path("b"))).check()
+        with_options(config, weights=(Path("a"), Path("b"))).check()
     with pytest.raises(TrainError, match="multiple of 8"):
         SYSTEM.build(Sizes(16, 8, 12))

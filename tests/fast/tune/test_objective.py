@@ -15,6 +15,7 @@ from pipeline.jobs.options import SHIPPED
 from pipeline.signals.manipulation import source_names
 from pipeline.training.data.batches import Source
 from pipeline.training.job import Job, held_out_squares, open_source, open_state, plan
+from pipeline.training.options import Manipulations
 from pipeline.training.systems.system import Batch
 from tests.fast.tiny import BUILD
 from tests.fast.tune.small import write_photos
@@ -38,7 +39,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
     photos = write_photos(tmp_path_factory.mktemp("data") / "faces")
     return SearchConfig(
         str(photos), photos.parent / "out", size=16, d_conv_dim=8, batch=4, steps=4, grace=2, every=2, photos=4,
-        generator=(BUILD,), held_out_generator=OTHER, survive=("none",),
+        manipulations=Manipulations((BUILD,), survive=("none",)), held_out_generator=OTHER,
     )  # fmt: skip
 
 

@@ -13,12 +13,13 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from pipeline.jobs.options import ConfigError
 from pipeline.training.options import TrainConfig
 from pipeline.training.systems.signals import SignalSystem
+from tests.verbs import with_options
 from tune.options import OF_TRAINING, SearchConfig, signature, training_options
 from tune.space import PARAMETERS, first_values, position, read_space
 
 
 def config(**options: object) -> SearchConfig:
-    return dataclasses.replace(SearchConfig("samples", Path("out")), **options)  # type: ignore[arg-type]
+    return with_options(SearchConfig("samples", Path("out")), **options)
 
 
 def test_the_usual_space_searches_everything_but_the_weight_that_the_others_are_relative_to() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.jobs.settings import parse
 from pipeline.training.job import plan
-from pipeline.training.options import TrainConfig
+from pipeline.training.options import Manipulations, TrainConfig
 from pipeline.training.systems.signals import SignalSystem
 from tests.fast.tiny import BUILD
 from tune.objective import Report
@@ -24,7 +24,7 @@ from tune.report import summarise, write_page
 from tune.space import PARAMETERS, first_values
 from tune.trials import TrialRow, as_csv, as_parquet, best_of, best_options, from_table, importances, row_of
 
-CONFIG = SearchConfig("samples", Path("out"), grace=2, steps=4, generator=(BUILD,), size=16, batch=8)
+CONFIG = SearchConfig("samples", Path("out"), grace=2, steps=4, manipulations=Manipulations((BUILD,)), size=16, batch=8)
 START = first_values(CONFIG.space())
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.generator import Generator, unconditional
-from pipeline.tables.options import TableError
-from pipeline.tables.red_team import LowRank, fine_tune
+from pipeline.training.fine_tuning import LowRank, fine_tune
+from pipeline.training.options import TrainError
 from tests.fast import tiny
 
 
@@ -82,5 +82,5 @@ def test_one_pass_takes_each_pair_once_and_the_same_seed_gives_the_same_net() ->
 
 
 def test_a_net_without_convolutions_is_refused() -> None:
-    with pytest.raises(TableError, match="no convolutions"):
+    with pytest.raises(TrainError, match="no convolutions"):
         fine_tune(dataclasses.replace(mixing(), net=nn.Identity()), *pairs(1), rank=4)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.generators.label_maps import edge_map, label_planes, one_hot_labels
+from pipeline.generators.pix2pixhd import edge_map, label_planes, one_hot_labels
 
 ids = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(
     lambda size: st.lists(st.lists(st.integers(0, 3), min_size=size[1], max_size=size[1]), min_size=size[0], max_size=size[0])
