@@ -110,25 +110,30 @@ class Folder:
         return {info.base_name for info in self.fs.get_file_info(pafs.FileSelector(self.path))}
 
     def files(self, *, skip: str = "") -> Iterator[StoredFile]:
-        """Every file at any depth, in no order; links are listed, not followed. Local folders of the name ``skip`` are not entered.
+        """Every file at any depth; links are listed, not followed. Local folders of the name ``skip`` are not entered.
+
+        The order is the same for the same files: on an object store that of the paths, here folder by folder.
 
         Raises OSError when the folder is missing (FileNotFoundError), is a file (NotADirectoryError) or cannot be listed.
         """
         if not self.is_local:
             infos = self.fs.get_file_info(pafs.FileSelector(self.path, recursive=True))
+            infos.sort(key=lambda info: info.path)
             yield from (StoredFile(info.path, int(info.size or 0)) for info in infos if info.type == pafs.FileType.File)
             return
         waiting = [self.path]
         while waiting:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_symlink():
-                        yield StoredFile(entry.path, 0, is_link=True)
-                    elif entry.is_dir():
-                        if entry.name != skip:
-                            waiting.append(entry.path)
-                    elif entry.is_file():
-                        yield StoredFile(entry.path, entry.stat().st_size)
+            with os.scandir(waiting.pop()) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            folders = []
+            for entry in entries:
+                if entry.is_symlink():
+                    yield StoredFile(entry.path, 0, is_link=True)
+                elif entry.is_dir():
+                    folders += [entry.path] if entry.name != skip else []
+                elif entry.is_file():
+                    yield StoredFile(entry.path, entry.stat().st_size)
+            waiting += reversed(folders)
 
     def read(self, name: str) -> bytes:
         """All bytes of a file. Raises OSError when it cannot be read."""
@@ -146,6 +151,20 @@ class Folder:
                 Path(self.at(name)).unlink()
             else:
                 self.fs.delete_file(self.at(name))
+
+    def remove_folder(self, name: str) -> None:
+        """Removes a local folder that is empty; one that is gone or holds something stays as it is."""
+        with contextlib.suppress(OSError):
+            Path(self.at(name)).rmdir()
+
+    def remove_tree(self, name: str = "") -> None:
+        """Removes a file, or a folder and all in it; what is gone already is no error."""
+        path = self.at(name) if name else self.path
+        kind = self.fs.get_file_info(path).type
+        if kind == pafs.FileType.Directory:
+            self.fs.delete_dir(path)
+        elif kind == pafs.FileType.File:
+            self.fs.delete_file(path)
 
 
 def read_uri(uri: str | Path) -> bytes:

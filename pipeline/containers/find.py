@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.containers.listing import Listing, ListingError, PhotoRef
@@ -13,7 +14,7 @@ from pipeline.containers.table import list_table
 from pipeline.photos.foreign import OTHER_SUFFIXES, RAW_SUFFIXES, refused_by_suffix
 from pipeline.storage import Folder, StoredFile, split_options
 
-__all__ = ["Listing", "ListingError", "PhotoRef", "find_photos"]
+__all__ = ["Listing", "ListingError", "PhotoRef", "find_photos", "walk_photos"]
 
 READ_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
@@ -25,60 +26,75 @@ LINKED_FOLDER_REASON = "a symbolic link to a folder; links are not followed: giv
 
 
 def find_photos(source: str | Path) -> Listing:
+    """All photos of a place at once, sorted by key: see `walk_photos`."""
+    walk = walk_photos(source)
+    return Listing(tuple(sorted(walk, key=lambda ref: ref.key)), walk.ignored)
+
+
+class walk_photos(Iterator[PhotoRef]):  # noqa: N801 (it is used like the function that it could be, but for `ignored`)
     """The photos of a folder (recursively), a pattern such as `photos/**/*.jpg`, a `.csv` or `.parquet` table, or a single file.
 
     Keys are relative to the folder, to the part of the pattern without signs, or as `list_table` says. Links are listed as refused
-    and not followed; folders named `.disrupt` are passed over; other files are counted as ignored. `source` may be a URI.
-    Raises ListingError, with the fix, when the source is missing or cannot be read, or when there is no photo in it.
+    and not followed; folders named `.disrupt` are passed over; other files are counted as ``ignored``. `source` may be a URI.
+    They come one by one, in the same order for the same files. Raises ListingError, with the fix, when the source is missing or
+    cannot be read, or in the end when there was no photo in it.
     """
-    place = str(source)
-    try:
-        folder = Folder(place)
-        if folder.exists():
-            return _listing(folder, place, None) if folder.is_folder() else _file_or_table(folder, place)
-        plain, options = split_options(place)
-        if is_pattern(plain):
-            base, pattern = split_pattern(plain)
-            folder = Folder(base + options)
-            if not folder.is_folder():
-                raise ListingError(f"{base}: no such folder (looked for {pattern} in it)")
-            return _listing(folder, base + options, compile_pattern(pattern))
-    except ListingError:
-        raise
-    except (OSError, ImportError, ValueError) as error:
-        raise ListingError(f"{place}: cannot be listed: {error}") from error
-    raise ListingError(f"{place}: no such folder, table or file; check the spelling and, if it is relative, the working folder")
+
+    def __init__(self, source: str | Path) -> None:
+        self.ignored = 0
+        self._refs = self._walk(str(source))
+
+    def __next__(self) -> PhotoRef:
+        return next(self._refs)
+
+    def _walk(self, place: str) -> Iterator[PhotoRef]:
+        try:
+            folder = Folder(place)
+            if folder.exists():
+                yield from self._folder(folder, place, None) if folder.is_folder() else _file_or_table(folder, place)
+                return
+            plain, options = split_options(place)
+            if is_pattern(plain):
+                base, pattern = split_pattern(plain)
+                folder = Folder(base + options)
+                if not folder.is_folder():
+                    raise ListingError(f"{base}: no such folder (looked for {pattern} in it)")
+                yield from self._folder(folder, base + options, compile_pattern(pattern))
+                return
+        except ListingError:
+            raise
+        except (OSError, ImportError, ValueError) as error:
+            raise ListingError(f"{place}: cannot be listed: {error}") from error
+        raise ListingError(f"{place}: no such folder, table or file; check the spelling and, if it is relative, the working folder")
+
+    def _folder(self, folder: Folder, place: str, pattern: re.Pattern[str] | None) -> Iterator[PhotoRef]:
+        found, base = False, folder.path.rstrip("/") + "/" if folder.path else ""
+        for file in folder.files(skip=OWN_FOLDER):
+            key = file.path.removeprefix(base)
+            if OWN_FOLDER in key.split("/") or (pattern is not None and not pattern.fullmatch(key)):
+                continue
+            name = posixpath.basename(key)
+            is_photo = posixpath.splitext(name)[1].lower() in PHOTO_SUFFIXES and not name.startswith("._")  # macOS, no pixels
+            if is_photo or (file.is_link and Path(file.path).is_dir()):
+                found = True
+                yield _ref(key, folder.uri_of(key), file)
+            else:
+                self.ignored += 1
+        if not found:
+            what = "photos found" if pattern is None else "photo fits the pattern"
+            others = f" ({self.ignored} other files there)" if self.ignored else ""
+            raise ListingError(f"{place}: no {what}{others}; photos end in {' '.join(sorted(READ_SUFFIXES))}")
 
 
-def _file_or_table(file: Folder, place: str) -> Listing:
+def _file_or_table(file: Folder, place: str) -> Iterable[PhotoRef]:
     suffix = posixpath.splitext(file.path)[1].lower()
     if suffix in TABLE_SUFFIXES:
-        return list_table(place)
+        return list_table(place).refs
     if suffix not in PHOTO_SUFFIXES:
         raise ListingError(f"{place}: not a photo, a folder, or a table (.csv, .parquet)")
     is_link = file.is_local and Path(file.path).is_symlink()
     stored = StoredFile(file.path, int(file.fs.get_file_info(file.path).size or 0), is_link)
-    return Listing((_ref(posixpath.basename(file.path), file.uri, stored),))
-
-
-def _listing(folder: Folder, place: str, pattern: re.Pattern[str] | None) -> Listing:
-    refs, ignored = [], 0
-    base = folder.path.rstrip("/") + "/" if folder.path else ""
-    for file in folder.files(skip=OWN_FOLDER):
-        key = file.path.removeprefix(base)
-        if OWN_FOLDER in key.split("/") or (pattern is not None and not pattern.fullmatch(key)):
-            continue
-        name = posixpath.basename(key)
-        is_photo = posixpath.splitext(name)[1].lower() in PHOTO_SUFFIXES and not name.startswith("._")  # ._x.jpg: macOS, no pixels
-        if is_photo or (file.is_link and Path(file.path).is_dir()):
-            refs.append(_ref(key, folder.uri_of(key), file))
-        else:
-            ignored += 1
-    if not refs:
-        what = "photos found" if pattern is None else "photo fits the pattern"
-        others = f" ({ignored} other files there)" if ignored else ""
-        raise ListingError(f"{place}: no {what}{others}; photos end in {' '.join(sorted(READ_SUFFIXES))}")
-    return Listing(tuple(sorted(refs, key=lambda ref: ref.key)), ignored)
+    return [_ref(posixpath.basename(file.path), file.uri, stored)]
 
 
 def _ref(key: str, uri: str, file: StoredFile) -> PhotoRef:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Container, Iterable
 from pathlib import PurePosixPath
 
 OWN_FOLDER = ".disrupt"
@@ -31,42 +32,46 @@ def unsafe_reason(key: str) -> str | None:
     return None
 
 
-def output_names(keys: Iterable[str], *, suffix: str, taken: Collection[str] = ()) -> dict[str, str]:
+def simple_name(key: str, suffix: str) -> str:
+    """The key with another suffix: the output's name where no other wants it."""
+    return PurePosixPath(key).with_suffix(suffix).as_posix()
+
+
+def output_names(
+    keys: Iterable[str], *, suffix: str, taken: Container[str] = frozenset(), wanted: Container[str] = frozenset()
+) -> dict[str, str]:
     """The output name of each key, relative to the output folder; the same whatever the order of the keys.
 
-    `a/b.jpg` becomes `a/b.png`. Where several inputs (or a name in `taken`) want that name, compared as a filesystem that ignores
-    case and Unicode form would, the input that bears the name keeps it and the others become `a/b.jpg.png`, then
-    `a/b.jpg.2.png`, and so on. Raises ValueError, naming the key, for a key that `unsafe_reason` refuses.
+    `a/b.jpg` becomes `a/b.png`. Where several keys (or ``taken``, folded names) want that name, compared as a filesystem that
+    ignores case and Unicode form would, the input that bears the name keeps it and the others become `a/b.jpg.png`, then
+    `a/b.jpg.2.png`, and so on, but none that is ``wanted`` by others. Raises ValueError, naming the key, for a key that
+    `unsafe_reason` refuses.
     """
-    wanted = {}
+    simple = {}
     for key in keys:
         if reason := unsafe_reason(key):
             raise ValueError(f"{key!r}: {reason}")
-        wanted[key] = PurePosixPath(key).with_suffix(suffix).as_posix()
-    used = {_fold(name) for name in taken} | _folders(wanted)
-    rivals: dict[str, int] = {}
-    for name in wanted.values():
-        rivals[_fold(name)] = rivals.get(_fold(name), 0) + 1
+        simple[key] = simple_name(key, suffix)
+    used = {fold_name(folder) for key in simple for folder in folders_of(key)}
+    rivals = Counter(fold_name(name) for name in simple.values())
     names: dict[str, str] = {}
-    for key in sorted(wanted, key=lambda key: (wanted[key] != key, rivals[_fold(wanted[key])] > 1, key)):
-        simple = wanted[key]
-        may_be_simple = simple == key or rivals[_fold(simple)] == 1
-        names[key] = simple if may_be_simple and _fold(simple) not in used else _long_name(key, suffix, used)
-        used.add(_fold(names[key]))
+    for key in sorted(simple, key=lambda key: (simple[key] != key, rivals[fold_name(simple[key])] > 1, key)):
+        name, number = simple[key], 1
+        if fold_name(name) in used or fold_name(name) in taken or (name != key and rivals[fold_name(name)] > 1):
+            name = f"{key}{suffix}"
+        while (folded := fold_name(name)) in used or folded in taken or (name != simple[key] and folded in wanted):
+            number += 1
+            name = f"{key}.{number}{suffix}"
+        names[key] = name
+        used.add(fold_name(name))
     return names
 
 
-def _long_name(key: str, suffix: str, used: Collection[str]) -> str:
-    name, number = f"{key}{suffix}", 2
-    while _fold(name) in used:
-        name, number = f"{key}.{number}{suffix}", number + 1
-    return name
+def folders_of(key: str) -> list[str]:
+    """The folders that an output needs, so that no file takes the name of one."""
+    return [folder.as_posix() for folder in PurePosixPath(key).parents]
 
 
-def _folders(keys: Iterable[str]) -> set[str]:
-    """The folders that the outputs need, so that no file takes the name of one."""
-    return {_fold(folder.as_posix()) for key in keys for folder in PurePosixPath(key).parents}
-
-
-def _fold(name: str) -> str:
+def fold_name(name: str) -> str:
+    """The same text for names that a filesystem takes for one if it ignores case and Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.detection.row import DetectionRow
@@ -46,10 +46,14 @@ class Expectation:
     count: int
     ids: Mapping[str, str]
 
-    def __call__(self, rows: Sequence[DetectionRow]) -> list[DetectionRow]:
-        """The judged rows with the signal that is expected and whether a picture that carries one carries that."""
-        return [self._expecting(row) if row.status == "judged" else row for row in rows]
-
-    def _expecting(self, row: DetectionRow) -> DetectionRow:
-        expected = signal_of(self.secret, self.ids.get(row.key, row.key), self.count)
-        return dataclasses.replace(row, expected=expected, matches=row.signal == expected if row.carries else None)
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """A DETECTION table with the signal that is expected, and whether a picture that carries one carries that."""
+        judged = pc.equal(rows["status"], "judged").to_pylist()
+        keys = zip(rows["key"].to_pylist(), judged, strict=True)
+        expected = [signal_of(self.secret, self.ids.get(key, key), self.count) if known else None for key, known in keys]
+        found = zip(expected, rows["signal"].to_pylist(), rows["carries"].to_pylist(), strict=True)
+        matches = [signal == wanted if carries and wanted is not None else None for wanted, signal, carries in found]
+        for name, values in (("expected", expected), ("matches", matches)):
+            field = rows.schema.field(name)
+            rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
+        return rows

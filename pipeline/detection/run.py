@@ -14,26 +14,24 @@ from pipeline.containers.listing import PhotoRef
 from pipeline.detection.decide import Expectation, thresholds
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.report import terminal_table, write_page
-from pipeline.detection.row import as_table, in_order
-from pipeline.detection.stages import Sight, detect_stages, fail
+from pipeline.detection.row import in_order
+from pipeline.detection.stages import Sight, part_job, refs_as_table
 from pipeline.detection.summary import Summary, summarise
 from pipeline.jobs.doctor import check_gpu
-from pipeline.jobs.flow import run_stages
-from pipeline.jobs.options import ConfigError, flat
-from pipeline.jobs.progress import Outcome, Progress
-from pipeline.jobs.stages import split
+from pipeline.jobs.flow import do_all
+from pipeline.jobs.options import ConfigError, flat, signature_of
+from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import base_folder, check_places
 from pipeline.ledger.results import write_result, write_table
+from pipeline.ledger.run import work_folder
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.key import VARIABLE, read_secret
 from pipeline.storage import Folder
 
 ROWS_FILE, REPORT_FILE = "detection.parquet", "report.html"
-SHARD_COUNT = 64
-"""Most pictures that are judged together."""
 
 
 @dataclass(frozen=True)
@@ -71,25 +69,20 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
     tags = {"command": command, "bundle": job.bundle.id}
     with record_run(job.config.record, "detect", flat(job.config) | {"pictures": len(job.refs)}, tags) as tracking:
         progress = Progress(console, total=len(job.refs), tracking=tracking)
-        tables = []
-        stages = detect_stages(job.config, job.sight)
-        for rows in run_stages(shards(job), stages, fail, compute=job.config.compute, console=console):
-            tables.append(as_table(job.expect(rows) if job.expect else rows))
-            progress.add([Outcome(row.status) for row in rows])
-        progress.close()
-        table = in_order(tables)
-        summary = summarise(table, thresholds(job.bundle, job.config.false_positive_rate))
-        conclude(job, table, summary, command=command, tracking=tracking)
+        options = job.config.what_changes_results() | {"bundle": job.bundle.id}
+        signature = signature_of([options, [[ref.key, ref.size_bytes] for ref in job.refs]])
+        with work_folder(job.config.out, "detect", signature=signature, config=options) as work:
+            done = part_job(job.config, job.sight, work.folder)
+            compute = job.config.compute
+            table = in_order(do_all(job.refs, refs_as_table, done, compute=compute, console=console, progress=progress))
+            progress.close()
+            table = job.expect(table) if job.expect else table
+            summary = summarise(table, thresholds(job.bundle, job.config.false_positive_rate))
+            conclude(job, table, summary, command=command, tracking=tracking)
     console.print(terminal_table(summary, rate=job.config.false_positive_rate))
     for name in (ROWS_FILE, REPORT_FILE):
         console.print(f"{name:20} {Folder(job.config.out).at(name)}", soft_wrap=True, highlight=False)
     return 1 if summary.counts["failed"] else 0
-
-
-def shards(job: Job) -> list[list[PhotoRef]]:
-    """The pictures in the groups that travel together."""
-    seen = 3 * 4 * job.bundle.size**2
-    return split(job.refs, most=SHARD_COUNT, bytes_each=seen, actors=job.config.compute.actors)
 
 
 def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, tracking: Tracking) -> None:

@@ -1,6 +1,6 @@
-"""What happens to pictures, top to bottom. `pipeline.jobs.stages` folds this list in a loop or on Ray.
+"""What happens to pictures, top to bottom. `pipeline.jobs.parts` folds this list in a loop here or in an actor on Ray.
 
-shard of references           names and places only
+part of the plan              names and places only
   -> look                     pictures decoded, upright, as small as the detector sees them
   -> detect (holds the detector)      rows
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -21,26 +22,72 @@ from pipeline.containers.listing import PhotoRef
 from pipeline.containers.read import UnusablePhotoError, read_photo
 from pipeline.detection.decide import decide, thresholds
 from pipeline.detection.options import DetectConfig
-from pipeline.detection.row import DetectionRow
+from pipeline.detection.row import ORDER, DetectionRow, as_table
 from pipeline.images.orientation import to_upright, upright_size
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.doctor import check_gpu
-from pipeline.jobs.stages import ActorStage, TaskStage
+from pipeline.jobs.parts import PartJob, Stage, same
+from pipeline.ledger.rows import Int64, schema_of, table_of
 from pipeline.photos.photo import Photo
 from pipeline.signals.bundle import bundle_path, read_bundle
 from pipeline.signals.detector import detector_input
 from pipeline.signals.judge import Judge
+from pipeline.storage import Folder
+
+TOGETHER = 64
+"""Pictures that are judged together on a GPU."""
 
 
-def detect_stages(config: DetectConfig, sight: Sight) -> list[TaskStage | ActorStage]:
-    """The stages of a detection; the secret stays in the process that was started by hand."""
+def part_job(config: DetectConfig, sight: Sight, folder: Folder) -> PartJob:
+    """How the parts of a detection are done, in a work folder; the secret stays in the process that was started by hand."""
     config = dataclasses.replace(config, signals=bundle_path(config.signals), key_file=None)
-    return [TaskStage("look", partial(look, sight=sight)), ActorStage("detect", partial(Detect, config))]
+    stages = (Stage("look", partial(same, partial(look, sight=sight))), Stage("detect", partial(Detect, config)))
+    return PartJob(
+        folder,
+        stages,
+        photos=_refs,
+        died=fail,
+        table=_table,
+        order=ORDER,
+        sums=_sums,
+        batch=TOGETHER if config.compute.on_gpu else 1,
+        threads=config.compute.threads,
+    )
+
+
+def refs_as_table(refs: Sequence[PhotoRef]) -> pa.Table:
+    """Pictures as rows of the plan."""
+    return table_of((PlannedPicture(ref.key, ref.uri, ref.size_bytes, ref.refused) for ref in refs), PLANNED)
 
 
 def fail(ref: PhotoRef, stage: str, reason: str) -> list[DetectionRow]:
     """The row of a picture that killed its process."""
     return [DetectionRow(key=ref.key, status="failed", stage=stage, reason=reason)]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPicture:
+    """A picture as a row of the plan."""
+
+    key: str
+    uri: str
+    size_bytes: Int64
+    refused: str | None = None
+
+
+PLANNED = schema_of(PlannedPicture)
+
+
+def _refs(table: pa.Table) -> list[PhotoRef]:
+    return [PhotoRef(**row) for row in table.to_pylist()]
+
+
+def _table(rows: Sequence[DetectionRow], part: str) -> pa.Table:
+    return as_table(rows)
+
+
+def _sums(rows: pa.Table) -> dict[str, int]:
+    return {"rows": rows.num_rows}
 
 
 @dataclass(frozen=True)

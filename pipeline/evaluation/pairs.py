@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.containers.listing import PhotoRef
 from pipeline.evaluation.row import EvaluationRow, Status
+from pipeline.ledger.rows import schema_of, table_of
 from pipeline.storage import read_uri
 
 ORIGINAL_RENAMED, PROTECTED_RENAMED = "original renamed since", "protected file renamed since"
@@ -31,6 +35,33 @@ class Pair:
     epsilon: int | None = None
     flags: tuple[str, ...] = ()
     ended: EvaluationRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPair:
+    """A pair as a row of the plan: its fields as JSON."""
+
+    key: str
+    fields: str
+
+
+PLANNED = schema_of(PlannedPair)
+
+
+def pairs_as_table(pairs: Sequence[Pair]) -> pa.Table:
+    """Pairs as rows of the plan."""
+    return table_of((PlannedPair(pair.key, json.dumps(asdict(pair))) for pair in pairs), PLANNED)
+
+
+def pairs_of_table(table: pa.Table) -> list[Pair]:
+    """The pairs of rows of the plan."""
+    return [_pair(json.loads(fields)) for fields in table["fields"].to_pylist()]
+
+
+def _pair(fields: dict[str, Any]) -> Pair:
+    refs = {name: PhotoRef(**fields[name]) if fields[name] else None for name in ("original", "protected")}
+    ended = EvaluationRow(**fields["ended"]) if fields["ended"] else None
+    return Pair(**{**fields, **refs, "ended": ended, "flags": tuple(fields["flags"])})
 
 
 def match(

@@ -10,28 +10,26 @@ import pyarrow as pa
 from rich.console import Console
 
 from pipeline.containers.find import find_photos
-from pipeline.evaluation.flow import evaluate_stages, fail
+from pipeline.evaluation.flow import part_job
 from pipeline.evaluation.measures import Tested, check_classes, load_tested
 from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, fill_in, read_run
-from pipeline.evaluation.pairs import Pair, match
+from pipeline.evaluation.pairs import Pair, match, pairs_as_table
 from pipeline.evaluation.report import terminal_table, write_page
-from pipeline.evaluation.row import UNFINISHED, as_table, in_order, outcomes
+from pipeline.evaluation.row import UNFINISHED, in_order
 from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
 from pipeline.jobs.doctor import check_gpu
-from pipeline.jobs.flow import run_stages
-from pipeline.jobs.options import ConfigError, flat
+from pipeline.jobs.flow import do_all
+from pipeline.jobs.options import ConfigError, flat, signature_of
 from pipeline.jobs.progress import Progress
-from pipeline.jobs.stages import split
 from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.places import check_places
 from pipeline.ledger.results import write_result, write_table
+from pipeline.ledger.run import work_folder
 from pipeline.storage import Folder
 
 ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "report.html"
-SHARD_COUNT = 16
-"""Most photos that are measured together."""
 
 
 @dataclass(frozen=True)
@@ -86,25 +84,17 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
     with record_run(config.record, "evaluate", flat(config) | {"pairs": len(job.pairs)}, tags) as tracking:
         progress = Progress(console, total=len(job.pairs), tracking=tracking)
-        tables = []
-        stages = evaluate_stages(config, job.sizes)
-        for rows in run_stages(shards(job), stages, fail, compute=config.compute, console=console):
-            tables.append(as_table(rows))
-            progress.add(outcomes(rows))
-        progress.close()
-        table = in_order(tables)
-        summary = summary_of(job, table)
-        conclude(job, table, summary, command=command, tracking=tracking)
+        signature = signature_of([options(config), [[pair.key, pair.sha256_in, pair.sha256_out] for pair in job.pairs]])
+        with work_folder(config.out, "evaluate", signature=signature, config=options(config)) as work:
+            done = part_job(config, job.sizes, work.folder)
+            table = in_order(do_all(job.pairs, pairs_as_table, done, compute=config.compute, console=console, progress=progress))
+            progress.close()
+            summary = summary_of(job, table)
+            conclude(job, table, summary, command=command, tracking=tracking)
     console.print(terminal_table(summary))
     for name in (ROWS_FILE, SUMMARY_FILE, REPORT_FILE):
         console.print(f"{name:20} {Folder(config.out).at(name)}", soft_wrap=True, highlight=False)
     return 1 if any(summary.counts[status] for status in UNFINISHED) else 0
-
-
-def shards(job: Job) -> list[list[Pair]]:
-    """The pairs in the groups that travel together."""
-    seen = len(job.config.channels) * sum(3 * 3 * 4 * size * size for size in job.sizes)
-    return split(job.pairs, most=SHARD_COUNT, bytes_each=seen, actors=job.config.compute.actors)
 
 
 def summary_of(job: Job, table: pa.Table) -> Summary:

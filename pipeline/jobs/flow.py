@@ -1,31 +1,59 @@
-"""Where the stages of a verb run: in a loop here, or on Ray."""
+"""Where the parts of a run are done: in a loop here, or on Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 
 from pipeline.jobs.options import Compute
-from pipeline.jobs.stages import Fail, Stages, run_here
+from pipeline.jobs.parts import PartJob, run_here
+from pipeline.jobs.progress import Progress
+from pipeline.ledger.parts import committed, read_parts
+from pipeline.ledger.plan import MOST, Keyed, commit_plan, extend_plan, read_plan
+
+PARTS_FOR_EACH = 4
+"""Parts of a small run for each of its processes, so that none waits long for the last one."""
 
 
-def run_stages(
-    shards: Sequence[Sequence[Any]], stages: Stages, fail: Fail, *, compute: Compute, console: Console
-) -> Iterator[list[Any]]:
-    """The rows that the last stage makes of the shards (lists of photos), as they come.
+def run_parts(
+    parts: Sequence[str], job: PartJob, *, photos: int, compute: Compute, console: Console, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    """The sums of each of these parts, with so many ``photos`` in all, as they are committed.
 
-    Raises the errors of a stage as they are; on Ray ConfigError when the cluster cannot hold the run, and FlowError when processes
-    die over all photos.
+    Raises the errors of a stage as they are, ProcessesDieError, and on Ray ConfigError when the cluster cannot hold the run.
     """
-    if not shards:
+    if not parts:
         return
-    if not compute.on_ray(sum(map(len, shards))):
-        yield from run_here(shards, stages)
+    if not compute.on_ray(photos):
+        yield from run_here(parts, job, progress.add)
         return
     from pipeline.jobs.ray import connected
     from pipeline.jobs.ray_data import actors_need, run_on_ray
 
     with connected(compute.address, console, actors_need(compute)):
-        yield from run_on_ray(shards, stages, fail, compute)
+        yield from run_on_ray(parts, job, compute, progress)
+
+
+def do_all(
+    photos: Sequence[Keyed],
+    as_table: Callable[[Sequence[Any]], pa.Table],
+    job: PartJob,
+    *,
+    compute: Compute,
+    console: Console,
+    progress: Progress,
+) -> Iterator[pa.Table]:
+    """The rows of each part of a run that lists all its photos at once; one that was stopped goes on with what it has planned."""
+    plan = read_plan(job.folder)
+    if not plan.counts:
+        plan = extend_plan(job.folder, plan, photos, as_table, most=MOST, shares=PARTS_FOR_EACH * compute.actors)
+        commit_plan(job.folder, plan)
+    done = committed(job.folder)
+    waiting = [part for part in plan.parts if part not in done]
+    count = sum(map(plan.count, waiting))
+    for _ in run_parts(waiting, job, photos=count, compute=compute, console=console, progress=progress):
+        pass
+    yield from read_parts(job.folder, plan.parts)

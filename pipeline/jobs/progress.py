@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -29,15 +29,19 @@ class Progress:
         self._total = total
         self._tracking = tracking
         self._counts: Counter[str] = Counter()
-        self._l2: list[float] = []
+        self._l2 = 0.0
         self._began = self._said = time.monotonic()
         self._pause = 1.0 if console.is_terminal else 15.0
         self._recorded = 0.0
 
     def add(self, rows: Sequence[Outcome | ManifestRow]) -> None:
-        """Count the rows of one shard."""
-        self._counts.update(row.status for row in rows)
-        self._l2 += [row.l2 for row in rows if row.l2 is not None]
+        """Count rows, one for each photo."""
+        self.count(Counter(row.status for row in rows), sum(row.l2 or 0.0 for row in rows))
+
+    def count(self, counts: Mapping[str, int], l2: float) -> None:
+        """Count photos by status; ``l2`` is the sum of their mean L2."""
+        self._counts.update(counts)
+        self._l2 += l2
         now = time.monotonic()
         if now - self._said >= self._pause:
             self._said = now
@@ -64,8 +68,8 @@ class Progress:
         done = self._counts.total()
         values = {"photos_done": float(done), "photos_per_second": done / max(now - self._began, 1e-9)}
         values |= {f"so_far_{status}": float(count) for status, count in self._counts.items()}
-        if self._l2:
-            values["so_far_l2"] = sum(self._l2) / len(self._l2)
+        if measured := done - self._counts["failed"] - self._counts["skipped"]:
+            values["so_far_l2"] = self._l2 / measured
         self._tracking.metrics(values, step=done)
 
 

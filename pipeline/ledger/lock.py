@@ -55,8 +55,14 @@ class Lock:
         self.owner = owner
         self._folder = folder
         self._stop = threading.Event()
+        self._lost: LedgerError | None = None
         self._thread = threading.Thread(target=self._renew, name="disrupt-heartbeat", daemon=True)
         self._thread.start()
+
+    def check(self) -> None:
+        """Raises LedgerError when the last sign of life found that another job has the folder by now."""
+        if self._lost is not None:
+            raise self._lost
 
     def beat(self) -> None:
         """Renews the sign of life. Raises LedgerError when another job has the folder by now, OSError when it cannot be written."""
@@ -89,8 +95,9 @@ class Lock:
         while not self._stop.wait(BEAT_SECONDS):
             try:
                 self.beat()
-            except LedgerError:
-                return  # the next `beat` of the job itself says so
+            except LedgerError as lost:
+                self._lost = lost
+                return
             except OSError:
                 continue  # a full or absent disk for a while: the lock grows old, and the job meets the error on its own
 

@@ -1,105 +1,118 @@
-"""Parts: the committed rows of one shard each. That a part has its name is the commit; the manifest is all parts put together."""
+"""Parts: the rows of the manifest, a file for each part of the plan. That a part has its name is its commit.
+
+Each file carries the sums of its rows, so that the numbers of a run need no row to be read again.
+"""
 
 from __future__ import annotations
 
-import functools
+import json
 import posixpath
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import MANIFEST_FILE, PARTS
-from pipeline.ledger.plan import SHARD_ID
-from pipeline.ledger.results import write_table
-from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
-from pipeline.storage import Folder, read_bytes
+from pipeline.ledger.plan import AT_HAND
+from pipeline.ledger.results import write_result
+from pipeline.ledger.rows import join_sorted
+from pipeline.ledger.schema import MANIFEST
+from pipeline.storage import Folder
 
-_SUFFIX = ".parquet"
-_ROWS_AT_ONCE = 65_536
-_PARTS_AT_ONCE = 1024  # then their columns are copied together: thousands of small tables cost more than their rows
+ONE_FILE = 1_000_000
+"""Below so many rows the manifest is one file too."""
+_NAME = re.compile(r"^\d{6,}\.parquet$")
+_SUMS = b"disrupt.sums"
 _READERS = 32  # a distant store answers slowly, but many at a time
 
 
-def commit_part(folder: Folder, shard_id: str, rows: Sequence[ManifestRow]) -> None:
-    """Commits a shard of a run folder: its rows, written under the shard's name in one step, after all its photos.
-
-    Doing it again replaces the part. Raises LedgerError for rows that the manifest cannot hold and when the storage is full or
-    cannot be written.
-    """
-    if not SHARD_ID.match(shard_id):
-        raise LedgerError(f"{shard_id!r} is no shard id")
-    if not rows:
-        raise LedgerError(f"shard {shard_id} has no rows")
-    write_table(folder, f"{PARTS}/{shard_id}{_SUFFIX}", rows_to_table(rows, shard=shard_id))
+def commit_part(folder: Folder, name: str, rows: pa.Table, sums: dict[str, Any]) -> None:
+    """Commits a part: its rows and their sums, in one step, after all its photos. Raises LedgerError when it cannot be written."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows.replace_schema_metadata({_SUMS: json.dumps(sums).encode()}), sink)
+    write_result(folder, f"{PARTS}/{name}.parquet", memoryview(sink.getvalue()))
 
 
-def committed_ids(folder: Folder) -> set[str]:
-    """The ids of the shards that are committed in a run folder; none when it has no parts yet."""
-    return {_id_of(path) for path in _part_paths(folder)}
-
-
-def read_columns(folder: Folder, columns: Sequence[str]) -> pa.Table:
-    """Some columns of all committed rows, earlier attempts included, in no order. Raises LedgerError for a part that is damaged."""
-    paths = _part_paths(folder)
-    wanted = pa.schema([MANIFEST.field(name) for name in columns])
-    read = functools.partial(_read_part, folder.fs, columns=list(columns))
-    groups = [wanted.empty_table()]
-    with ThreadPoolExecutor(1 if folder.is_local else _READERS) as pool:
-        for start in range(0, len(paths), _PARTS_AT_ONCE):
-            found = pa.concat_tables(pool.map(read, paths[start : start + _PARTS_AT_ONCE]))
-            groups.append(found.combine_chunks())
-    return pa.concat_tables(groups)
-
-
-def read_rows(folder: Folder) -> pa.Table:
-    """The manifest: one row for every key that was ever committed, the latest attempt, sorted by key."""
-    return latest_rows(read_columns(folder, MANIFEST.names))
-
-
-def write_manifest(folder: Folder) -> str:
-    """Writes the manifest of a run folder from its parts, sorted by key, and returns the path of that file."""
-    return write_table(folder, MANIFEST_FILE, read_rows(folder), rows_at_once=_ROWS_AT_ONCE)
-
-
-def attempts(shards: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The attempt number of each shard id of a column (`pipeline.ledger.plan.attempt_of` for many)."""
-    number = pc.utf8_slice_codeunits(shards, 17)
-    return pc.cast(pc.if_else(pc.equal(number, ""), "0", number), pa.int32())
-
-
-def latest_rows(table: pa.Table) -> pa.Table:
-    """The one row that counts for each key, sorted by key: that of the latest attempt. Needs the columns key and shard."""
-    table = table.combine_chunks()
-    ranked = pa.table({"key": table["key"], "attempt": attempts(table["shard"]), "shard": table["shard"]})
-    order = pc.sort_indices(ranked, sort_keys=[(name, "ascending") for name in ranked.column_names])
-    keys = ranked["key"].take(order).combine_chunks()
-    last = pc.not_equal(keys.slice(0, max(len(keys) - 1, 0)), keys.slice(1))
-    return table.take(order.filter(pa.concat_arrays([last, pa.array([True][: len(keys)], pa.bool_())])))
-
-
-def _read_part(fs: pafs.FileSystem, path: str, *, columns: list[str]) -> pa.Table:
-    try:
-        data = read_bytes(fs, path)
-    except OSError as error:
-        raise LedgerError(f"the part {path} cannot be read now: {error}. Mend that and run the same command again.") from error
-    try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read(columns=columns, use_threads=False)
-        wanted = pa.schema([MANIFEST.field(name) for name in columns])
-        return table if table.schema.equals(wanted) else table.select(columns).cast(wanted)
-    except (pa.ArrowException, KeyError, OSError) as error:
-        advice = "Remove that file and run the same command: its photos are done again."
-        raise LedgerError(f"the part {path} is damaged: {error}. {advice}") from error
-
-
-def _part_paths(folder: Folder) -> list[str]:
+def committed(folder: Folder) -> set[str]:
+    """The names of the parts that are committed; none when there are no parts yet."""
     infos = folder.fs.get_file_info(pafs.FileSelector(folder.at(PARTS), allow_not_found=True))
-    return sorted(info.path for info in infos if info.path.endswith(_SUFFIX) and SHARD_ID.match(_id_of(info.path)))
+    return {posixpath.splitext(info.base_name)[0] for info in infos if _NAME.match(info.base_name)}
 
 
-def _id_of(path: str) -> str:
-    return posixpath.basename(path).removesuffix(_SUFFIX)
+def committed_sums(folder: Folder, name: str) -> dict[str, Any] | None:
+    """The sums of a part, None when it is not committed."""
+    return _sums(folder, name) if folder.exists(f"{PARTS}/{name}.parquet") else None
+
+
+def remove_part(folder: Folder, name: str) -> None:
+    """Takes a part out of the manifest, so that it is done again."""
+    folder.remove(f"{PARTS}/{name}.parquet")
+
+
+def read_part(folder: Folder, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a part, or some of their columns. Raises LedgerError for one that cannot be read."""
+    return _open(folder, name).read(columns=list(columns) if columns else None, use_threads=False).replace_schema_metadata(None)
+
+
+def read_parts(folder: Folder, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of each part, a few parts ahead."""
+    yield from _each(partial(read_part, folder, columns=columns), folder, names)
+
+
+def read_sums(folder: Folder, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The sums of each part, without reading its rows."""
+    yield from _each(partial(_sums, folder), folder, names)
+
+
+def write_manifest(folder: Folder, names: Sequence[str], rows: int) -> str | None:
+    """Writes the manifest as one file and returns its path; None where it has too many ``rows`` for one. Few rows are sorted."""
+    if rows >= ONE_FILE:
+        return None
+    sink = pa.BufferOutputStream()
+    tables: Iterable[pa.Table] = read_parts(folder, names)
+    if rows <= AT_HAND:
+        tables = [join_sorted(tables, MANIFEST, ["key"])]
+    with pq.ParquetWriter(sink, MANIFEST) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return write_result(folder, MANIFEST_FILE, memoryview(sink.getvalue()))
+
+
+def _open(folder: Folder, name: str) -> pq.ParquetFile:
+    path = f"{PARTS}/{name}.parquet"
+    try:
+        return pq.ParquetFile(folder.fs.open_input_file(folder.at(path)))
+    except pa.ArrowException as error:
+        advice = "Remove that file and run the same command: its photos are done again."
+        raise LedgerError(f"the part {folder.at(path)} is damaged: {error}. {advice}") from error
+    except OSError as error:
+        raise LedgerError(
+            f"the part {folder.at(path)} cannot be read now: {error}. Mend that and run the same command again."
+        ) from error
+
+
+def _sums(folder: Folder, name: str) -> dict[str, Any]:
+    stored = (_open(folder, name).schema_arrow.metadata or {}).get(_SUMS)
+    if stored is None:
+        raise LedgerError(f"the part {folder.at(PARTS)}/{name}.parquet has no sums: remove it, and its photos are done again.")
+    sums: dict[str, Any] = json.loads(stored)
+    return sums
+
+
+def _each(read: Any, folder: Folder, names: Iterable[str]) -> Iterator[Any]:
+    """``read`` of each name, in order, many at a time on a distant store but never all."""
+    ahead = 1 if folder.is_local else _READERS
+    with ThreadPoolExecutor(ahead) as pool:
+        waiting = []
+        for name in names:
+            waiting.append(pool.submit(read, name))
+            if len(waiting) > ahead:
+                yield waiting.pop(0).result()
+        for each in waiting:
+            yield each.result()

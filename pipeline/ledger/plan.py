@@ -1,22 +1,27 @@
-"""The plan: which photos are done together. A micro-shard is bounded by count and by bytes and is named by what is in it."""
+"""The plan: which photos are done together, written down in the run folder before any work, so that no process holds them all.
+
+A file of the plan holds the photos of one part. The number of a part is its name in the plan, among the parts of the manifest and
+while it is in the works. ``plan.json``, written last, says how many there are; what it does not count is not planned.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import re
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.ledger.errors import LedgerError
+from pipeline.ledger.layout import PARTS_BEFORE, PLAN, PLAN_FILE
+from pipeline.ledger.results import write_table
+from pipeline.storage import Folder
 
-MAX_COUNT = 32
-MAX_BYTES = 64 * 2**20
-SHARD_ID = re.compile(r"^[0-9a-f]{16}(-[1-9][0-9]*)?$")
 
-
-class Planned(Protocol):
+class Keyed(Protocol):
     """What the plan needs to know of a photo."""
 
     @property
@@ -24,87 +29,91 @@ class Planned(Protocol):
         """The name that identifies it in the run."""
         ...
 
-    @property
-    def size_bytes(self) -> int:
-        """The size of its file."""
-        ...
 
-
-Ref = TypeVar("Ref", bound=Planned)
+T = TypeVar("T", bound=Keyed)
+MOST = 1024
+"""Most photos of a part, unless an option says so."""
+AT_HAND = 65_536
+"""So many photos are looked at together, to cut a small run into parts that its processes can share."""
 
 
 @dataclass(frozen=True)
-class Shard(Generic[Ref]):
-    """Photos that are read, protected and committed together. `id`: 16 hex digits, and `-N` when it is the N-th retry."""
+class Plan:
+    """What is planned: photos in each part, the ``limit`` they were cut to, and how many other files were passed over."""
 
-    id: str
-    refs: tuple[Ref, ...]
+    counts: tuple[int, ...] = ()
+    limit: int | None = None
+    ignored: int = 0
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys of its photos, sorted."""
-        return tuple(ref.key for ref in self.refs)
+    def total(self) -> int:
+        """Photos in all parts."""
+        return sum(self.counts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts, in order."""
+        return tuple(map(part_name, range(len(self.counts))))
+
+    def count(self, name: str) -> int:
+        """Photos in a part."""
+        return self.counts[int(name)]
 
 
-def plan_shards(
-    refs: Iterable[Ref],
-    *,
-    signature: str,
-    max_count: int = MAX_COUNT,
-    max_bytes: int = MAX_BYTES,
-    done: Collection[str] = frozenset(),
-    attempt: int = 0,
-) -> list[Shard[Ref]]:
-    """Micro-shards that hold every photo whose key is not `done`, each once, in the order of the keys.
+def part_name(number: int) -> str:
+    """The name of a part."""
+    return f"{number:06d}"
 
-    A shard has at most `max_count` photos and `max_bytes` bytes of files; a larger file is a shard of its own. The plan depends on
-    the set of photos only. Shards that nothing of is done keep their id from one run to the next; what is left of the others
-    is put together. `attempt` counts the retries of failed photos. Raises LedgerError for two photos of one key.
+
+def read_plan(folder: Folder) -> Plan:
+    """The plan of a run folder; an empty one where nothing is planned. Raises LedgerError for one that cannot be used."""
+    if not folder.exists(PLAN_FILE):
+        if folder.exists(PARTS_BEFORE):
+            raise LedgerError(f"{folder.path} was written by an older version and cannot be continued: give a new output folder.")
+        return Plan()
+    try:
+        stored = json.loads(folder.read(PLAN_FILE))
+        return Plan(tuple(map(int, stored["counts"])), stored["limit"], int(stored["ignored"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"{folder.at(PLAN_FILE)} is damaged: give another output folder") from error
+
+
+def extend_plan(
+    folder: Folder, before: Plan, photos: Iterable[T], as_table: Callable[[Sequence[T]], pa.Table], *, most: int, shares: int
+) -> Plan:
+    """The plan with these photos too, in parts of at most ``most``; a small run has at least ``shares`` parts.
+
+    The files of the plan are written; `commit_plan` makes it count.
     """
-    if max_count < 1 or max_bytes < 1:
-        raise ValueError(f"a shard needs room for something: max_count={max_count}, max_bytes={max_bytes}")
-    ordered = sorted(refs, key=lambda ref: ref.key)
-    _refuse_twins(ordered)
-    whole: list[list[Ref]] = []
-    rest: list[Ref] = []
-    for group in _cut(ordered, max_count, max_bytes):
-        left = [ref for ref in group if ref.key not in done]
-        if len(left) == len(group):
-            whole.append(group)
-        else:
-            rest.extend(left)
-    groups = sorted([*whole, *_cut(rest, max_count, max_bytes)], key=lambda group: group[0].key)
-    return [Shard(shard_id(signature, (ref.key for ref in group), attempt=attempt), tuple(group)) for group in groups]
+    counts = list(before.counts)
+    for group in _cut(photos, most, shares):
+        write_table(folder, f"{PLAN}/{part_name(len(counts))}.parquet", as_table(group))
+        counts.append(len(group))
+    return replace(before, counts=tuple(counts))
 
 
-def shard_id(signature: str, keys: Iterable[str], *, attempt: int = 0) -> str:
-    """The name of a shard: 16 hex digits of the SHA-256 over the run's signature and the keys; `-N` is added for the N-th retry."""
-    digest = hashlib.sha256()
-    for text in (signature, *keys):
-        data = text.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.hexdigest()[:16] + (f"-{attempt}" if attempt else "")
+def rewrite_plan(folder: Folder, name: str, table: pa.Table) -> None:
+    """Replaces the file of one part."""
+    write_table(folder, f"{PLAN}/{name}.parquet", table)
 
 
-def attempt_of(name: str) -> int:
-    """Which retry a shard id belongs to; 0 is the first run."""
-    return int(name[17:] or 0)
+def commit_plan(folder: Folder, plan: Plan) -> None:
+    """From now on this is the plan of the folder."""
+    folder.write(PLAN_FILE, json.dumps(asdict(plan)).encode())
 
 
-def _cut(refs: Iterable[Ref], max_count: int, max_bytes: int) -> Iterator[list[Ref]]:
-    group: list[Ref] = []
-    group_bytes = 0
-    for ref in refs:
-        if group and (len(group) == max_count or group_bytes + ref.size_bytes > max_bytes):
-            yield group
-            group, group_bytes = [], 0
-        group.append(ref)
-        group_bytes += ref.size_bytes
-    if group:
+def planned(folder: Folder, name: str, columns: list[str] | None = None) -> pa.Table:
+    """The photos of a part. Raises LedgerError when the file cannot be read."""
+    try:
+        return pq.read_table(pa.BufferReader(folder.read(f"{PLAN}/{name}.parquet")), columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise LedgerError(f"{folder.at(PLAN)}/{name}.parquet cannot be read: {error}. Give another output folder.") from error
+
+
+def _cut(photos: Iterable[T], most: int, shares: int) -> Iterator[list[T]]:
+    rest = iter(photos)
+    first = list(itertools.islice(rest, AT_HAND))
+    size = most if len(first) == AT_HAND else max(1, min(most, -(-len(first) // shares)))
+    every = itertools.chain(sorted(first, key=lambda photo: photo.key), rest)
+    while group := list(itertools.islice(every, size)):
         yield group
-
-
-def _refuse_twins(ordered: list[Ref]) -> None:
-    for ref, following in itertools.pairwise(ordered):
-        if ref.key == following.key:
-            raise LedgerError(f"two inputs have the name {ref.key!r}: every photo of a run needs a name of its own")

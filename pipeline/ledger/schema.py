@@ -75,7 +75,7 @@ MANIFEST = schema_of(ManifestRow)
 
 
 def rows_to_table(rows: Sequence[ManifestRow], *, shard: str) -> pa.Table:
-    """The rows of one shard as a table of the MANIFEST schema, sorted by key.
+    """The rows of one part as a table of the MANIFEST schema, sorted by key.
 
     Raises LedgerError for a row that says nothing (no reason for a failure, no output for a protected photo), a value of the wrong
     type, or two rows of one key. What is no valid text in a reason or note is written as escapes.

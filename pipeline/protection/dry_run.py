@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 
 from rich.console import Console
 
+from pipeline.containers.find import walk_photos
 from pipeline.containers.listing import PhotoRef
 from pipeline.photos.encode import encode_photo
 from pipeline.protection.flow import pixel_stage
@@ -14,14 +16,16 @@ from pipeline.protection.row import Work
 from pipeline.protection.stages.read import read_photos
 
 TRIED = 5
+LOOKED_AT = 10_000
+"""Photos of which those that are tried are chosen."""
 
 
 def estimate(job: Job, *, console: Console) -> int:
     """Print how long the run would take and how much disk it would fill; returns 0, or 1 when no tried photo could be used."""
     config = job.config
-    refs = [ref for ref in job.refs if not ref.refused]
+    refs, count, total_in = _look(job)
     tried = _spread(refs)
-    on_ray = config.compute.on_ray(len(job.refs))
+    on_ray = config.compute.on_ray(count)
     protect = pixel_stage(config, job.signer)
     seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
     for i, ref in enumerate(tried):
@@ -39,14 +43,23 @@ def estimate(job: Job, *, console: Console) -> int:
         console.print(f"none of {len(tried)} tried photos could be used; run without --dry-run to see the reasons")
         return 1
     workers = config.compute.actors if on_ray else 1
-    total_in = sum(ref.size_bytes for ref in refs)
-    console.print(f"{len(job.refs)} photos, {total_in / 1e6:.1f} MB; tried {len(tried)}, written nothing", highlight=False)
-    whole = _span(seconds / used * len(refs) / workers)
+    console.print(f"{count} photos, {total_in / 1e6:.1f} MB; tried {len(tried)}, written nothing", highlight=False)
+    whole = _span(seconds / used * count / workers)
     console.print(
         f"{seconds / used:.2f} s a photo; about {whole} with {workers} x {config.compute.threads} threads", highlight=False
     )
     console.print(f"about {total_in * bytes_out / max(bytes_in, 1) / 1e6:.1f} MB of {config.format} files", highlight=False)
     return 0
+
+
+def _look(job: Job) -> tuple[list[PhotoRef], int, int]:
+    """Some of the photos, how many there are, and the bytes of all."""
+    some, count, size = [], 0, 0
+    for ref in islice(walk_photos(job.config.input), job.config.photos.limit):
+        count, size = count + 1, size + ref.size_bytes
+        if not ref.refused and len(some) < LOOKED_AT:
+            some.append(ref)
+    return some, count, size
 
 
 def _spread(refs: list[PhotoRef]) -> list[PhotoRef]:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.images.levels import unit_to_pixels
@@ -19,7 +17,9 @@ from pipeline.ledger.run import RunFolder
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
-from pipeline.report.examples import Example, difference_png, example_keys, picture_png
+from pipeline.protection.plan import photo_of_plan
+from pipeline.protection.sums import Sums
+from pipeline.report.examples import Example, difference_png, picture_png, spread
 from pipeline.storage import read_uri
 
 if TYPE_CHECKING:
@@ -28,18 +28,15 @@ if TYPE_CHECKING:
     from pipeline.generators.generator import Generator
 
 
-def read_examples(
-    rows: pa.Table, refs: Sequence[PhotoRef], generators: Sequence[Generator], config: ProtectConfig, run: RunFolder
-) -> list[Example]:
+def read_examples(sums: Sums, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> list[Example]:
     """Up to ``config.examples`` photos, evenly spread from the weakest effect to the strongest; computed on the CPU.
 
-    A photo whose file was moved or changed since it was protected is left out.
+    Where no generator was measured (signals alone), from the most changed file to the least. A photo whose file was moved or changed
+    since it was protected is left out.
     """
-    by_key = {ref.key: ref for ref in refs}
-    keys = [key for key in example_keys(rows, config.examples) if key in by_key]
-    chosen = rows.filter(pc.is_in(rows["key"], value_set=pa.array(keys, pa.string()))).select(["key", "output"]).to_pylist()
-    outputs = {row["key"]: row["output"] for row in chosen}
-    return [example for key in keys if (example := _example(by_key[key], outputs[key], generators, config, run))]
+    rows = [sums["samples"][i] for i in spread(len(sums["samples"]), config.examples)]
+    refs = [(photo_of_plan(run, row["shard"], row["key"]), row["output"]) for row in rows]
+    return [example for ref, output in refs if ref and (example := _example(ref, output, generators, config, run))]
 
 
 def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> Example | None:

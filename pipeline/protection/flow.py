@@ -1,13 +1,12 @@
-"""What happens to photos, top to bottom. `pipeline.jobs.stages` folds this list in a loop or on Ray, the dry run in memory.
+"""What happens to the photos of a part, top to bottom. `pipeline.jobs.parts` folds this list in a loop here or in an actor on Ray.
 
-    shard of works                references only
+    part of the plan              references only
       -> read                     file bytes and decoded pixels
       -> protect (holds the generators)   protected pixels, effect; or a signal alone, without generators
-      -> write                    files written and verified, part committed
-      -> rows                     what became of each input
+      -> write                    files written and verified
+      -> rows                     what became of each input; their commit is the part of the manifest
 
-On Ray a shard crosses the object store twice: decoded on its way to an actor, and protected, with the file bytes but not the old
-pixels, on its way to be written.
+All of it happens in one process: no photo crosses Ray's object store.
 """
 
 from __future__ import annotations
@@ -15,25 +14,47 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from pipeline.jobs.stages import ActorStage, TaskStage
-from pipeline.ledger.plan import shard_id
-from pipeline.ledger.schema import ManifestRow, Stage
+import pyarrow as pa
+
+from pipeline.jobs.parts import PartJob, Stage, same
+from pipeline.ledger import schema
+from pipeline.ledger.run import RunFolder
+from pipeline.ledger.schema import ManifestRow, rows_to_table
+from pipeline.photos.encode import FORMATS
+from pipeline.protection.job import Job
 from pipeline.protection.options import ProtectConfig
+from pipeline.protection.plan import works_of
 from pipeline.protection.row import Work
 from pipeline.protection.stages.read import end, read_photos
 from pipeline.protection.stages.sign import Sign, Signer
-from pipeline.protection.stages.write import Destination, write_shard
+from pipeline.protection.stages.write import Destination, write_photos
+from pipeline.protection.sums import sums_of
 
 
-def protect_stages(
-    config: ProtectConfig, signer: Signer | None, write: Callable[[Sequence[Work]], list[ManifestRow]]
-) -> list[TaskStage | ActorStage]:
-    """The stages of a run; ``write`` makes rows of protected photos."""
-    return [
-        TaskStage("read", partial(read_photos, max_pixels=config.photos.max_pixels)),
-        ActorStage("protect", partial(pixel_stage, config, signer)),
-        TaskStage("write", write, whole=True),
-    ]
+def part_job(job: Job, run: RunFolder) -> PartJob:
+    """How the parts of a run are done."""
+    config = job.config
+    compute = config.used_compute()
+    generator = ", ".join(config.generator) if config.disrupts() else None
+    to = Destination(run.folder, job.signature, generator, job.signer.bundle.id if job.signer else None)
+    write = partial(write_photos, config=config, to=to)
+    stages = (
+        Stage("read", partial(same, partial(read_photos, max_pixels=config.photos.max_pixels))),
+        Stage("protect", partial(pixel_stage, config, job.signer)),
+        Stage("write", partial(same, write)),
+    )
+    return PartJob(
+        run.folder,
+        stages,
+        photos=partial(works_of, suffix=FORMATS[config.format].suffix),
+        died=partial(died, write=write),
+        table=_table,
+        order=("key",),
+        sums=sums_of,
+        batch=config.batch_size if compute.on_gpu else 1,
+        pixels=_pixels,
+        threads=compute.threads,
+    )
 
 
 def pixel_stage(config: ProtectConfig, signer: Signer | None) -> Callable[[Sequence[Work]], list[Work]]:
@@ -45,13 +66,16 @@ def pixel_stage(config: ProtectConfig, signer: Signer | None) -> Callable[[Seque
     return Protect(config, threads=config.compute.threads, signer=signer)
 
 
-def write_works(works: Sequence[Work], *, config: ProtectConfig, to: Destination, attempt: int) -> list[ManifestRow]:
-    """The rows of a shard, or of a part of one, committed under the name that the plan gives to these photos."""
-    name = shard_id(to.signature, (work.ref.key for work in works), attempt=attempt)
-    return write_shard(name, works, config, to)
-
-
-def fail(work: Work, stage: Stage, reason: str, *, write: Callable[[Sequence[Work]], list[ManifestRow]]) -> list[ManifestRow]:
-    """The row of a photo that killed its process, committed like all others."""
-    row = ManifestRow(key=work.ref.key, status="failed", stage=stage, reason=reason, bytes_in=work.ref.size_bytes)
+def died(work: Work, stage: str, reason: str, *, write: Callable[[Sequence[Work]], list[ManifestRow]]) -> list[ManifestRow]:
+    """The row of a photo that killed its process."""
+    known = next(name for name in schema.STAGES if name == stage)
+    row = ManifestRow(key=work.key, status="failed", stage=known, reason=reason, bytes_in=work.ref.size_bytes)  # type: ignore[arg-type]
     return write([end(work, row)])
+
+
+def _table(rows: Sequence[ManifestRow], part: str) -> pa.Table:
+    return rows_to_table(rows, shard=part)
+
+
+def _pixels(work: Work) -> int:
+    return work.pixels

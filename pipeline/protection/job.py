@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.containers.find import find_photos
-from pipeline.containers.listing import Listing, PhotoRef
 from pipeline.jobs.doctor import check_gpu
 from pipeline.ledger.places import check_places
 from pipeline.protection.options import ProtectConfig, signature
@@ -18,10 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A checked call: its inputs, generators (none for signals alone), signals and signature."""
+    """A checked call: its generators (none for signals alone), signals and signature."""
 
     config: ProtectConfig
-    listing: Listing
     generators: list[Generator]
     signer: Signer | None
     signature: str
@@ -38,11 +35,6 @@ class Job:
         parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
         return " and ".join(parts) + ("" if self.config.disrupts() else " alone, no disruption")
 
-    @property
-    def refs(self) -> tuple[PhotoRef, ...]:
-        """The inputs, cut to ``--limit``."""
-        return self.listing.refs[: self.config.photos.limit]
-
 
 def prepare(config: ProtectConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
@@ -50,9 +42,8 @@ def prepare(config: ProtectConfig) -> Job:
     check_places(config.input, config.output)
     signer = read_signer(config)
     generators = _generators(config)
-    listing = find_photos(config.input)
     signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
-    return Job(config, listing, generators, signer, signed)
+    return Job(config, generators, signer, signed)
 
 
 def _generators(config: ProtectConfig) -> list[Generator]:

@@ -47,7 +47,7 @@ class ProtectConfig:
 
     A table has a column path and, for --region box, the columns left, top, right and bottom: pixels of the upright photo.
 
-    Writes protected photos, manifest.parquet and report.html into OUT. Run the same command again to go on after a stop.
+    Writes protected photos, the manifest (manifest/, and as one file manifest.parquet) and report.html into OUT. Run the same command again to go on after a stop.
     Exit code: 0 when every photo is protected or deliberately skipped, 1 when some failed or were not disrupted, 2 for a wrong
     call.
     """
@@ -113,10 +113,8 @@ class ProtectConfig:
     """Photos computed together on a GPU; on the CPU they are computed one by one, so that no batch changes a pixel."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the networks. bf16 is faster on hardware made for it (recent GPUs and server CPUs), much slower elsewhere."""
-    shard_count: int = 16
-    """Most photos that are read, protected and committed together."""
-    shard_mb: int = 16
-    """Most megabytes of files in such a group."""
+    part_photos: int = 1024
+    """Most photos of a part, which one process does from reading to committing; a small run is cut finer."""
 
     photos: Annotated[Photos, FLAT] = Photos()
     retry_failed: bool = False
@@ -176,8 +174,7 @@ class ProtectConfig:
         within("--epsilon", self.epsilon, 1, 64, "levels of 255; more is easier to see")
         within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
         within("--batch-size", self.batch_size, 1, 4096, "photos")
-        within("--shard-count", self.shard_count, 1, 10_000, "photos")
-        within("--shard-mb", self.shard_mb, 1, 10_000, "megabytes")
+        within("--part-photos", self.part_photos, 1, 100_000, "photos")
         within("--examples", self.examples, 0, 12, "photos in the report")
         self.compute.check()
         self.photos.check()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from markupsafe import Markup
 from rich.console import Group
 from rich.table import Table
@@ -14,8 +12,9 @@ from rich.text import Text
 
 from pipeline.images import THRESHOLD
 from pipeline.protection.summary import Summary, summarise
+from pipeline.protection.sums import Sums, values_of
 from pipeline.report.examples import Example, amplification
-from pipeline.report.outcome import number, numbers, outcome_table
+from pipeline.report.outcome import number, outcome_table
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import histogram
 
@@ -51,7 +50,7 @@ def _quality_line(summary: Summary) -> str:
 
 
 def write_report(
-    rows: pa.Table,
+    sums: Sums,
     config: Mapping[str, Any],
     examples: Sequence[Example],
     command: str,
@@ -59,20 +58,20 @@ def write_report(
     wall_seconds: float | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
-    """The page for a manifest table.
+    """The page for the sums of a run.
 
     ``config`` is shown as YAML, ``command`` as it is typed, ``versions`` beside them. The first 12 examples are shown, from the
     weakest effect to the strongest. Every text from outside is escaped.
     """
-    summary = summarise(rows, wall_seconds=wall_seconds)
+    summary = summarise(sums, wall_seconds=wall_seconds)
     shown = sorted(examples[:MAX_EXAMPLES], key=lambda example: example.l2)
     text: str = template("protection.html").render(
         summary=summary,
         verdict=_verdict(summary),
         facts=_facts(summary),
-        plots=_plots(rows),
+        plots=_plots(sums),
         examples=shown,
-        measured=_rows_by_key(rows, [example.key for example in shown]),
+        measured={row["key"]: row for row in sums["samples"]},
         amplification=amplification(summary.epsilon or 1),
         max_reasons=MAX_REASONS,
         command=command,
@@ -118,27 +117,16 @@ def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
     ]
 
 
-def _plots(rows: pa.Table) -> list[tuple[str, Markup]]:
+def _plots(sums: Sums) -> list[tuple[str, Markup]]:
     """(caption, drawing) for what was measured. The drawings hold numbers and fixed labels only."""
-    drawn = [
-        (
-            f"L2 of each photo and class; the line is the threshold, {THRESHOLD}",
-            histogram(
-                numbers(pc.list_flatten(rows["class_l2"])),
-                name="l2",
-                label="L2 (mean square)",
-                counted="samples",
-                threshold=THRESHOLD,
-            ),
-        ),
-        ("PSNR of each protected file", histogram(numbers(rows["psnr"]), name="psnr", label="PSNR (dB)", counted="photos")),
-        ("Compute time of each photo", histogram(numbers(rows["seconds"]), name="seconds", label="seconds", counted="photos")),
+    plots = [
+        ("class_l2", f"L2 of each photo and class; the line is the threshold, {THRESHOLD}", "L2 (mean square)", "samples"),
+        ("psnr", "PSNR of each protected file", "PSNR (dB)", "photos"),
+        ("seconds", "Compute time of each photo", "seconds", "photos"),
     ]
+    drawn = []
+    for name, caption, label, counted in plots:
+        values, counts = values_of(sums, name)
+        threshold = THRESHOLD if name == "class_l2" else None
+        drawn.append((caption, histogram(values, counts, name=name, label=label, counted=counted, threshold=threshold)))
     return [(caption, Markup(svg)) for caption, svg in drawn if svg]
-
-
-def _rows_by_key(rows: pa.Table, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The manifest rows of the examples."""
-    columns = ["key", "width", "height", "mode", "psnr", "linf_levels"]
-    found = rows.select(columns).filter(pc.is_in(rows["key"], pa.array(keys, pa.string()))).to_pylist()
-    return {row["key"]: row for row in found}

@@ -29,6 +29,16 @@ class Work:
     seconds: float = 0.0
     ended: ManifestRow | None = None
 
+    @property
+    def key(self) -> str:
+        """The name of the photo in the run."""
+        return self.ref.key
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels it has, once it is decoded."""
+        return self.photo.width * self.photo.height if self.photo else 0
+
 
 @dataclass(frozen=True)
 class Effect:

@@ -1,18 +1,16 @@
-"""The numbers of a run, from its manifest."""
+"""The numbers of a run, from its sums."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-
-from pipeline.images import THRESHOLD
 from pipeline.ledger.schema import STATUSES
-from pipeline.report.outcome import Reason, numbers, reasons_of
+from pipeline.protection.sums import STATUSES as STATUS_RANK
+from pipeline.protection.sums import Sums
+from pipeline.report.outcome import Reason
 
 
 @dataclass(frozen=True)
@@ -67,70 +65,48 @@ class Summary:
         return self.everything.samples > 0
 
 
-def summarise(rows: pa.Table, *, wall_seconds: float | None = None) -> Summary:
-    """The summary of a manifest table; ``wall_seconds`` is how long the run took by the clock."""
-    counted = {item["values"]: item["counts"] for item in pc.value_counts(rows["status"]).to_pylist()}
-    psnr = numbers(rows["psnr"])
-    finite = psnr[np.isfinite(psnr)]
-    seconds = numbers(rows["seconds"])
+def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
+    """The summary of sums; ``wall_seconds`` is how long the run took by the clock."""
+    classes = [_effect(name, [values]) for name, values in sums["classes"].items()]
     return Summary(
-        total=rows.num_rows,
-        counts={status: counted.get(status, 0) for status in STATUSES},
-        reasons=_reasons(rows),
-        classes=_classes(rows),
-        everything=_effect("all classes", numbers(_flat(rows["class_l1"])), numbers(_flat(rows["class_l2"]))),
-        psnr_mean=_mean(finite),
-        psnr_min=float(finite.min()) if finite.size else math.nan,
-        ssim_mean=_mean(numbers(rows["ssim"])),
-        linf_levels=pc.max(rows["linf_levels"]).as_py(),
-        epsilon=pc.max(rows["epsilon"]).as_py(),
-        unchanged=int(np.isposinf(psnr).sum()),
-        seconds=float(seconds.sum()),
-        seconds_mean=_mean(seconds),
-        images_per_second=rows.num_rows / wall_seconds if wall_seconds else None,
-        bytes_in=pc.sum(rows["bytes_in"]).as_py() or 0,
-        bytes_out=pc.sum(rows["bytes_out"]).as_py() or 0,
-        generators=_distinct(rows["generator"]),
-        recipes=_distinct(rows["recipe"]),
-        signals=_distinct(rows["signals"]),
-        signatures=_distinct(rows["signature"]),
+        total=sums["rows"],
+        counts={status: sums["counts"].get(status, 0) for status in STATUSES},
+        reasons=tuple(sorted((_reason(one) for one in sums["reasons"]), key=_rank)),
+        classes=tuple(classes),
+        everything=_effect("all classes", list(sums["classes"].values())),
+        psnr_mean=_mean(sums["psnr"]),
+        psnr_min=math.nan if sums["psnr_min"] is None else sums["psnr_min"],
+        ssim_mean=_mean(sums["ssim"]),
+        linf_levels=sums["linf_levels"],
+        epsilon=sums["epsilon"],
+        unchanged=sums["unchanged"],
+        seconds=sums["seconds"][1],
+        seconds_mean=_mean(sums["seconds"]),
+        images_per_second=sums["rows"] / wall_seconds if wall_seconds else None,
+        bytes_in=sums["bytes_in"],
+        bytes_out=sums["bytes_out"],
+        generators=tuple(sums["names"]["generator"]),
+        recipes=tuple(sums["names"]["recipe"]),
+        signals=tuple(sums["names"]["signals"]),
+        signatures=tuple(sums["names"]["signature"]),
     )
 
 
-def _classes(rows: pa.Table) -> tuple[ClassEffect, ...]:
-    """The effect on each class, in the order in which the manifest names them first."""
-    names, l1, l2 = (_flat(rows[column]) for column in ("classes", "class_l1", "class_l2"))
-    if not len(names):
-        return ()
-    return tuple(
-        _effect(name, numbers(l1.filter(pick)), numbers(l2.filter(pick)))
-        for name in _distinct(names)
-        for pick in [pc.equal(names, name)]
-    )
+def _effect(name: str, values: Sequence[Sequence[float]]) -> ClassEffect:
+    """The means over some classes, from their counts and sums."""
+    samples, l1, l2, disrupted = (sum(column) for column in zip(*values, strict=True)) if values else (0, 0.0, 0.0, 0)
+    return ClassEffect(name, int(samples), *(_mean((samples, total)) for total in (l1, l2, disrupted)))
 
 
-def _effect(name: str, l1: NDArray[np.float64], l2: NDArray[np.float64]) -> ClassEffect:
-    return ClassEffect(
-        name=name, samples=len(l2), l1=_mean(l1), l2=_mean(l2), disrupted=_mean((l2 >= THRESHOLD).astype(np.float64))
-    )
+def _reason(one: Sequence[Any]) -> Reason:
+    status, stage, text, count, keys = one
+    return Reason(status, stage, text, count, tuple(keys))
 
 
-def _reasons(rows: pa.Table) -> tuple[Reason, ...]:
-    """Why inputs were not protected, or protected with a remark."""
-    why = pc.fill_null(pc.coalesce(rows["reason"], rows["note"]), "no reason recorded")
-    table = rows.set_column(rows.schema.get_field_index("reason"), "reason", why)
-    table = table.filter(pc.or_(pc.not_equal(rows["status"], "protected"), pc.is_valid(rows["note"])))
-    return reasons_of(table, ("failed", "not_disrupted", "skipped", "protected"))
+def _rank(reason: Reason) -> tuple[int, int, str, str]:
+    return STATUS_RANK.index(reason.status), -reason.count, reason.text, reason.stage
 
 
-def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The items of a column of lists, one after the other."""
-    return pc.list_flatten(column)
-
-
-def _distinct(column: pa.ChunkedArray) -> tuple[str, ...]:
-    return tuple(pc.unique(column.drop_null()).to_pylist())
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else math.nan
+def _mean(moments: Sequence[float]) -> float:
+    count, total = moments
+    return total / count if count else math.nan

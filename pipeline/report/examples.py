@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -34,19 +32,9 @@ class Example:
         return sum(l2 for *_, l2 in self.per_class) / max(1, len(self.per_class))
 
 
-def example_keys(rows: pa.Table, count: int = 12) -> list[str]:
-    """Keys of up to ``count`` measured photos that have an output, evenly spread from the weakest effect to the strongest.
-
-    Where no generator was measured (signals alone), from the most changed file to the least.
-    """
-    by = "l2" if rows["l2"].null_count < rows.num_rows else "psnr"
-    measured = (
-        rows.filter(pc.and_(pc.is_valid(rows[by]), pc.is_valid(rows["output"])))
-        .select(["key", by])
-        .sort_by([(by, "ascending"), ("key", "ascending")])
-    )
-    chosen = np.linspace(0, measured.num_rows - 1, min(count, measured.num_rows)).round().astype(int)
-    return [str(key) for key in measured["key"].take(pa.array(chosen, pa.int64())).to_pylist()]
+def spread(count: int, most: int) -> list[int]:
+    """Up to ``most`` evenly spread numbers below ``count``, the first and the last among them."""
+    return list(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()) if count else []
 
 
 def picture_png(pixels_HWC: Pixels, *, max_side: int = 320) -> bytes:

@@ -8,7 +8,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,18 +18,22 @@ INK, FAINT, GOOD, BAD = "#1b1f24", "#d5dae0", "#2a7f62", "#c77700"
 """The page's colours --ink, --line, --good and --warn; on a dark page the style sheet inverts drawings."""
 
 
-def histogram(values: NDArray[np.float64], *, name: str, label: str, counted: str, threshold: float | None = None) -> str:
-    """The distribution of the finite ``values`` as an ``<svg>`` element; empty text when there are none.
+def histogram(
+    values: ArrayLike, counts: ArrayLike | None = None, *, name: str, label: str, counted: str, threshold: float | None = None
+) -> str:
+    """The distribution of the finite ``values``, each as often as ``counts`` says, as an ``<svg>`` element; "" when there are none.
 
     ``name`` tells the elements of one drawing from those of the next, ``label`` is written under the axis, ``counted`` beside it.
     Values under ``threshold`` have the colour of a warning.
     """
-    finite = values[np.isfinite(values)]
+    all_values = np.asarray(values, np.float64)
+    known = np.isfinite(all_values)
+    finite, weights = all_values[known], (np.ones(len(all_values)) if counts is None else np.asarray(counts))[known]
     if not finite.size:
         return ""
 
     def paint(axes: Axes) -> None:
-        _bars(axes, finite, threshold)
+        _bars(axes, finite, weights, threshold)
         axes.set_xlabel(label)
         axes.set_ylabel(counted)
 
@@ -51,7 +55,7 @@ def drawing(paint: Callable[[Axes], None], *, name: str, size: tuple[float, floa
     return _inline(text.getvalue(), name)
 
 
-def _bars(axes: Axes, values: NDArray[np.float64], threshold: float | None) -> None:
+def _bars(axes: Axes, values: NDArray[np.float64], weights: NDArray[np.float64], threshold: float | None) -> None:
     from matplotlib.ticker import MaxNLocator
 
     low, high = float(values.min()), float(values.max())
@@ -60,8 +64,9 @@ def _bars(axes: Axes, values: NDArray[np.float64], threshold: float | None) -> N
     if high - low < 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5, high + 0.5
     limit = -np.inf if threshold is None else threshold
-    parts = [values[values < limit], values[values >= limit]]
-    axes.hist(parts, bins=list(np.linspace(low, high, BINS + 1)), stacked=True, color=[BAD, GOOD])
+    weak = values < limit
+    parts, sizes = [values[weak], values[~weak]], [weights[weak], weights[~weak]]
+    axes.hist(parts, bins=list(np.linspace(low, high, BINS + 1)), weights=sizes, stacked=True, color=[BAD, GOOD])
     if threshold is not None:
         axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.spines[["top", "right"]].set_visible(False)

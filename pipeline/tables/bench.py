@@ -25,7 +25,8 @@ from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
 from pipeline.images.effect import l1, l2
 from pipeline.jobs.options import SHIPPED, Compute, Photos, signature_of
-from pipeline.jobs.stages import run_here
+from pipeline.jobs.parts import fold
+from pipeline.jobs.progress import Progress
 from pipeline.ledger.run import open_run
 from pipeline.protection import run as protection
 from pipeline.protection.job import prepare
@@ -74,9 +75,11 @@ def _protect(config: TablesConfig, run: Run) -> None:
     options = _protect_options(config, run)
     job = prepare(options)
     with open_run(options.output, signature=job.signature, config=job.options) as folder:
-        for _ in protection.protect_shards(job, folder, protection.plan(job, folder), Console(quiet=True)):
-            folder.beat()
-        folder.write_manifest()
+        plan, parts = protection.plan_run(job, folder)
+        console = Console(quiet=True)
+        progress = Progress(console, total=plan.total, tracking=no_record_here())
+        protection.do_parts(job, folder, plan, parts, console=console, progress=progress)
+        write_manifest(folder.folder, plan.parts, plan.total)
 
 
 def folder_of(config: TablesConfig, run: Run) -> Path:
@@ -136,8 +139,9 @@ def evaluation_of(config: TablesConfig, run: Run) -> evaluation.Job:
 def _evaluate(run: Run, job: evaluation.Job) -> Iterator[EvaluationRow]:
     """The rows of an evaluation, or of a run whose measure is one of `MEASURES`, made in this process."""
     if run.measure == "output":
-        for rows in run_here(evaluation.shards(job), evaluate_stages(job.config, job.sizes)):
-            yield from rows
+        stages = [stage.make() for stage in evaluate_stages(job.config, job.sizes)]
+        for pair in job.pairs:
+            yield from fold(stages, [pair])
         return
     device = torch.device(job.config.compute.device)
     net, frozen = load(run.net).to(device), load(run.frozen or run.net).to(device)

@@ -1,4 +1,4 @@
-"""Encode, verify, write, commit: protected pixels in, manifest rows out. The rename of the shard's part is the commit."""
+"""Encode, verify, write: protected pixels in, manifest rows out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 from pipeline.images import THRESHOLD
 from pipeline.images.quality import psnr, ssim
 from pipeline.ledger.errors import is_disk_full, unwritable
-from pipeline.ledger.parts import commit_part
 from pipeline.ledger.schema import ManifestRow, Status
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.decode import decode_photo
@@ -32,14 +31,12 @@ class Destination:
     signals: str | None = None
 
 
-def write_shard(shard_id: str, works: Sequence[Work], config: ProtectConfig, to: Destination) -> list[ManifestRow]:
-    """Write every protected photo of a shard under its final name, then commit the shard's rows; returns the rows.
+def write_photos(works: Sequence[Work], config: ProtectConfig, to: Destination) -> list[ManifestRow]:
+    """Write every protected photo under its final name; returns the rows.
 
     Raises LedgerError when the storage is full: that is the whole job's problem, not one photo's.
     """
-    rows = [_finish(work, config, to) for work in works]
-    commit_part(to.folder, shard_id, rows)
-    return rows
+    return [_finish(work, config, to) for work in works]
 
 
 def _finish(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:

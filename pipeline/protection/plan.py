@@ -1,0 +1,179 @@
+"""The plan of a protection run: which photos, in which parts, under which names; and which parts are still to be done.
+
+The input is listed once. A run that is not over goes on with its plan; one that is over lists again and adds what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.containers.find import walk_photos
+from pipeline.containers.listing import PhotoRef
+from pipeline.containers.naming import fold_name, folders_of, output_names, simple_name, unsafe_reason
+from pipeline.jobs.flow import PARTS_FOR_EACH
+from pipeline.ledger.errors import LedgerError
+from pipeline.ledger.journal import Journal
+from pipeline.ledger.layout import is_reserved
+from pipeline.ledger.parts import committed, read_part, remove_part
+from pipeline.ledger.plan import Plan, commit_plan, extend_plan, planned, read_plan, rewrite_plan
+from pipeline.ledger.rows import Int64, schema_of, table_of
+from pipeline.ledger.run import RunFolder
+from pipeline.ledger.schema import RETRIED
+from pipeline.photos.encode import FORMATS
+from pipeline.protection.job import Job
+from pipeline.protection.row import Work
+
+Hashes = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPhoto:
+    """A photo of the plan. ``output`` is its name where that is not simply the key with another suffix."""
+
+    key: str
+    uri: str
+    size_bytes: Int64
+    box: Sequence[int] | None = None
+    refused: str | None = None
+    output: str | None = None
+
+
+PLANNED = schema_of(PlannedPhoto)
+
+
+def plan_run(job: Job, run: RunFolder) -> tuple[Plan, list[str]]:
+    """The plan, written down, and the names of the parts that are still to be done."""
+    plan, done = read_plan(run.folder), committed(run.folder)
+    if len(done) >= len(plan.counts) or job.config.photos.limit != plan.limit:
+        plan = _extend(job, run, plan)
+    if run.retry_failed:
+        _reopen(run, sorted(done), lambda rows: pc.is_in(rows["status"], value_set=pa.array(RETRIED)))
+    if run.folder.is_local:
+        _reopen(run, sorted(committed(run.folder)), lambda rows: _gone(run, rows))
+    done = committed(run.folder)
+    return plan, [name for name in plan.parts if name not in done]
+
+
+def works_of(table: pa.Table, suffix: str) -> list[Work]:
+    """The photos of a file of the plan, with the names of their outputs, which end in ``suffix``."""
+    photos = [PlannedPhoto(**row) for row in table.to_pylist()]
+    return [Work(_ref(one), one.output or ("" if one.refused else simple_name(one.key, suffix))) for one in photos]
+
+
+def photo_of_plan(run: RunFolder, part: str, key: str) -> PhotoRef | None:
+    """A photo by the part that it is in; None when it is not there."""
+    table = planned(run.folder, part)
+    rows = table.filter(pc.equal(table["key"], key)).to_pylist()
+    return _ref(PlannedPhoto(**rows[0])) if rows else None
+
+
+def _extend(job: Job, run: RunFolder, plan: Plan) -> Plan:
+    """The plan with the photos that it does not hold yet."""
+    config, suffix = job.config, FORMATS[job.config.format].suffix
+    known = {_hash(key) for name in plan.parts for key in planned(run.folder, name, ["key"])["key"].to_pylist()}
+    names, folders, walk = array("Q"), {""}, walk_photos(config.input)
+
+    def fresh() -> Iterator[PhotoRef]:
+        for number, ref in enumerate(walk):
+            if not _unnamed(ref):
+                names.append(_hash(fold_name(simple_name(ref.key, suffix))))
+                folders.add(ref.key.rpartition("/")[0])
+            if (config.photos.limit is None or number < config.photos.limit) and _hash(ref.key) not in known:
+                yield ref
+
+    shares = PARTS_FOR_EACH * config.compute.actors
+    longer = extend_plan(run.folder, plan, fresh(), _as_table, most=config.part_photos, shares=shares)
+    longer = replace(longer, limit=config.photos.limit, ignored=walk.ignored)
+    if longer.counts != plan.counts:
+        taken = {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
+        taken |= {_hash(fold_name(work.output)) for name in plan.parts for work in works_of(planned(run.folder, name), suffix)}
+        _settle_names(job, run, longer, len(plan.counts), np.sort(np.frombuffer(names, np.uint64)), taken)
+    commit_plan(run.folder, longer)
+    return longer
+
+
+def _settle_names(job: Job, run: RunFolder, plan: Plan, first: int, names: Hashes, taken: set[int]) -> None:
+    """Gives names of their own to photos of which several want one name, or one that is ``taken``, in the parts from ``first`` on.
+
+    Only these photos are looked at again; all others keep their simple names.
+    """
+    suffix = FORMATS[job.config.format].suffix
+    rivals = set(names[1:][names[1:] == names[:-1]].tolist()) | set(names[np.isin(names, np.array([*taken], np.uint64))].tolist())
+    if not rivals:
+        return
+    refs = [ref for ref in walk_photos(job.config.input) if not _unnamed(ref)]
+    keys = [ref.key for ref in refs if _hash(fold_name(simple_name(ref.key, suffix))) in rivals]
+    if len(set(keys)) < len(keys):
+        twin = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise LedgerError(f"two inputs have the name {twin!r}: every photo of a run needs a name of its own")
+    wanted = set(names.tolist())
+    named = output_names(keys, suffix=suffix, taken=_Hashed(taken), wanted=_Hashed(wanted))
+    for part in plan.parts[first:]:
+        table = planned(run.folder, part)
+        outputs = [named.get(key) for key in table["key"].to_pylist()]
+        if any(outputs):
+            at = table.schema.get_field_index("output")
+            rewrite_plan(run.folder, part, table.set_column(at, PLANNED.field("output"), pa.array(outputs, pa.string())))
+
+
+class _Hashed:
+    """Folded names, known by their hashes."""
+
+    def __init__(self, hashes: set[int]) -> None:
+        self._hashes = hashes
+
+    def __contains__(self, name: object) -> bool:
+        return _hash(str(name)) in self._hashes
+
+
+def _reopen(run: RunFolder, parts: Sequence[str], again: Callable[[pa.Table], pa.Array]) -> None:
+    """Takes parts out of the manifest in which photos are to be done ``again``; their other rows stay, in the journal."""
+    for part in parts:
+        if pc.any(again(read_part(run.folder, part, ["key", "status", "output"]))).as_py():
+            rows = read_part(run.folder, part)
+            journal = Journal(run.folder, part)
+            journal.clear()
+            kept = rows.filter(pc.invert(again(rows)))
+            if kept.num_rows:
+                journal.add(kept)
+            remove_part(run.folder, part)
+
+
+def _gone(run: RunFolder, rows: pa.Table) -> pa.Array:
+    """Which rows name an output that is not there. Raises LedgerError for one that would lie outside the folder."""
+    outputs = rows["output"].to_pylist()
+    for name in outputs:
+        if name and (reason := unsafe_reason(name)):
+            raise LedgerError(f"{run.folder.path} records the output {name!r}: {reason}. Give another output folder.")
+    return pa.array([bool(name) and not os.path.lexists(run.folder.at(name)) for name in outputs], pa.bool_())
+
+
+def _unnamed(ref: PhotoRef) -> str | None:
+    """Why a photo has no output, so that none is named for it."""
+    return ref.refused or unsafe_reason(ref.key) or ("name is one that the run itself uses" if is_reserved(ref.key) else None)
+
+
+def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
+    photos = [
+        PlannedPhoto(ref.key, ref.uri, ref.size_bytes, ref.box, _unnamed(ref)) for ref in sorted(refs, key=lambda ref: ref.key)
+    ]
+    return table_of(photos, PLANNED)
+
+
+def _ref(photo: PlannedPhoto) -> PhotoRef:
+    left, top, right, bottom = photo.box or (0, 0, 0, 0)
+    box = (left, top, right, bottom) if photo.box else None
+    return PhotoRef(photo.key, photo.uri, photo.size_bytes, box=box, refused=photo.refused)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -1,0 +1,153 @@
+"""What a part adds to the numbers of a run: counts, sums, histograms and samples that merge, whatever the order of the parts.
+
+A sums dict is plain JSON: it lies in the file of its part, so a million rows are summed up without being read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.images import THRESHOLD
+from pipeline.report.outcome import EXAMPLE_KEYS, numbers, reasons_of
+
+Sums = dict[str, Any]
+MOST_REASONS = 1000
+"""Reasons that are told apart; all others are counted as one."""
+OTHER_REASONS = "another reason: see the manifest"
+SAMPLES = 64
+"""Photos of which some become the examples of the report."""
+STATUSES = ("failed", "not_disrupted", "skipped", "protected")
+BINS = {"class_l2": 0.002, "psnr": 0.1, "seconds": 0.01}
+"""Widths of the bins in which values are counted; the threshold of L2 is the border of one."""
+NAMES = ("generator", "recipe", "signals", "signature")
+SAMPLED = ("key", "output", "shard", "width", "height", "mode", "psnr", "linf_levels", "l2")
+
+
+def sums_of(rows: pa.Table) -> Sums:
+    """The sums of some rows of a manifest."""
+    counts = {item["values"]: item["counts"] for item in pc.value_counts(rows["status"]).to_pylist()}
+    psnr = numbers(rows["psnr"])
+    finite = psnr[np.isfinite(psnr)]
+    measured = rows.filter(pc.is_valid(rows["output"])).select(SAMPLED).to_pylist()
+    return {
+        "rows": rows.num_rows,
+        "counts": counts,
+        "reasons": _reasons(rows),
+        "classes": _classes(rows),
+        "psnr": _moments(finite),
+        "psnr_min": float(finite.min()) if finite.size else None,
+        "unchanged": int(np.isposinf(psnr).sum()),
+        "ssim": _moments(numbers(rows["ssim"])),
+        "seconds": _moments(numbers(rows["seconds"])),
+        "linf_levels": pc.max(rows["linf_levels"]).as_py(),
+        "epsilon": pc.max(rows["epsilon"]).as_py(),
+        "bytes_in": pc.sum(rows["bytes_in"]).as_py() or 0,
+        "bytes_out": pc.sum(rows["bytes_out"]).as_py() or 0,
+        "names": {name: sorted(pc.unique(rows[name].drop_null()).to_pylist()) for name in NAMES},
+        "bins": {
+            "class_l2": _bins("class_l2", pc.list_flatten(rows["class_l2"])),
+            **{n: _bins(n, rows[n]) for n in ("psnr", "seconds")},
+        },
+        "samples": _sampled([{**row, "psnr": _finite(row["psnr"])} for row in measured]),
+    }
+
+
+def merged(every: Iterable[Sums]) -> Sums:
+    """The sums of all rows together; those of no rows when there are none."""
+    total: Sums = {}
+    for sums in every:
+        total = _merge(total, sums) if total else sums
+    return total
+
+
+def values_of(sums: Sums, name: str) -> tuple[list[float], list[int]]:
+    """The middles of the bins of a measure, and how many values lie in each."""
+    bins = sorted((int(at), count) for at, count in sums["bins"][name].items())
+    return [(at + 0.5) * BINS[name] for at, _ in bins], [count for _, count in bins]
+
+
+def _merge(a: Sums, b: Sums) -> Sums:
+    lowest = [value for value in (a["psnr_min"], b["psnr_min"]) if value is not None]
+    classes = {name: list(values) for name, values in a["classes"].items()}
+    for name, values in b["classes"].items():
+        classes[name] = [x + y for x, y in zip(classes.get(name, [0] * len(values)), values, strict=True)]
+    return {
+        **{name: a[name] + b[name] for name in ("rows", "unchanged", "bytes_in", "bytes_out")},
+        **{name: [x + y for x, y in zip(a[name], b[name], strict=True)] for name in ("psnr", "ssim", "seconds")},
+        **{name: max((v for v in (a[name], b[name]) if v is not None), default=None) for name in ("linf_levels", "epsilon")},
+        "psnr_min": min(lowest, default=None),
+        "counts": dict(Counter(a["counts"]) + Counter(b["counts"])),
+        "reasons": _few_reasons([*a["reasons"], *b["reasons"]]),
+        "classes": classes,
+        "names": {name: sorted({*a["names"][name], *b["names"][name]}) for name in NAMES},
+        "bins": {name: dict(Counter(a["bins"][name]) + Counter(b["bins"][name])) for name in BINS},
+        "samples": _sampled([*a["samples"], *b["samples"]]),
+    }
+
+
+def _reasons(rows: pa.Table) -> list[list[Any]]:
+    """[status, stage, text, count, first keys] of inputs that were not protected, or protected with a remark."""
+    why = pc.fill_null(pc.coalesce(rows["reason"], rows["note"]), "no reason recorded")
+    table = rows.set_column(rows.schema.get_field_index("reason"), "reason", why)
+    table = table.filter(pc.or_(pc.not_equal(rows["status"], "protected"), pc.is_valid(rows["note"])))
+    return _few_reasons([[one.status, one.stage, one.text, one.count, list(one.keys)] for one in reasons_of(table, STATUSES)])
+
+
+def _few_reasons(reasons: list[list[Any]]) -> list[list[Any]]:
+    """Each reason once; the rarest as one where they are too many."""
+    groups: dict[tuple[str, str, str], tuple[int, list[str]]] = {}
+    for status, stage, text, count, keys in reasons:
+        before, known = groups.get((status, stage, text), (0, []))
+        groups[status, stage, text] = (before + count, sorted({*known, *keys})[:EXAMPLE_KEYS])
+    ranked = sorted(([*names, *of] for names, of in groups.items()), key=lambda one: (-one[3], one[:3]))
+    if len(ranked) <= MOST_REASONS:
+        return ranked
+    rest = [[one[0], "", OTHER_REASONS, *one[3:]] for one in ranked[MOST_REASONS // 2 :]]
+    return _few_reasons([*ranked[: MOST_REASONS // 2], *rest])
+
+
+def _classes(rows: pa.Table) -> dict[str, list[float]]:
+    """[samples, sum of L1, sum of L2, disrupted samples] of each class."""
+    names, l1, l2 = (pc.list_flatten(rows[column]) for column in ("classes", "class_l1", "class_l2"))
+    sums = {}
+    for name in pc.unique(names.drop_null()).to_pylist():
+        pick = pc.equal(names, name)
+        l2_N = numbers(l2.filter(pick))
+        sums[name] = [len(l2_N), float(numbers(l1.filter(pick)).sum()), float(l2_N.sum()), int((l2_N >= THRESHOLD).sum())]
+    return sums
+
+
+def _moments(values: Any) -> list[float]:
+    return [len(values), float(values.sum())]
+
+
+def _bins(name: str, column: pa.ChunkedArray) -> dict[str, int]:
+    values = numbers(column)
+    bins = np.floor(values[np.isfinite(values)] / BINS[name] + 1e-9).astype(int)
+    return {str(at): int(count) for at, count in zip(*np.unique(bins, return_counts=True), strict=True)}
+
+
+def _sampled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those with the weakest and the strongest effect, and others by the hashes of their keys: the same in any order of parts."""
+
+    def effect(row: dict[str, Any]) -> tuple[float, str]:
+        value = row["psnr"] if row["l2"] is None else row["l2"]
+        return (math.inf if value is None else value), row["key"]
+
+    by_hash = sorted(rows, key=lambda row: hashlib.blake2b(row["key"].encode("utf-8", "surrogatepass")).digest())
+    chosen = {
+        row["key"]: row for row in (*by_hash[: SAMPLES - 2], *([min(rows, key=effect), max(rows, key=effect)] if rows else []))
+    }
+    return sorted(chosen.values(), key=effect)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
