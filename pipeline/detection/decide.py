@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline.detection.row import DetectionRow
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.key import signal_of

@@ -62,10 +62,9 @@ class PartJob:
     """What a process has to know to do parts; it travels.
 
     The first stage reads; the last one writes, if there are three. ``photos`` makes photos (with a ``key``) of the plan's rows,
-    ``died`` the rows of one that killed its process in a stage,
-    ``table`` a table of rows, sorted by ``order``, and ``sums`` what is kept of them for the whole run. ``batch`` photos are
-    computed together; ``outcomes`` are rows as the progress counts them, ``pixels`` says how large a photo is once the first stage has read it, ``threads`` how many are read and
-    written beside the computing.
+    ``died`` the rows of one that killed its process in a stage, ``table`` a table of rows, sorted by ``order``, and ``sums`` what
+    is kept of them for the whole run. ``outcomes`` are rows as the progress counts them. ``batch`` photos are computed together;
+    ``pixels`` says how large a photo is once the first stage has read it, ``threads`` how many are read and written meanwhile.
     """
 
     folder: Folder

@@ -110,7 +110,8 @@ def _round(parts: Sequence[str], job: PartJob, compute: Compute, counter: Any) -
             compute=ActorPoolStrategy(min_size=1, max_size=min(compute.actors, len(parts)), max_tasks_in_flight_per_actor=1),
             max_restarts=-1,
             max_task_retries=0,
-            **{f"num_{unit.lower()}s": amount for unit, amount in _actor_size(compute).items()},
+            num_cpus=float(compute.threads),
+            num_gpus=compute.gpus_per_actor or None,
         )
     with watch_sigint() as check_interrupt:
         try:

@@ -54,7 +54,8 @@ def estimate(job: Job, *, console: Console) -> int:
 
 def _look(job: Job) -> tuple[list[PhotoRef], int, int]:
     """Some of the photos, how many there are, and the bytes of all."""
-    some, count, size = [], 0, 0
+    some: list[PhotoRef] = []
+    count, size = 0, 0
     for ref in islice(walk_photos(job.config.input), job.config.photos.limit):
         count, size = count + 1, size + ref.size_bytes
         if not ref.refused and len(some) < LOOKED_AT:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def read_examples(sums: Sums, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> list[Example]:
     """Up to ``config.examples`` photos, evenly spread from the weakest effect to the strongest; computed on the CPU.
 
-    Where no generator was measured (signals alone), from the most changed file to the least. A photo whose file was moved or changed
-    since it was protected is left out.
+    Where no generator was measured (signals alone), from the most changed file to the least. A photo whose file was moved or
+    changed since it was protected is left out.
     """
     rows = [sums["samples"][i] for i in spread(len(sums["samples"]), config.examples)]
     refs = [(photo_of_plan(run, row["shard"], row["key"]), row["output"]) for row in rows]

@@ -47,7 +47,8 @@ class ProtectConfig:
 
     A table has a column path and, for --region box, the columns left, top, right and bottom: pixels of the upright photo.
 
-    Writes protected photos, the manifest (manifest/, and as one file manifest.parquet) and report.html into OUT. Run the same command again to go on after a stop.
+    Writes protected photos, the manifest (the folder manifest, below a million photos also manifest.parquet) and report.html into
+    OUT. Run the same command again to go on after a stop.
     Exit code: 0 when every photo is protected or deliberately skipped, 1 when some failed or were not disrupted, 2 for a wrong
     call.
     """

@@ -96,13 +96,13 @@ def _extend(job: Job, run: RunFolder, plan: Plan) -> Plan:
     if longer.counts != plan.counts:
         taken = {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
         taken |= {_hash(fold_name(work.output)) for name in plan.parts for work in works_of(planned(run.folder, name), suffix)}
-        _settle_names(job, run, longer, len(plan.counts), np.sort(np.frombuffer(names, np.uint64)), taken)
+        _settle_names(job, run, longer.parts[len(plan.counts) :], np.sort(np.frombuffer(names, np.uint64)), taken)
     commit_plan(run.folder, longer)
     return longer
 
 
-def _settle_names(job: Job, run: RunFolder, plan: Plan, first: int, names: Hashes, taken: set[int]) -> None:
-    """Gives names of their own to photos of which several want one name, or one that is ``taken``, in the parts from ``first`` on.
+def _settle_names(job: Job, run: RunFolder, parts: Sequence[str], names: Hashes, taken: set[int]) -> None:
+    """Gives names of their own to photos of which several want one name, or one that is ``taken``, in these parts.
 
     Only these photos are looked at again; all others keep their simple names.
     """
@@ -117,7 +117,7 @@ def _settle_names(job: Job, run: RunFolder, plan: Plan, first: int, names: Hashe
         raise LedgerError(f"two inputs have the name {twin!r}: every photo of a run needs a name of its own")
     wanted = set(names.tolist())
     named = output_names(keys, suffix=suffix, taken=_Hashed(taken), wanted=_Hashed(wanted))
-    for part in plan.parts[first:]:
+    for part in parts:
         table = planned(run.folder, part)
         outputs = [named.get(key) for key in table["key"].to_pylist()]
         if any(outputs):

@@ -107,7 +107,8 @@ def _few_reasons(reasons: list[list[Any]]) -> list[list[Any]]:
     for status, stage, text, count, keys in reasons:
         before, known = groups.get((status, stage, text), (0, []))
         groups[status, stage, text] = (before + count, sorted({*known, *keys})[:EXAMPLE_KEYS])
-    ranked = sorted(([*names, *of] for names, of in groups.items()), key=lambda one: (-one[3], one[:3]))
+    ranked: list[list[Any]] = [[*names, *of] for names, of in groups.items()]
+    ranked.sort(key=lambda one: (-one[3], one[:3]))
     if len(ranked) <= MOST_REASONS:
         return ranked
     rest = [[one[0], "", OTHER_REASONS, *one[3:]] for one in ranked[MOST_REASONS // 2 :]]

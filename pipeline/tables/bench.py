@@ -27,10 +27,13 @@ from pipeline.images.effect import l1, l2
 from pipeline.jobs.options import SHIPPED, Compute, Photos, signature_of
 from pipeline.jobs.parts import fold
 from pipeline.jobs.progress import Progress
+from pipeline.jobs.tracking import no_record
+from pipeline.ledger.parts import write_manifest
 from pipeline.ledger.run import open_run
 from pipeline.protection import run as protection
 from pipeline.protection.job import prepare
 from pipeline.protection.options import ProtectConfig, signature
+from pipeline.protection.plan import plan_run
 from pipeline.storage import open_storage, write_atomic
 from pipeline.tables import planes
 from pipeline.tables.cells import Net, Row, Run
@@ -75,9 +78,9 @@ def _protect(config: TablesConfig, run: Run) -> None:
     options = _protect_options(config, run)
     job = prepare(options)
     with open_run(options.output, signature=job.signature, config=job.options) as folder:
-        plan, parts = protection.plan_run(job, folder)
+        plan, parts = plan_run(job, folder)
         console = Console(quiet=True)
-        progress = Progress(console, total=plan.total, tracking=no_record_here())
+        progress = Progress(console, total=plan.total, tracking=no_record())
         protection.do_parts(job, folder, plan, parts, console=console, progress=progress)
         write_manifest(folder.folder, plan.parts, plan.total)
 
