@@ -58,10 +58,10 @@ golden: $(VENV)/.dev  ## tests against recorded numbers (they need the shared da
 	@[ -d "$${DISRUPT_SHARED:-../shared}" ] || echo "tests/golden: no $${DISRUPT_SHARED:-../shared}, its tests are skipped"
 	@$(call LEVEL,golden)
 
-ray: $(VENV)/.dev  ## tests on a local Ray and on SSH hosts in namespaces
+ray: $(VENV)/.dev  ## tests on a local Ray and on SSH hosts in namespaces, two files at a time
 	@for p in $(SSH_PROGRAMS); do command -v $$p >/dev/null \
 	  || echo "tests/ray: $$p is not installed, the SSH tests are skipped: apt-get install openssh-server openssh-client rsync iproute2 util-linux"; done
-	@$(call LEVEL,ray)
+	@export OMP_NUM_THREADS=1; $(call LEVEL,ray,-n 2 --dist loadfile --no-loadscope-reorder)
 
 slow: $(VENV)/.dev  ## longer tests, several at a time: MLflow, trainings and searches on Ray, the shipped nets, the pages' commands
 	@export OMP_NUM_THREADS=1; $(call LEVEL,slow,-n auto --dist loadgroup)

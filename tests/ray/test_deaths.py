@@ -21,7 +21,8 @@ pytestmark = [
     pytest.mark.usefixtures("ray_with_a_deadly_photo"),
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # Ray copies its own deprecated settings
 ]
-WORDS = ["--generator", tiny.BUILD, "--shard-count", "4", "--no-tracking", "--examples", "0"]
+WORDS = ["--generator", tiny.BUILD, "--shard-count", "3", "--no-tracking", "--examples", "0"]
+COUNT = 6
 DEADLY = "p3.png"
 
 
@@ -39,7 +40,7 @@ def ray_with_a_deadly_photo() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tiny.photo_folder(tmp_path_factory.mktemp("photos"), {f"p{i}.png": i for i in range(8)})
+    folder = tiny.photo_folder(tmp_path_factory.mktemp("photos"), {f"p{i}.png": i for i in range(COUNT)})
     (folder / DEADLY).write_bytes(tiny.photo_bytes(SIDE, SIDE, suffix=".png"))
     return folder
 
@@ -74,7 +75,7 @@ def test_a_photo_that_kills_the_process_that_measures_its_pair_costs_one_row(pho
     assert evaluate([str(photos), str(looped), *words, "--engine", "ray"]) == 1
     rows = pq.read_table(out / "evaluation.parquet", columns=["key", "status", "stage"]).to_pylist()
     assert {(row["key"], row["stage"]) for row in rows if row["status"] == "failed"} == {(DEADLY, "look")}
-    assert {row["key"] for row in rows if row["status"] == "measured"} == {f"p{i}.png" for i in range(8)} - {DEADLY}
+    assert {row["key"] for row in rows if row["status"] == "measured"} == {f"p{i}.png" for i in range(COUNT)} - {DEADLY}
 
 
 def test_a_network_that_kills_its_actor_over_every_photo_ends_the_run(
@@ -92,4 +93,4 @@ def test_an_error_of_a_stage_is_raised_at_once_as_it_is(photos: Path, tmp_path: 
     out = tmp_path / "out"
     with pytest.raises(ZeroDivisionError):
         protect([str(photos), str(out), "--engine", "ray", *WORDS, "--generator", slow_net.BUILD_FAULTY, "--shard-count", "1"])
-    assert outcome.parts(out) < 8
+    assert outcome.parts(out) < COUNT

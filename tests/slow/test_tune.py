@@ -112,6 +112,10 @@ def story(folder: Path) -> Story:
     return Story(stopped, before, (process.returncode, said))
 
 
+def test_all_tests_of_the_search_run_in_one_process(request: pytest.FixtureRequest, worker_id: str) -> None:
+    assert worker_id == "master" or request.node.nodeid.endswith("@tune"), "pytest-xdist does not see the group of these tests"
+
+
 def test_ctrl_c_stops_a_search_which_says_how_to_go_on(story: Story) -> None:
     code, said = story.stopped
     assert code == 130, said
