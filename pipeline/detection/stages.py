@@ -27,6 +27,7 @@ from pipeline.images.orientation import to_upright, upright_size
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.parts import PartJob, Stage, same
+from pipeline.jobs.progress import Outcome
 from pipeline.ledger.rows import Int64, schema_of, table_of
 from pipeline.photos.photo import Photo
 from pipeline.signals.bundle import bundle_path, read_bundle
@@ -50,6 +51,7 @@ def part_job(config: DetectConfig, sight: Sight, folder: Folder) -> PartJob:
         table=_table,
         order=ORDER,
         sums=_sums,
+        outcomes=_outcomes,
         batch=TOGETHER if config.compute.on_gpu else 1,
         threads=config.compute.threads,
     )
@@ -84,6 +86,10 @@ def _refs(table: pa.Table) -> list[PhotoRef]:
 
 def _table(rows: Sequence[DetectionRow], part: str) -> pa.Table:
     return as_table(rows)
+
+
+def _outcomes(rows: Sequence[DetectionRow]) -> list[Outcome]:
+    return [Outcome(row.status) for row in rows]
 
 
 def _sums(rows: pa.Table) -> dict[str, int]:

@@ -9,13 +9,10 @@ import pyarrow as pa
 from rich.console import Console
 
 from pipeline.jobs.options import Compute
-from pipeline.jobs.parts import PartJob, run_here
+from pipeline.jobs.parts import PARTS_FOR_EACH, PartJob, run_here
 from pipeline.jobs.progress import Progress
 from pipeline.ledger.parts import committed, read_parts
 from pipeline.ledger.plan import MOST, Keyed, commit_plan, extend_plan, read_plan
-
-PARTS_FOR_EACH = 4
-"""Parts of a small run for each of its processes, so that none waits long for the last one."""
 
 
 def run_parts(

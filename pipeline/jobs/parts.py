@@ -29,6 +29,8 @@ DIED = f"its process died {DEATHS} times: it crashed, or the system ended it for
 --max-megapixels need less)"
 KEEP_SECONDS, KEEP_SECONDS_REMOTE = 5.0, 60.0
 """How long finished rows wait for their place in the journal: what a stop may cost."""
+PARTS_FOR_EACH = 4
+"""Parts of a small run for each of its processes, so that none waits long for the last one."""
 BATCH_PIXELS = 2**26
 """Most decoded pixels of the photos that are computed together."""
 Function = Callable[[Any], Any]

@@ -142,7 +142,7 @@ class _Actor:
         return {"name": [name], "sums": [json.dumps(sums)], "error": pa.array([error], pa.binary())}
 
     def _tell(self, rows: Sequence[Any], *, now: bool = False) -> None:
-        self._untold += [Outcome(row.status, getattr(row, "l2", None)) for row in rows]
+        self._untold += [Outcome(row.status, row.l2) for row in rows]
         if self._untold and (now or time.monotonic() - self._told > LOOK_SECONDS):
             self._counter.add.remote(dict(Counter(one.status for one in self._untold)), sum(one.l2 or 0 for one in self._untold))
             self._untold, self._told = [], time.monotonic()

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from pipeline.ledger.layout import PROGRESS
-from pipeline.ledger.results import write_table
+from pipeline.ledger.results import write_result, write_table
 from pipeline.storage import Folder
 
 _TRYING = "trying.json"
@@ -67,8 +67,8 @@ class Journal:
         self._next += 1
 
     def say(self, trying: Trying) -> None:
-        """Notes what is tried next."""
-        self._folder.write(f"{self._place}/{_TRYING}", json.dumps(asdict(trying)).encode())
+        """Notes what is tried next. Raises LedgerError when it cannot be written."""
+        write_result(self._folder, f"{self._place}/{_TRYING}", json.dumps(asdict(trying)).encode())
         if _TRYING not in self._names:
             self._names.append(_TRYING)
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import PARTS_BEFORE, PLAN, PLAN_FILE
-from pipeline.ledger.results import write_table
+from pipeline.ledger.results import write_result, write_table
 from pipeline.storage import Folder
 
 
@@ -99,7 +99,7 @@ def rewrite_plan(folder: Folder, name: str, table: pa.Table) -> None:
 
 def commit_plan(folder: Folder, plan: Plan) -> None:
     """From now on this is the plan of the folder."""
-    folder.write(PLAN_FILE, json.dumps(asdict(plan)).encode())
+    write_result(folder, PLAN_FILE, json.dumps(asdict(plan)).encode())
 
 
 def planned(folder: Folder, name: str, columns: list[str] | None = None) -> pa.Table:

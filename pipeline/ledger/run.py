@@ -64,6 +64,7 @@ def work_folder(out: str, verb: str, *, signature: str, config: Mapping[str, Any
                 folder.remove_tree(name)
         yield run
     folder.remove_tree()
+    Folder(out).remove_folder(OWN)
 
 
 def _signature(folder: Folder) -> str | None:

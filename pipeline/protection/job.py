@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.containers.find import walk_photos
 from pipeline.jobs.doctor import check_gpu
 from pipeline.ledger.places import check_places
 from pipeline.protection.options import ProtectConfig, signature
 from pipeline.protection.stages.sign import Signer, read_signer
+from pipeline.storage import scheme_of
 
 if TYPE_CHECKING:
     from pipeline.generators.generator import Generator
@@ -40,6 +42,8 @@ def prepare(config: ProtectConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
     config.check()
     check_places(config.input, config.output)
+    if scheme_of(config.input) == "file":
+        next(walk_photos(config.input))
     signer = read_signer(config)
     generators = _generators(config)
     signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.containers.find import walk_photos
 from pipeline.containers.listing import PhotoRef
 from pipeline.containers.naming import fold_name, folders_of, output_names, simple_name, unsafe_reason
-from pipeline.jobs.flow import PARTS_FOR_EACH
+from pipeline.jobs.parts import PARTS_FOR_EACH
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.journal import Journal
 from pipeline.ledger.layout import is_reserved

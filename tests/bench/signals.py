@@ -25,14 +25,14 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.containers.find import find_photos
-from pipeline.jobs.stages import run_here
+from pipeline.jobs.parts import fold
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import PNG_LEVEL, WEBP_EFFORT, encode_photo, read_back
-from pipeline.protection.flow import protect_stages, write_works
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
-from pipeline.protection.stages.sign import Signer
-from pipeline.protection.stages.write import Destination
+from pipeline.protection.stages.read import read_photos
+from pipeline.protection.stages.sign import Sign, Signer
+from pipeline.protection.stages.write import Destination, write_photos
 from pipeline.signals.bundle import read_bundle, write_bundle
 from pipeline.storage import Folder
 
@@ -69,8 +69,8 @@ def lane(works: list[Work], signer: Signer, out: Path, form: str) -> None:
     """The photos through the lane as a run in one process takes them."""
     config = ProtectConfig("in", str(out), recipe="none", signals=signer.bundle.path, format=form)  # type: ignore[arg-type]
     to = Destination(Folder(out), signature="0" * 16, generator=None, signals=signer.bundle.id)
-    stages = protect_stages(config, signer, partial(write_works, config=config, to=to, attempt=0))
-    rows = [row for rows in run_here([works[i : i + 16] for i in range(0, len(works), 16)], stages) for row in rows]
+    stages = [partial(read_photos, max_pixels=10**8), Sign(signer), partial(write_photos, config=config, to=to)]
+    rows = [row for work in works for row in fold(stages, [work])]
     if {row.status for row in rows} != {"protected"}:
         raise SystemExit(f"not all photos were protected: {[row.reason for row in rows if row.reason][:3]}")
 

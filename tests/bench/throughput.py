@@ -1,6 +1,6 @@
 """Photos per second of the Ray flow against the plain loop, in steady state. ``python tests/bench/throughput.py [--photos N]``.
 
-Steady state: time runs from the commit of the A-th shard (A actors) to that of the last one, and only photos committed in between
+Steady state: time runs from the commit of the A-th part (A actors) to that of the last one, and only photos committed in between
 count, so neither the start of Ray nor the loading of the networks does. Each run is a process of its own with one thread an actor.
 """
 
@@ -44,8 +44,8 @@ def protect(photos: Path, out: Path, words: Sequence[str]) -> None:
 
 
 def steady_rate(out: Path, actors: int) -> float:
-    """Photos per second between the commit of the ``actors``-th shard and that of the last."""
-    parts = sorted((out / ".disrupt" / "parts").glob("*.parquet"), key=lambda part: part.stat().st_mtime_ns)
+    """Photos per second between the commit of the ``actors``-th part and that of the last."""
+    parts = sorted((out / "manifest").glob("*.parquet"), key=lambda part: part.stat().st_mtime_ns)
     photos: int = sum(pq.read_metadata(part).num_rows for part in parts[actors:])
     return photos / (parts[-1].stat().st_mtime_ns - parts[actors - 1].stat().st_mtime_ns) * 1e9
 
@@ -56,10 +56,10 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--shard", type=int, default=4, help="photos a shard")
+    parser.add_argument("--part", type=int, default=4, help="photos a part")
     parser.add_argument("--generator", default="stargan-faces")
     given = parser.parse_args()
-    words = ["--generator", given.generator, "--steps", str(given.steps), "--shard-count", str(given.shard), "--threads", "1"]
+    words = ["--generator", given.generator, "--steps", str(given.steps), "--part-photos", str(given.part), "--threads", "1"]
     runs = [("local", 1), ("ray", 1), ("ray", 2)]
     table = Table(title=f"{given.photos} photos of {given.side} px, {given.generator}, {given.steps} steps, {os.cpu_count()} cores")
     for column in ("engine", "actors", "photos/s", "against the loop"):

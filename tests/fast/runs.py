@@ -31,6 +31,6 @@ def statuses(out: Path) -> dict[str, str]:
 
 def files(folder: Path) -> dict[str, bytes]:
     """The protected files by relative name."""
-    own = {"manifest.parquet", "report.html"}
-    found = (path for path in folder.rglob("*") if path.is_file() and ".disrupt" not in path.parts and path.name not in own)
+    found = (path for path in folder.rglob("*") if path.is_file() and ".disrupt" not in path.parts and path.name != "report.html")
+    found = (path for path in found if path.suffix != ".parquet")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}

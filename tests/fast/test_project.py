@@ -28,7 +28,7 @@ TORCH_FREE = (
     "storage",
     "jobs.options",
     "jobs.tracking",
-    "jobs.stages",
+    "jobs.parts",
     *(f"images.{name}" for name in ("types", "levels", "orientation", "quality")),
     *(f"signals.{name}" for name in ("add", "bundle", "key")),
     *(f"{verb}.{name}" for verb in ("protection", "evaluation", "detection") for name in ("row", "summary", "report")),

@@ -62,15 +62,16 @@ def test_a_name_stands_for_the_keyed_hash_of_the_name_under_which_it_was_signed(
         name = signed_as.removesuffix(".jpg")
         wanted = int.from_bytes(hmac.digest(SECRET, name.encode(), hashlib.sha256), "big") % 3
         for signal in range(3):
-            (found,) = expect([dataclasses.replace(row, signal=signal)])
-            assert (found.expected, found.matches) == (wanted, signal == wanted)
+            (found,) = expect(as_table([dataclasses.replace(row, signal=signal)])).to_pylist()
+            assert (found["expected"], found["matches"]) == (wanted, signal == wanted)
 
 
 def test_a_picture_without_a_signal_is_compared_with_nothing_and_one_that_was_not_judged_stands_for_nothing() -> None:
     failed = DetectionRow(key="f", status="failed", stage="read", reason="gone")
-    bare, same = Expectation(SECRET, 3, {})([judged("a", likeness=0.1), failed])
-    assert bare.expected is not None and bare.matches is None
-    assert same == failed
+    rows = as_table([judged("a", likeness=0.1), failed])
+    bare, same = Expectation(SECRET, 3, {})(rows).to_pylist()
+    assert bare["expected"] is not None and bare["matches"] is None
+    assert same == rows.to_pylist()[1]
 
 
 def test_the_secret_is_not_shown_with_what_holds_it() -> None:
@@ -78,7 +79,7 @@ def test_the_secret_is_not_shown_with_what_holds_it() -> None:
 
 
 def test_rows_in_any_order_and_in_any_parts_give_one_table_and_one_summary() -> None:
-    rows = Expectation(SECRET, 2, {})([judged(f"{i}.jpg", i / 10, 1 - i / 8, i % 2) for i in range(9)])
+    rows = [judged(f"{i}.jpg", i / 10, 1 - i / 8, i % 2) for i in range(9)]
     rows += [DetectionRow(key="x\udc80", status="failed", stage="read", reason=f"no \udcff {i}") for i in range(2)]
     whole = as_table(rows)
     random.Random(1).shuffle(rows)

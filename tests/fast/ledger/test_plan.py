@@ -1,95 +1,87 @@
-"""The plan of micro-shards: complete, bounded, and a function of the set of photos."""
+"""The plan: every photo once, in parts of bounded size, written down before any work."""
 
 from __future__ import annotations
 
-import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.ledger import plan as planning
 from pipeline.ledger.errors import LedgerError
-from pipeline.ledger.plan import SHARD_ID, attempt_of, plan_shards, shard_id
+from pipeline.ledger.plan import Plan, commit_plan, extend_plan, planned, read_plan
+from pipeline.storage import Folder
 
 
 @dataclass(frozen=True)
 class Ref:
     key: str
-    size_bytes: int
 
 
-REFS = st.dictionaries(st.text(min_size=1, max_size=6), st.integers(0, 50), max_size=60).map(
-    lambda sizes: [Ref(key, size) for key, size in sizes.items()]
-)
+def as_table(refs: Sequence[Ref]) -> pa.Table:
+    return pa.table({"key": [ref.key for ref in refs]})
 
 
-@given(refs=REFS, max_count=st.integers(1, 9), max_bytes=st.integers(1, 60), data=st.data())
-def test_every_key_that_is_not_done_is_planned_once_and_the_bounds_hold(
-    refs: list[Ref], max_count: int, max_bytes: int, data: st.DataObject
+def keys_of(folder: Folder, plan: Plan) -> list[list[str]]:
+    return [planned(folder, name)["key"].to_pylist() for name in plan.parts]
+
+
+@settings(deadline=None, max_examples=40)
+@given(keys=st.sets(st.text("abc/", min_size=1, max_size=6), max_size=40), most=st.integers(1, 9), shares=st.integers(1, 8))
+def test_every_photo_is_planned_once_in_parts_that_are_small_enough_and_many_enough(
+    tmp_path_factory: pytest.TempPathFactory, keys: set[str], most: int, shares: int
 ) -> None:
-    done = set(data.draw(st.lists(st.sampled_from([ref.key for ref in refs])))) if refs else set()
-    shards = plan_shards(refs, signature="s", max_count=max_count, max_bytes=max_bytes, done=done)
-    planned = [ref for shard in shards for ref in shard.refs]
-    assert sorted(planned, key=lambda ref: ref.key) == sorted((ref for ref in refs if ref.key not in done), key=lambda ref: ref.key)
-    for shard in shards:
-        assert 1 <= len(shard.refs) <= max_count
-        assert len(shard.refs) == 1 or sum(ref.size_bytes for ref in shard.refs) <= max_bytes
-        assert list(shard.keys) == sorted(shard.keys)
-    assert len({shard.id for shard in shards}) == len(shards)
+    folder = Folder(tmp_path_factory.mktemp("run"))
+    plan = extend_plan(folder, Plan(), map(Ref, keys), as_table, most=most, shares=shares)
+    parts = keys_of(folder, plan)
+    assert [key for part in parts for key in part] == sorted(keys)
+    assert all(1 <= len(part) <= most for part in parts)
+    assert plan.total == len(keys)
+    assert len(parts) >= min(shares, len(keys)) / 2
 
 
-@given(refs=REFS, seed=st.integers(0, 5))
-def test_the_order_of_the_input_changes_nothing(refs: list[Ref], seed: int) -> None:
-    mixed = random.Random(seed).sample(refs, len(refs))
-    plans = [plan_shards(each, signature="s", max_count=4, max_bytes=60) for each in (refs, mixed)]
-    assert plans[0] == plans[1]
+def test_a_long_listing_is_never_held_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "AT_HAND", 8)
+    taken = 0
+
+    def listing() -> Iterator[Ref]:
+        nonlocal taken
+        for taken in range(1, 101):
+            yield Ref(f"{taken:03}")
+
+    ahead = []
+
+    def written(refs: Sequence[Ref]) -> pa.Table:
+        ahead.append(taken - int(refs[0].key))
+        return as_table(refs)
+
+    plan = extend_plan(Folder(tmp_path), Plan(), listing(), written, most=5, shares=100)
+    assert (plan.total, max(plan.counts)) == (100, 5)
+    assert max(ahead) < 8
 
 
-@given(refs=REFS, data=st.data())
-def test_shards_that_nothing_of_is_done_keep_their_ids(refs: list[Ref], data: st.DataObject) -> None:
-    before = plan_shards(refs, signature="s", max_count=4, max_bytes=60)
-    committed = data.draw(st.sets(st.sampled_from(before))) if before else set()
-    done = {key for shard in committed for key in shard.keys}
-    after = plan_shards(refs, signature="s", max_count=4, max_bytes=60, done=done)
-    assert after == [shard for shard in before if shard not in committed]
+def test_a_plan_counts_from_its_commit_on_and_grows_behind_what_it_has(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    first = extend_plan(folder, Plan(), map(Ref, "abc"), as_table, most=2, shares=1)
+    assert read_plan(folder) == Plan()
+    commit_plan(folder, first)
+    assert read_plan(folder) == first
+    second = extend_plan(folder, first, map(Ref, "de"), as_table, most=2, shares=1)
+    assert keys_of(folder, second) == [["a", "b"], ["c"], ["d", "e"]]
+    assert [second.count(name) for name in second.parts] == [2, 1, 2]
 
 
-def test_what_is_left_of_partly_done_shards_is_put_together() -> None:
-    refs = [Ref(f"{number:03}", 1) for number in range(100)]
-    failed = {"007", "042", "077"}
-    shards = plan_shards(refs, signature="s", max_count=10, done={ref.key for ref in refs} - failed, attempt=1)
-    assert [set(shard.keys) for shard in shards] == [failed]
-
-
-def test_full_shards_are_as_large_as_allowed() -> None:
-    assert [len(shard.refs) for shard in plan_shards([Ref(str(n), 10) for n in range(10)], signature="s", max_count=4)] == [4, 4, 2]
-    assert [len(shard.refs) for shard in plan_shards([Ref(str(n), 10) for n in range(5)], signature="s", max_bytes=20)] == [2, 2, 1]
-
-
-def test_a_file_larger_than_the_bound_is_a_shard_of_its_own() -> None:
-    shards = plan_shards([Ref("a", 1), Ref("b", 100), Ref("c", 1)], signature="s", max_bytes=10)
-    assert [shard.keys for shard in shards] == [("a",), ("b",), ("c",)]
-
-
-def test_two_photos_of_one_name_are_refused() -> None:
-    with pytest.raises(LedgerError, match=r"two inputs have the name 'a\.jpg'"):
-        plan_shards([Ref("a.jpg", 1), Ref("b.jpg", 1), Ref("a.jpg", 2)], signature="s")
-
-
-@pytest.mark.parametrize(("max_count", "max_bytes"), [(0, 1), (1, 0)])
-def test_a_shard_without_room_is_a_wrong_call(max_count: int, max_bytes: int) -> None:
-    with pytest.raises(ValueError, match="room"):
-        plan_shards([], signature="s", max_count=max_count, max_bytes=max_bytes)
-
-
-def test_an_id_names_signature_keys_and_attempt() -> None:
-    ids = [shard_id("s", ["a", "b"]), shard_id("s", ["ab"]), shard_id("sa", ["b"]), shard_id("t", ["a", "b"])]
-    ids.append(shard_id("s", ["a", "b"], attempt=2))
-    assert len(set(ids)) == len(ids)
-    assert all(SHARD_ID.match(name) for name in ids)
-    assert [attempt_of(name) for name in ids] == [0, 0, 0, 0, 2]
-
-
-def test_an_id_is_what_it_was_when_the_first_run_was_written() -> None:
-    assert shard_id("s", ["a.jpg", "é.png"]) == "785698aa523ffca9"
+def test_a_damaged_plan_and_a_folder_of_an_older_version_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write(".disrupt/parts/0123456789abcdef.parquet", b"x")
+    with pytest.raises(LedgerError, match=r"older version.*new output folder"):
+        read_plan(folder)
+    folder.write(".disrupt/plan.json", b"{")
+    with pytest.raises(LedgerError, match="damaged"):
+        read_plan(folder)
+    with pytest.raises(LedgerError, match="000007"):
+        planned(folder, "000007")

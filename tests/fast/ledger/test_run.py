@@ -2,95 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-import signal
-import subprocess
-import sys
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from pipeline.ledger import lock
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.owner import claim, differences
-from pipeline.ledger.plan import Shard
-from pipeline.ledger.run import RunFolder, open_run
-from pipeline.ledger.schema import ManifestRow
+from pipeline.ledger.run import RunFolder, open_run, work_folder
 from pipeline.storage import Folder
 
 ROOT = Path(__file__).parents[3]
 CONFIG: dict[str, Any] = {"epsilon": 6, "ascent": {"steps": 10, "name": "pgd"}, "classes": ("blond",), "where": Path("x")}
 
 
-@dataclass(frozen=True)
-class Ref:
-    key: str
-    size_bytes: int = 1
-
-
-REFS = [Ref(f"f/{number:02}.jpg") for number in range(10)]
-
-
-class KilledError(Exception):
-    """Stands for the end of the process."""
-
-
 def open_(out: Path | str, *, signature: str = "sig", retry_failed: bool = False, **changes: Any) -> RunFolder:
     return open_run(out, signature=signature, config=CONFIG | changes, retry_failed=retry_failed)
 
 
-def content(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest() * 10
-
-
-def protected(run: RunFolder, key: str) -> ManifestRow:
-    data = content(key)
-    run.folder.write(f"{key}.png", data)
-    return ManifestRow(key=key, status="protected", output=f"{key}.png", sha256_out=hashlib.sha256(data).hexdigest())
-
-
-def failed(key: str, reason: str = "cut off") -> ManifestRow:
-    return ManifestRow.failed(key, stage="decode", reason=reason)
-
-
-def work(run: RunFolder, shards: list[Shard[Ref]]) -> None:
-    for shard in shards:
-        run.commit(shard.id, [protected(run, ref.key) for ref in shard.refs])
-
-
 def outputs(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.png")}
-
-
-def test_a_new_run_plans_all_and_a_finished_one_nothing(tmp_path: Path) -> None:
-    out = tmp_path / "deep" / "out"
-    with open_(out) as run:
-        assert run.done_keys() == set()
-        work(run, run.plan(REFS, max_count=4))
-        table = pq.read_table(run.write_manifest())
-    assert table["key"].to_pylist() == [ref.key for ref in REFS]
-    with open_(out) as run:
-        assert run.plan(REFS, max_count=4) == []
-        assert run.rows().equals(table)
-        assert run.plan([*REFS, Ref("new.jpg")])[0].keys == ("new.jpg",)
-    assert not (out / ".disrupt/lock.json").exists()
-
-
-def test_an_object_store_holds_a_run_like_a_folder(tmp_path: Path) -> None:
-    place = f"memory://run{tmp_path}"
-    with open_(place) as run:
-        work(run, run.plan(REFS, max_count=4)[:1])
-    with open_(place) as run:
-        assert run.done_keys() == {ref.key for ref in REFS[:4]}
-        work(run, run.plan(REFS, max_count=4))
-        assert run.rows()["key"].to_pylist() == [ref.key for ref in REFS]
-    with pytest.raises(LedgerError, match="epsilon: 6 there, 8 now"):
-        open_(place, signature="other", epsilon=8)
 
 
 def test_another_run_is_refused_with_the_options_that_differ(tmp_path: Path) -> None:
@@ -165,8 +98,9 @@ def test_a_failed_start_gives_the_folder_back(tmp_path: Path) -> None:
 
 def test_temporary_files_are_removed_only_by_the_holder_of_the_lock(tmp_path: Path) -> None:
     with open_(tmp_path) as run:
-        work(run, run.plan(REFS))
-        stale = [tmp_path / "f/.00.jpg.png.0123abcd.tmp", tmp_path / ".disrupt/parts/.x.parquet.0123abcd.tmp"]
+        run.folder.write("f/00.jpg.png", b"a photo")
+        run.folder.write("manifest/000000.parquet", b"rows")
+        stale = [tmp_path / "f/.00.jpg.png.0123abcd.tmp", tmp_path / "manifest/.x.parquet.0123abcd.tmp"]
         for path in stale:
             path.write_bytes(b"half")
         with pytest.raises(LedgerError, match="in use"):
@@ -178,124 +112,28 @@ def test_temporary_files_are_removed_only_by_the_holder_of_the_lock(tmp_path: Pa
     assert outputs(tmp_path) == before
 
 
-def test_a_job_that_lost_its_folder_writes_no_manifest(tmp_path: Path) -> None:
+def test_a_job_that_lost_its_folder_is_told_by_its_next_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
     with open_(tmp_path) as run:
+        run.check()
         (tmp_path / ".disrupt/lock.json").unlink()
         with pytest.raises(LedgerError, match="taken over"):
-            run.write_manifest()
-    assert not (tmp_path / "manifest.parquet").exists()
+            while True:
+                run.check()
 
 
-def test_failed_photos_are_tried_again_only_on_request_and_the_later_row_counts(tmp_path: Path) -> None:
-    refs = [Ref("a"), Ref("b"), Ref("c"), Ref("d")]
-    with open_(tmp_path) as run:
-        (shard,) = run.plan(refs)
-        good = protected(run, "b")
-        small = ManifestRow.skipped("c", stage="decode", reason="small")
-        rows = [failed("a"), good, small, replace(good, key="d", status="not_disrupted")]
-        run.commit(shard.id, rows)
-    with open_(tmp_path) as run:
-        assert run.plan(refs) == []
-    with open_(tmp_path, retry_failed=True) as run:
-        (shard,) = run.plan(refs)
-        assert shard.keys == ("a", "d")
-        assert shard.id.endswith("-1")
-        run.commit(shard.id, [failed("a", "still cut off"), protected(run, "d")])
-        assert run.plan(refs) == [], "within one run a photo is retried once"
-        assert dict(zip(run.rows()["key"].to_pylist(), run.rows()["status"].to_pylist(), strict=True)) == {
-            "a": "failed",
-            "b": "protected",
-            "c": "skipped",
-            "d": "protected",
-        }
-        assert run.rows()["reason"].to_pylist()[0] == "still cut off"
-    with open_(tmp_path, retry_failed=True) as run:
-        (shard,) = run.plan(refs)
-        assert (shard.keys, shard.id[16:]) == (("a",), "-2")
-        work(run, [shard])
-    with open_(tmp_path, retry_failed=True) as run:
-        assert run.plan(refs) == []
-        assert run.rows()["status"].to_pylist() == ["protected", "protected", "skipped", "protected"]
+def test_a_work_folder_goes_on_where_it_was_stopped_and_leaves_nothing_when_it_is_done(tmp_path: Path) -> None:
+    def begin(signature: str) -> AbstractContextManager[RunFolder]:
+        return work_folder(str(tmp_path), "evaluate", signature=signature, config=CONFIG)
 
-
-def test_a_retry_that_is_cut_short_keeps_the_rows_it_had(tmp_path: Path) -> None:
-    with open_(tmp_path) as run:
-        (shard,) = run.plan([Ref("a")])
-        run.commit(shard.id, [failed("a")])
-    with open_(tmp_path, retry_failed=True) as run:
-        protected(run, run.plan([Ref("a")])[0].keys[0])
-    with open_(tmp_path) as run:
-        assert run.rows()["status"].to_pylist() == ["failed"]
-    with open_(tmp_path, retry_failed=True) as run:
-        work(run, run.plan([Ref("a")]))
-        assert run.rows()["status"].to_pylist() == ["protected"]
-
-
-@settings(deadline=None, max_examples=40)
-@given(deaths=st.lists(st.integers(0, 14), max_size=6), grow=st.integers(0, 10), seed=st.integers(0, 9))
-def test_however_often_a_job_dies_the_end_is_as_if_it_never_had(
-    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], grow: int, seed: int
-) -> None:
-    out = tmp_path_factory.mktemp("out")
-    order = random.Random(seed)
-    done_before: dict[str, bytes] = {}
-    for visit, death in enumerate([*deaths, 10_000]):
-        refs = REFS[: len(REFS) - grow] if visit == 0 and deaths else REFS  # inputs may be added while the job is dead
-        left = death
-        with open_(out) as run:
-            shards = run.plan(refs, max_count=3)
-            assert not {key for shard in shards for key in shard.keys} & done_before.keys()
-            order.shuffle(shards)  # workers finish in any order
-            try:
-                for shard in shards:
-                    rows = []
-                    for ref in shard.refs:
-                        if left == 0:
-                            (out / ".x.png.0123abcd.tmp").write_bytes(b"half")
-                            raise KilledError
-                        left -= 1
-                        rows.append(protected(run, ref.key))
-                    if left == 0:
-                        raise KilledError
-                    left -= 1
-                    run.commit(shard.id, rows)
-            except KilledError:
-                pass
-            done_before = {key: content(key) for key in run.rows()["key"].to_pylist()}
-    assert outputs(out) == {f"{ref.key}.png": content(ref.key) for ref in REFS}
-    with open_(out) as run:
-        assert run.rows()["key"].to_pylist() == [ref.key for ref in REFS]
-    assert not list(out.rglob("*.tmp"))
-
-
-def test_a_killed_process_leaves_a_folder_that_the_same_command_completes(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[2]); import test_run as t; from pathlib import Path\n"
-        "run = t.open_(Path(sys.argv[1])); first, second, *_ = run.plan(t.REFS, max_count=4)\n"
-        "t.work(run, [first]); t.protected(run, second.keys[0])\n"
-        "Path(sys.argv[1], 'f/.05.jpg.png.0123abcd.tmp').write_bytes(b'half')\n"
-        "print('half way', flush=True); input()"
-    )
-    out = tmp_path / "killed"
-    command = [sys.executable, "-c", code, str(out), str(Path(__file__).parent)]
-    job = subprocess.Popen(
-        command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert job.stdout is not None
-    assert job.stdout.readline() == "half way\n"
-    with pytest.raises(LedgerError, match=f"process {job.pid} on"):
-        open_(out)
-    job.send_signal(signal.SIGKILL)
-    job.communicate()
-
-    with open_(tmp_path / "undisturbed") as undisturbed:
-        plan = undisturbed.plan(REFS, max_count=4)
-        work(undisturbed, plan)
-        expected = undisturbed.rows()
-    with open_(out) as run:
-        assert run.done_keys() == {ref.key for ref in REFS[:4]}
-        assert run.plan(REFS, max_count=4) == plan[1:]
-        work(run, run.plan(REFS, max_count=4))
-        assert run.rows().equals(expected)
-    assert outputs(out) == outputs(tmp_path / "undisturbed")
-    assert not list(out.rglob("*.tmp"))
+    (tmp_path / "summary.csv").write_text("an older result")
+    with pytest.raises(KeyboardInterrupt), begin("one") as run:
+        run.folder.write(".disrupt/plan.json", b"{}")
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), begin("one") as run:
+        assert run.folder.exists(".disrupt/plan.json")
+        raise KeyboardInterrupt
+    with begin("other") as run:
+        assert not run.folder.exists(".disrupt/plan.json")
+        run.folder.write("manifest/000000.parquet", b"rows")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["summary.csv"]

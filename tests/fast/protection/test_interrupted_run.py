@@ -60,15 +60,15 @@ def test_ctrl_c_in_the_middle_keeps_what_is_done_and_the_rerun_completes(
     photos = out.with_name("photos")
     with monkeypatch.context() as patched:
         failing(PHOTOS, patched, after=after, error=KeyboardInterrupt())
-        assert run(photos, out, "--shard-count", "2") == 130
+        assert run(photos, out, "--part-photos", "2") == 130
     assert "Run the same command again" in capsys.readouterr().err
     assert len(files(out)) == after
-    assert run(photos, out, "--shard-count", "2") == 0
+    assert run(photos, out, "--part-photos", "2") == 0
     assert files(out) == undisturbed
     assert set(statuses(out).values()) == {"protected"}
 
 
-WRITES = [PHOTOS, ".disrupt/parts/*", "manifest.parquet", "report.html"]
+WRITES = [PHOTOS, ".disrupt/plan/*", ".disrupt/plan.json", ".disrupt/progress/*", "manifest/*", "manifest.parquet", "report.html"]
 
 
 @pytest.mark.parametrize("names", WRITES)
@@ -78,11 +78,11 @@ def test_a_full_disk_stops_with_a_clear_message_and_the_rerun_completes(
     photos = out.with_name("photos")
     with monkeypatch.context() as patched:
         failing(names, patched, after=0, error=OSError(errno.ENOSPC, "No space left on device"))
-        assert run(photos, out, "--shard-count", "2") == 2
+        assert run(photos, out, "--part-photos", "2") == 2
     said = capsys.readouterr().err
     assert "no space left. Free some, then run the same command again" in said
     assert not list(out.rglob("*.tmp"))
-    assert run(photos, out, "--shard-count", "2") == 0
+    assert run(photos, out, "--part-photos", "2") == 0
     assert files(out) == undisturbed
 
 
@@ -94,8 +94,8 @@ def test_a_stopped_run_leaves_the_folder_unlocked(photos: Path, out: Path, monke
     assert run(photos, out) == 0
 
 
-def test_the_size_of_shards_changes_no_byte(photos: Path, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
-    for i, words in enumerate((["--shard-count", "1"], ["--shard-count", "4"], ["--batch-size", "2"])):
+def test_the_size_of_parts_changes_no_byte(photos: Path, tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    for i, words in enumerate((["--part-photos", "1"], ["--part-photos", "4"], ["--batch-size", "2"])):
         assert run(photos, tmp_path / f"out{i}", *words) == 0
         assert files(tmp_path / f"out{i}") == undisturbed
 
@@ -112,7 +112,7 @@ def test_the_order_of_a_table_changes_no_byte(photos: Path, tmp_path: Path, undi
 def test_measurements_are_the_same_in_every_run(photos: Path, tmp_path: Path) -> None:
     found = []
     for i in range(2):
-        assert run(photos, tmp_path / f"out{i}", "--shard-count", str(1 + i)) == 0
+        assert run(photos, tmp_path / f"out{i}", "--part-photos", str(1 + i)) == 0
         found.append({key: row | {"seconds": 0, "shard": ""} for key, row in rows(tmp_path / f"out{i}").items()})
     assert found[0] == found[1]
 

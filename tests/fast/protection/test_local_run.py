@@ -176,7 +176,7 @@ def test_a_record_that_names_an_output_outside_the_folder_is_refused(
     photos: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(photos, out) == 0
-    part = sorted((out / ".disrupt" / "parts").iterdir())[0]
+    part = sorted((out / "manifest").iterdir())[0]
     table = pq.read_table(part)
     names = pa.array(["../stolen.png", *table["output"].to_pylist()[1:]])
     pq.write_table(table.set_column(table.schema.get_field_index("output"), "output", names), part)

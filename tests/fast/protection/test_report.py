@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
 from pipeline.protection.report import write_report
+from pipeline.protection.sums import sums_of
 from pipeline.report.examples import Example, picture_png
 
 EVIL = """<script>alert("1")</script>'"><img src=x onerror=alert(2)>&amp;{{ 7*7 }}\u202egpj.exe"""
@@ -78,7 +79,11 @@ def example(key: str, l2: float = 0.4) -> Example:
 
 def page_of(rows: list[ManifestRow], *, examples: list[Example] | None = None, **options: Any) -> tuple[str, Page]:
     html = write_report(
-        rows_to_table(rows, shard="s"), options.pop("config", {}), examples or [], options.pop("command", "disrupt"), **options
+        sums_of(rows_to_table(rows, shard="s")),
+        options.pop("config", {}),
+        examples or [],
+        options.pop("command", "disrupt"),
+        **options,
     )
     return html, Page(html)
 
@@ -161,7 +166,7 @@ def test_the_page_is_well_formed_fits_phones_and_knows_the_dark() -> None:
 )
 def test_a_run_without_measurements_still_has_a_page(rows: list[ManifestRow]) -> None:
     table = rows_to_table(rows, shard="s") if rows else MANIFEST.empty_table()
-    page = Page(write_report(table, {}, [], "disrupt protect in out"))
+    page = Page(write_report(sums_of(table), {}, [], "disrupt protect in out"))
     assert f"of {len(rows)} photos protected" in page.text
     assert "nan" not in page.text.lower().replace("finance", "")
 

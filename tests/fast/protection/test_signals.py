@@ -312,8 +312,9 @@ def test_a_terminal_without_measured_files_prints_no_table_of_effects() -> None:
     from pipeline.ledger.schema import ManifestRow, rows_to_table
     from pipeline.protection.report import terminal_table
     from pipeline.protection.summary import summarise
+    from pipeline.protection.sums import sums_of
 
     file = io.StringIO()
     skipped = ManifestRow.skipped("a.jpg", stage="protect", reason="too small")
-    Console(file=file, width=140).print(terminal_table(summarise(rows_to_table([skipped], shard="s"))))
+    Console(file=file, width=140).print(terminal_table(summarise(sums_of(rows_to_table([skipped], shard="s")))))
     assert "PSNR" not in file.getvalue()

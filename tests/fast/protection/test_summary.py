@@ -15,6 +15,7 @@ from rich.console import Console
 from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
 from pipeline.protection.report import terminal_table
 from pipeline.protection.summary import summarise
+from pipeline.protection.sums import sums_of
 from pipeline.report.outcome import Reason, outcome_table
 
 
@@ -43,7 +44,7 @@ def measured(key: str, l2: Sequence[float], *, psnr: float = 36.0, classes: Sequ
 
 def printed(rows: Sequence[ManifestRow], **options: float) -> str:
     file = io.StringIO()
-    Console(file=file, width=140).print(terminal_table(summarise(rows_to_table(rows, shard="s"), **options)))
+    Console(file=file, width=140).print(terminal_table(summarise(sums_of(rows_to_table(rows, shard="s")), **options)))
     return file.getvalue()
 
 
@@ -54,7 +55,7 @@ def test_every_input_is_counted_under_its_status() -> None:
         ManifestRow.failed("c.jpg", stage="read", reason="zero bytes"),
         ManifestRow.failed("d.jpg", stage="read", reason="zero bytes"),
     ]
-    summary = summarise(rows_to_table(rows, shard="s"))
+    summary = summarise(sums_of(rows_to_table(rows, shard="s")))
     assert summary.total == 4
     assert summary.counts == {"protected": 1, "not_disrupted": 0, "skipped": 1, "failed": 2}
     assert [(r.status, r.stage, r.text, r.count, r.keys) for r in summary.reasons] == [
@@ -65,7 +66,7 @@ def test_every_input_is_counted_under_its_status() -> None:
 
 def test_effect_is_averaged_over_samples_and_by_class() -> None:
     rows = [measured("a", [0.05, 0.01], classes=["hair", "smile"]), measured("b", [0.25], classes=["hair"])]
-    summary = summarise(rows_to_table(rows, shard="s"))
+    summary = summarise(sums_of(rows_to_table(rows, shard="s")))
     assert [(c.name, c.samples, c.disrupted) for c in summary.classes] == [("hair", 2, 1.0), ("smile", 1, 0.0)]
     assert [value for c in summary.classes for value in (c.l1, c.l2)] == pytest.approx([0.075, 0.15, 0.005, 0.01])
     assert summary.everything.samples == 3
@@ -75,7 +76,7 @@ def test_effect_is_averaged_over_samples_and_by_class() -> None:
 
 def test_an_unchanged_file_is_counted_apart_and_leaves_the_mean_psnr_alone() -> None:
     rows = [measured("a", [1.0], psnr=30.0), measured("b", [1.0], psnr=40.0), measured("c", [0.0], psnr=math.inf)]
-    summary = summarise(rows_to_table(rows, shard="s"), wall_seconds=1.5)
+    summary = summarise(sums_of(rows_to_table(rows, shard="s")), wall_seconds=1.5)
     assert (summary.psnr_mean, summary.psnr_min, summary.unchanged) == (35.0, 30.0, 1)
     assert (summary.seconds, summary.seconds_mean, summary.images_per_second) == (6.0, 2.0, 2.0)
     assert (summary.bytes_in, summary.bytes_out, summary.epsilon, summary.linf_levels) == (300, 750, 6, 5)
@@ -83,7 +84,7 @@ def test_an_unchanged_file_is_counted_apart_and_leaves_the_mean_psnr_alone() -> 
 
 def test_a_manifest_without_rows_or_without_measurements_has_no_means() -> None:
     for rows in (MANIFEST.empty_table(), rows_to_table([ManifestRow.failed("a", stage="read", reason="gone")], shard="s")):
-        summary = summarise(rows)
+        summary = summarise(sums_of(rows))
         assert math.isnan(summary.psnr_mean) and math.isnan(summary.everything.l2)
         assert summary.classes == ()
         assert summary.linf_levels is None
@@ -94,7 +95,7 @@ def test_a_manifest_without_rows_or_without_measurements_has_no_means() -> None:
 @given(st.lists(st.lists(st.floats(0, 4), min_size=1, max_size=4), min_size=1, max_size=8))
 def test_the_share_of_disrupted_samples_counts_each_sample_once(effects: list[list[float]]) -> None:
     rows = [measured(str(k), l2) for k, l2 in enumerate(effects)]
-    summary = summarise(rows_to_table(rows, shard="s"))
+    summary = summarise(sums_of(rows_to_table(rows, shard="s")))
     flat = [value for l2 in effects for value in l2]
     assert summary.everything.disrupted == pytest.approx(sum(value >= 0.05 for value in flat) / len(flat))
     assert summary.everything.l2 == pytest.approx(float(np.mean(flat)))
@@ -104,7 +105,7 @@ def test_the_share_of_disrupted_samples_counts_each_sample_once(effects: list[li
 def test_a_remark_on_a_protected_photo_is_reported() -> None:
     row = measured("a", [1.0])
     noted = ManifestRow(**({name: getattr(row, name) for name in ManifestRow.__dataclass_fields__} | {"note": "comment dropped"}))
-    reasons = summarise(rows_to_table([noted, measured("b", [1.0])], shard="s")).reasons
+    reasons = summarise(sums_of(rows_to_table([noted, measured("b", [1.0])], shard="s"))).reasons
     assert [(reason.status, reason.text, reason.keys) for reason in reasons] == [("protected", "comment dropped", ("a",))]
 
 
@@ -127,7 +128,7 @@ def test_brackets_in_a_name_are_text_in_the_terminal() -> None:
 def test_many_different_reasons_are_shortened_in_the_terminal_only() -> None:
     rows = [ManifestRow.failed(f"{k}.jpg", stage="read", reason=f"reason {k}") for k in range(9)]
     assert "and 4 other reasons" in printed(rows)
-    assert len(summarise(rows_to_table(rows, shard="s")).reasons) == 9
+    assert len(summarise(sums_of(rows_to_table(rows, shard="s"))).reasons) == 9
 
 
 @pytest.mark.parametrize("markup", [False, True])

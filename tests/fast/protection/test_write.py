@@ -10,17 +10,15 @@ import pytest
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.ledger.errors import LedgerError
-from pipeline.ledger.parts import committed_ids, read_rows
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.decode import decode_photo
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Effect, Work
-from pipeline.protection.stages.write import Destination, verdict, write_shard
+from pipeline.protection.stages.write import Destination, verdict, write_photos
 from pipeline.storage import Folder
 from tests.fast.tiny import photo_bytes
 
 CONFIG = ProtectConfig("in", "out")
-SHARD = "0123456789abcdef"
 STRONG = Effect(["Smile", "Glasses"], [0.3, 0.5], [0.06, 0.2], moved=True)
 
 
@@ -33,7 +31,7 @@ def work(key: str = "a.jpg", *, change: int = 4, effect: Effect | None = STRONG)
 
 def write(folder: Path, *works: Work, config: ProtectConfig = CONFIG) -> list[ManifestRow]:
     to = Destination(Folder(folder), signature="5ig", generator="tiny")
-    return write_shard(SHARD, works, config, to)
+    return write_photos(works, config, to)
 
 
 def test_a_row_tells_the_truth_about_the_file(tmp_path: Path) -> None:
@@ -52,12 +50,6 @@ def test_a_row_tells_the_truth_about_the_file(tmp_path: Path) -> None:
     assert row.l2 == pytest.approx(0.13)
     assert row.disrupted == 1
     assert row.seconds == 1.5
-
-
-def test_rows_are_committed_after_the_files(tmp_path: Path) -> None:
-    write(tmp_path, work("a.jpg"), work("b.jpg"))
-    assert committed_ids(Folder(tmp_path)) == {SHARD}
-    assert read_rows(Folder(tmp_path))["key"].to_pylist() == ["a.jpg", "b.jpg"]
 
 
 def test_a_file_farther_than_epsilon_from_the_photo_is_never_written(tmp_path: Path) -> None:
@@ -82,14 +74,13 @@ def test_an_input_without_a_result_fails_instead_of_disappearing(tmp_path: Path)
     assert (row.status, row.stage) == ("failed", "protect")
 
 
-def test_a_full_disk_stops_the_run_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(folder: Folder, name: str, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Folder, "write", full)
     with pytest.raises(LedgerError, match="no space left"):
         write(tmp_path, work())
-    assert committed_ids(Folder(tmp_path)) == set()
 
 
 def test_a_name_that_cannot_be_written_fails_that_photo_alone(tmp_path: Path) -> None:

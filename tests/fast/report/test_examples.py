@@ -5,43 +5,26 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.ledger.schema import ManifestRow, rows_to_table
-from pipeline.report.examples import difference_png, example_keys, picture_png
-
-
-def rows_with(effects: list[float]) -> list[ManifestRow]:
-    return [
-        ManifestRow(
-            key=f"{k:02}", status="not_disrupted", output="x.png", classes=["a"], class_l1=[l2], class_l2=[l2], l1=l2, l2=l2
-        )
-        for k, l2 in enumerate(effects)
-    ]
+from pipeline.report.examples import difference_png, picture_png, spread
 
 
 def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(png)))
 
 
-@settings(deadline=None)
-@given(effects=st.lists(st.floats(0, 4), max_size=30), count=st.integers(1, 12))
-def test_examples_are_different_photos_and_include_the_weakest_and_the_strongest(effects: list[float], count: int) -> None:
-    rows = [
-        *rows_with(effects),
-        ManifestRow.failed("broken", stage="read", reason="gone"),
-        ManifestRow(key="not written", status="not_disrupted", l2=9.0),
-    ]
-    keys = example_keys(rows_to_table(rows, shard="s"), count)
-    assert len(keys) == len(set(keys)) == min(count, len(effects))
-    chosen = [effects[int(key)] for key in keys]
+@given(count=st.integers(0, 100), most=st.integers(1, 12))
+def test_examples_are_different_photos_and_include_the_weakest_and_the_strongest(count: int, most: int) -> None:
+    chosen = spread(count, most)
+    assert len(set(chosen)) == len(chosen) == min(count, most)
     assert chosen == sorted(chosen)
     if chosen:
-        assert chosen[0] == min(effects)
+        assert chosen[0] == 0
     if len(chosen) > 1:
-        assert chosen[-1] == max(effects)
+        assert chosen[-1] == count - 1
 
 
 def test_small_pictures_are_kept_to_the_pixel_and_large_ones_keep_their_shape() -> None:

@@ -1,0 +1,249 @@
+"""Parts: done once, in any order of stops, deaths and restarts with the same rows; only a photo that kills is to blame."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.jobs import parts
+from pipeline.jobs.parts import DEATHS, DIED, PartJob, PartWorker, ProcessesDieError, Stage, run_here, same
+from pipeline.ledger.journal import Journal, Trying
+from pipeline.ledger.parts import committed, read_part
+from pipeline.ledger.plan import Plan, commit_plan, extend_plan
+from pipeline.storage import Folder
+
+ROOT = Path(__file__).parents[3]
+KEYS = [f"{number:02}" for number in range(10)]
+
+
+@dataclass(frozen=True)
+class Photo:
+    key: str
+    pixels: int = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    key: str
+    status: str = "done"
+    reason: str | None = None
+    l2: float | None = None
+
+
+class StopError(Exception):
+    """Stands for the end of the process: nobody cleans up behind it."""
+
+
+def table(rows: Sequence[Row], part: str) -> pa.Table:
+    return pa.table({"key": [row.key for row in rows], "reason": pa.array([row.reason for row in rows], pa.string())})
+
+
+def photos(rows: pa.Table) -> list[Photo]:
+    return [Photo(key) for key in rows["key"].to_pylist()]
+
+
+def read(some: Sequence[Photo]) -> list[Photo]:
+    return list(some)
+
+
+def compute(some: Sequence[Photo]) -> list[Photo]:
+    return list(some)
+
+
+def write(some: Sequence[Photo]) -> list[Row]:
+    return [Row(photo.key) for photo in some]
+
+
+def died(photo: Photo, stage: str, reason: str) -> list[Row]:
+    return [Row(photo.key, "failed", reason)]
+
+
+def sums(rows: pa.Table) -> dict[str, int]:
+    return {"rows": rows.num_rows}
+
+
+def job_in(folder: Path | str, **changes: Any) -> PartJob:
+    stages = [Stage(one.__name__, partial(same, one)) for one in (read, compute, write)]
+    return replace(PartJob(Folder(folder), tuple(stages), photos, died, table, ("key",), sums), **changes)
+
+
+def _plan_table(some: Sequence[Photo]) -> pa.Table:
+    return pa.table({"key": [one.key for one in some]})
+
+
+def planned_in(folder: Path | str, most: int = 10) -> Plan:
+    place = Folder(folder)
+    plan = extend_plan(place, Plan(), map(Photo, KEYS), _plan_table, most=most, shares=1)
+    commit_plan(place, plan)
+    return plan
+
+
+def with_stage(job: PartJob, name: str, function: Any) -> PartJob:
+    return replace(job, stages=tuple(Stage(name, partial(same, function)) if stage.name == name else stage for stage in job.stages))
+
+
+def nothing(rows: Sequence[Any]) -> None:
+    pass
+
+
+def keys_in(folder: Path | str, part: str = "000000") -> list[str]:
+    keys: list[str] = read_part(Folder(folder), part)["key"].to_pylist()
+    return keys
+
+
+def test_a_part_is_done_once_and_its_rows_are_told_as_they_are_made(tmp_path: Path) -> None:
+    plan, told = planned_in(tmp_path, most=4), list[str]()
+    tell = lambda rows: told.extend(row.key for row in rows)  # noqa: E731
+    assert list(run_here(plan.parts, job_in(tmp_path), tell)) == [{"rows": 4}, {"rows": 4}, {"rows": 2}]
+    assert told == KEYS
+    assert committed(Folder(tmp_path)) == set(plan.parts)
+    assert not list((tmp_path / ".disrupt/progress").rglob("*.*")), "a journal goes with its part"
+    assert list(run_here(plan.parts, job_in(tmp_path), tell)) == [{"rows": 4}, {"rows": 4}, {"rows": 2}]
+    assert told == KEYS, "a part that is committed is not done again"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")])
+def test_a_stop_in_order_keeps_what_is_done_and_the_next_process_is_not_careful(tmp_path: Path, error: BaseException) -> None:
+    plan, computed, errors = planned_in(tmp_path), list[str](), [error]
+
+    def stopping(some: Sequence[Photo]) -> list[Photo]:
+        if some[0].key == "04" and errors:
+            raise errors.pop()
+        computed.append(some[0].key)
+        return list(some)
+
+    job = with_stage(job_in(tmp_path), "compute", stopping)
+    with pytest.raises(type(error)):
+        list(run_here(plan.parts, job, nothing))
+    assert Journal(job.folder, "000000").trying() is None
+    list(run_here(plan.parts, job, nothing))
+    assert computed == KEYS
+    assert keys_in(tmp_path) == KEYS
+
+
+@settings(deadline=None, max_examples=30)
+@given(deaths=st.lists(st.integers(0, 9), max_size=6), batch=st.sampled_from([1, 3]))
+def test_however_often_processes_die_the_end_is_as_if_they_never_had(
+    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], batch: int
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    plan, waiting = planned_in(folder), [KEYS[number] for number in deaths if deaths.count(number) < DEATHS]
+
+    def dying(some: Sequence[Photo]) -> list[Photo]:
+        for photo in some:
+            if waiting and photo.key == waiting[0]:
+                waiting.pop(0)
+                raise StopError
+        return list(some)
+
+    job = with_stage(job_in(folder, batch=batch), "compute", dying)
+    for _ in range(len(deaths) + 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Journal, "calm", nothing)  # a process that dies says nothing
+            patch.setattr(parts._Keeper, "keep", lambda keeper: None)
+            try:
+                PartWorker(job)("000000", nothing)
+                break
+            except StopError:
+                continue
+    rows = read_part(Folder(folder), plan.parts[0]).to_pylist()
+    assert [row["key"] for row in rows] == KEYS
+    assert {row["reason"] for row in rows} == {None}
+
+
+def test_a_photo_that_kills_every_process_becomes_a_row_and_all_others_are_done(tmp_path: Path) -> None:
+    plan = planned_in(tmp_path)
+    program = (
+        "import os, signal, sys; from pathlib import Path; import tests.fast.jobs.test_parts as t\n"
+        "def deadly(some):\n"
+        "    if any(one.key == '04' for one in some): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return list(some)\n"
+        "job = t.with_stage(t.job_in(Path(sys.argv[1])), 'compute', deadly)\n"
+        "list(t.run_here(['000000'], job, t.nothing))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    codes = [subprocess.run(command, env=environment, check=False).returncode for _ in range(DEATHS + 2)]
+    # the first process does not know which photo it was; the next three do
+    assert codes == [-signal.SIGKILL] * (DEATHS + 1) + [0]
+    rows = {row["key"]: row["reason"] for row in read_part(Folder(tmp_path), plan.parts[0]).to_pylist()}
+    assert rows == dict.fromkeys(KEYS, None) | {"04": DIED}
+
+
+def test_processes_that_die_before_the_first_photo_end_the_run(tmp_path: Path) -> None:
+    planned_in(tmp_path)
+    job = job_in(tmp_path)
+    Journal(job.folder, "000000").say(Trying(deaths=DEATHS - 1))
+    with pytest.raises(ProcessesDieError, match="over all photos"):
+        PartWorker(job)("000000", nothing)
+
+
+def test_processes_that_die_over_one_photo_after_the_other_end_the_run(tmp_path: Path) -> None:
+    planned_in(tmp_path)
+    job = job_in(tmp_path)
+    journal = Journal(job.folder, "000000")
+    journal.add(table([Row(key, "failed", DIED) for key in KEYS[: DEATHS - 1]], ""))
+    journal.say(Trying(KEYS[DEATHS - 1], "read", DEATHS - 1))
+    with pytest.raises(ProcessesDieError, match="over all photos"):
+        PartWorker(job)("000000", nothing)
+
+
+def test_a_careful_process_notes_each_stage_of_each_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned_in(tmp_path)
+    job, said = job_in(tmp_path), list[Trying]()
+    Journal(job.folder, "000000").say(Trying("01", "read", 1))
+    monkeypatch.setattr(Journal, "say", lambda journal, trying: said.append(trying))
+    PartWorker(job)("000000", nothing)
+    assert said[0] == Trying("01", "read", 2)
+    assert said[1:4] == [Trying("00", name, 0) for name in ("read", "compute", "write")]
+    assert said[4] == Trying("01", "read", 2)
+    assert keys_in(tmp_path) == KEYS
+
+
+def test_batches_are_as_large_as_count_and_pixels_allow_and_rows_stay_in_order(tmp_path: Path) -> None:
+    planned_in(tmp_path)
+    batches = list[list[str]]()
+
+    def grouped(some: Sequence[Photo]) -> list[Photo]:
+        batches.append([one.key for one in some])
+        return list(some)
+
+    big = {"03": 2**26, "04": 2**26}
+    job = job_in(tmp_path, batch=4, threads=3, pixels=lambda photo: big.get(photo.key, 1))
+    PartWorker(with_stage(job, "compute", grouped))("000000", nothing)
+    assert batches == [["00", "01", "02"], ["03"], ["04"], ["05", "06", "07", "08"], ["09"]]
+    assert keys_in(tmp_path) == KEYS
+
+
+def test_an_error_beside_the_computing_is_raised(tmp_path: Path) -> None:
+    planned_in(tmp_path)
+
+    def failing(some: Sequence[Photo]) -> list[Row]:
+        raise OSError("the disk")
+
+    for name in ("read", "write"):
+        with pytest.raises(OSError, match="the disk"):
+            PartWorker(with_stage(job_in(tmp_path, batch=4), name, failing))("000000", nothing)
+
+
+def test_finished_rows_reach_the_journal_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned_in(tmp_path)
+    job = job_in(tmp_path)
+    clock: Iterator[float] = iter(range(0, 10_000, 2))
+    monkeypatch.setattr("pipeline.jobs.parts.time.monotonic", lambda: next(clock))
+    kept = list[int]()
+    monkeypatch.setattr(Journal, "add", lambda journal, rows: kept.append(rows.num_rows))
+    PartWorker(job)("000000", nothing)
+    assert kept and sum(kept) <= len(KEYS) and max(kept) > 1
