@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -25,8 +25,11 @@ from pipeline.storage import Folder
 
 DEATHS = 3
 """At which death the photo is to blame."""
-DIED = f"its process died {DEATHS} times: it crashed, or the system ended it for want of memory (fewer --actors or smaller \
---max-megapixels need less)"
+ALL_DIED = 3
+"""After so many photos that are to blame, and no other, something else is."""
+DIED = (
+    "its process died: it crashed, or the system ended it for want of memory (fewer --actors or smaller --max-megapixels need less)"
+)
 KEEP_SECONDS, KEEP_SECONDS_REMOTE = 5.0, 60.0
 """How long finished rows wait for their place in the journal: what a stop may cost."""
 PARTS_FOR_EACH = 4
@@ -77,6 +80,7 @@ class PartJob:
     order: tuple[str, ...]
     sums: Callable[[pa.Table], dict[str, Any]]
     outcomes: Callable[[Sequence[Any]], Sequence[Any]] = _as_it_is
+    deaths: int = field(default_factory=lambda: DEATHS)
     batch: int = 1
     pixels: Callable[[Any], int] = _no_pixels
     threads: int = 1
@@ -104,9 +108,8 @@ class PartWorker:
         trying = replace(before, deaths=before.deaths + 1) if before else Trying()
         journal.say(trying)
         try:
-            if trying.deaths >= DEATHS:
+            if trying.deaths >= job.deaths:
                 waiting = _blame(job, keeper, waiting, trying)
-                trying = Trying()
             self._functions = self._functions or [stage.make() for stage in job.stages]
             if before:
                 for photo in waiting:
@@ -199,7 +202,7 @@ class _Keeper:
         """Whether every row so far, and there are some, is that of a photo that killed its process."""
         rows = sum(table.num_rows for table in self._tables)
         died = sum(pc.sum(pc.equal(table["reason"], DIED)).as_py() or 0 for table in self._tables)
-        return bool(rows == died and rows >= DEATHS)
+        return bool(rows == died and rows >= ALL_DIED)
 
 
 def run_here(parts: Iterable[str], job: PartJob, tell: Tell) -> Iterator[dict[str, Any]]:
@@ -221,8 +224,8 @@ def _blame(job: PartJob, keeper: _Keeper, waiting: list[Any], trying: Trying) ->
     culprits = [photo for photo in waiting if photo.key == trying.key]
     for photo in culprits:
         keeper.add(job.died(photo, trying.stage or job.stages[0].name, DIED), at_once=True)
-    if not culprits or keeper.all_died():
-        raise ProcessesDieError(f"processes die over all photos; {DIED}. What is done is kept.")
+    if keeper.all_died() or (trying.key is None and trying.deaths > job.deaths):
+        raise ProcessesDieError(f"processes die over all photos: {DIED.partition(': ')[2]}. What is done is kept.")
     return [photo for photo in waiting if photo.key != trying.key]
 
 

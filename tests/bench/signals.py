@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -69,7 +70,11 @@ def lane(works: list[Work], signer: Signer, out: Path, form: str) -> None:
     """The photos through the lane as a run in one process takes them."""
     config = ProtectConfig("in", str(out), recipe="none", signals=signer.bundle.path, format=form)  # type: ignore[arg-type]
     to = Destination(Folder(out), signature="0" * 16, generator=None, signals=signer.bundle.id)
-    stages = [partial(read_photos, max_pixels=10**8), Sign(signer), partial(write_photos, config=config, to=to)]
+    stages: list[Callable[..., Any]] = [
+        partial(read_photos, max_pixels=10**8),
+        Sign(signer),
+        partial(write_photos, config=config, to=to),
+    ]
     rows = [row for work in works for row in fold(stages, [work])]
     if {row.status for row in rows} != {"protected"}:
         raise SystemExit(f"not all photos were protected: {[row.reason for row in rows if row.reason][:3]}")

@@ -8,14 +8,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-OWN = {"manifest.parquet", "report.html"}
 BY_CHANCE = {"seconds", "shard", "signature"}
 """Columns that tell how and with what folder a run was done, not what came of it."""
 
 
 def digests(out: Path) -> dict[str, str]:
     """SHA-256 of every protected file by its name in the output folder."""
-    files = [path for path in out.rglob("*") if path.is_file() and ".disrupt" not in path.parts and path.name not in OWN]
+    files = [path for path in out.rglob("*.*") if path.is_file() and path.suffix in {".png", ".webp", ".jpg"}]
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -33,5 +32,5 @@ def statuses(out: Path) -> dict[str, str]:
 
 
 def parts(out: Path) -> int:
-    """How many shards are committed."""
-    return len(list((out / ".disrupt" / "parts").glob("*.parquet")))
+    """How many parts are committed."""
+    return len(list((out / "manifest").glob("*.parquet")))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from pipeline.jobs import ray_data
+from pipeline.jobs import parts
 from tests.fast import tiny
 from tests.ray import outcome, slow_net
 from tests.ray.deadly_photo import RUNTIME_ENV, SIDE
@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.usefixtures("ray_with_a_deadly_photo"),
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # Ray copies its own deprecated settings
 ]
-WORDS = ["--generator", tiny.BUILD, "--shard-count", "3", "--no-tracking", "--examples", "0"]
+WORDS = ["--generator", tiny.BUILD, "--part-photos", "3", "--no-tracking", "--examples", "0"]
 COUNT = 6
 DEADLY = "p3.png"
 
@@ -31,7 +31,7 @@ def ray_with_a_deadly_photo() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        patch.setattr(ray_data, "RETRIES", 0)  # a death costs seconds here
+        patch.setattr(parts, "DEATHS", 1)  # a death costs seconds here
         options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         ray.init(address="local", num_cpus=2, runtime_env=RUNTIME_ENV, **options)
         yield
@@ -61,12 +61,12 @@ def test_a_photo_that_kills_its_process_becomes_a_failed_row_and_all_others_are_
     rows = {row["key"]: row for row in outcome.rows(out)}
     deadly = rows.pop(DEADLY)
     assert (deadly["status"], deadly["stage"], deadly["output"]) == ("failed", "read", None)
-    assert "its process died 1 times" in deadly["reason"]
+    assert "its process died" in deadly["reason"]
     assert list(rows.values()) == [row for row in outcome.rows(looped) if row["key"] != DEADLY]
     assert outcome.digests(out) == {name: sha for name, sha in outcome.digests(looped).items() if name != DEADLY}
-    parts = outcome.parts(out)
+    done = outcome.parts(out)
     assert protect([str(photos), str(out), "--engine", "ray", *WORDS]) == 1
-    assert outcome.parts(out) == parts, "a run that is over does nothing again"
+    assert outcome.parts(out) == done, "a run that is over does nothing again"
 
 
 def test_a_photo_that_kills_the_process_that_measures_its_pair_costs_one_row(photos: Path, looped: Path, tmp_path: Path) -> None:
@@ -79,9 +79,8 @@ def test_a_photo_that_kills_the_process_that_measures_its_pair_costs_one_row(pho
 
 
 def test_a_network_that_kills_its_actor_over_every_photo_ends_the_run(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ray_data, "PATIENCE", 1)
     words = [*WORDS, "--generator", slow_net.BUILD_DEADLY]
     assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", *words]) == 2
     error = capsys.readouterr().err
@@ -92,5 +91,5 @@ def test_a_network_that_kills_its_actor_over_every_photo_ends_the_run(
 def test_an_error_of_a_stage_is_raised_at_once_as_it_is(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(ZeroDivisionError):
-        protect([str(photos), str(out), "--engine", "ray", *WORDS, "--generator", slow_net.BUILD_FAULTY, "--shard-count", "1"])
+        protect([str(photos), str(out), "--engine", "ray", *WORDS, "--generator", slow_net.BUILD_FAULTY, "--part-photos", "1"])
     assert outcome.parts(out) < COUNT

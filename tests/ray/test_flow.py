@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.usefixtures("local_ray"),
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),  # Ray copies its own deprecated settings
 ]
-FEW = ["--generator", tiny.BUILD, "--shard-count", "2", "--no-tracking", "--examples", "1"]
+FEW = ["--generator", tiny.BUILD, "--part-photos", "2", "--no-tracking", "--examples", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +52,12 @@ def test_ray_writes_the_files_and_rows_of_the_plain_loop(
     assert outcome.rows(tmp_path / "out") == outcome.rows(looped)
 
 
-def test_another_order_of_the_inputs_and_of_their_shards_gives_the_same_files(photos: Path, looped: Path, tmp_path: Path) -> None:
+def test_another_order_of_the_inputs_and_of_their_parts_gives_the_same_files(photos: Path, looped: Path, tmp_path: Path) -> None:
     names = sorted((path.relative_to(photos).as_posix() for path in photos.rglob("*") if path.is_file()), reverse=True)
     table = photos / "photos.csv"
     table.write_text("\n".join(["path", *names]) + "\n", encoding="utf-8")
     try:
-        code = protect([str(table), str(tmp_path / "out"), "--engine", "ray", "--actors", "2", *FEW, "--shard-count", "3"])
+        code = protect([str(table), str(tmp_path / "out"), "--engine", "ray", "--actors", "2", *FEW, "--part-photos", "3"])
     finally:
         table.unlink()
     assert code == 1

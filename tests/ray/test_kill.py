@@ -21,8 +21,8 @@ from tests.ray import outcome, slow_net
 from tests.verbs import protect
 
 COUNT = 32
-WORDS = ["--generator", slow_net.BUILD, "--steps", "12", "--shard-count", "4", "--no-tracking", "--examples", "0", "--actors", "2"]
-"""Eight shards of four photos, a shard in about a second and a half."""
+WORDS = ["--generator", slow_net.BUILD, "--steps", "12", "--part-photos", "4", "--no-tracking", "--examples", "0", "--actors", "2"]
+"""Eight parts of four photos, a part in about a second and a half."""
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,11 @@ class Run:
         return list(psutil.Process(self.process.pid).children(recursive=True))
 
     def wait_for_middle(self) -> None:
-        """Return when some shards are committed and more are to come."""
+        """Return when some parts are committed and more are to come."""
         deadline = time.monotonic() + 120
         while outcome.parts(self.out) < 3:
             assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < deadline, "no shard was committed in two minutes"
+            assert time.monotonic() < deadline, "no part was committed in two minutes"
             time.sleep(0.05)
         assert outcome.parts(self.out) < COUNT // 4, "the run was over before it could be disturbed"
 

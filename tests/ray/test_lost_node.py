@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*", r"ignore::FutureWarning:ray\..*", r"ignore::ResourceWarning"),
 ]
 COUNT = 48
-WORDS = ["--generator", slow_net.BUILD, "--steps", "12", "--shard-count", "4", "--no-tracking", "--examples", "0", "--actors", "3"]
+WORDS = ["--generator", slow_net.BUILD, "--steps", "12", "--part-photos", "4", "--no-tracking", "--examples", "0", "--actors", "3"]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 def lose_a_node(cluster: Cluster, out: Path, over: threading.Event, lost: list[int]) -> None:
-    """Kill a worker node that holds actors once some shards are committed; the number of parts by then goes to ``lost``."""
+    """Kill a worker node that holds actors once some parts are committed; the number of parts by then goes to ``lost``."""
     raylets = {node: psutil.Process(node.all_processes["raylet"][0].process.pid) for node in cluster.worker_nodes}
     while not over.is_set():
         busy = [node for node, raylet in raylets.items() if holds_actors(raylet)]

@@ -185,7 +185,7 @@ def test_a_photo_that_kills_every_process_becomes_a_row_and_all_others_are_done(
 def test_processes_that_die_before_the_first_photo_end_the_run(tmp_path: Path) -> None:
     planned_in(tmp_path)
     job = job_in(tmp_path)
-    Journal(job.folder, "000000").say(Trying(deaths=DEATHS - 1))
+    Journal(job.folder, "000000").say(Trying(deaths=DEATHS))
     with pytest.raises(ProcessesDieError, match="over all photos"):
         PartWorker(job)("000000", nothing)
 
