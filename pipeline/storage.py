@@ -7,9 +7,11 @@ import os
 import posixpath
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote, unquote
 
 import fsspec
@@ -18,10 +20,15 @@ from pyarrow import fs as pafs
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+)://")
 _TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$", re.DOTALL)
 _LONGEST_NAME = 255  # bytes of one file name on the common local filesystems
+_PIECE = 64 * 2**20  # bytes that are read at once of a file whose size nobody promises
 
 
 class StorageError(ValueError):
     """A place that cannot be opened; the message says why."""
+
+
+class FileTooLargeError(OSError):
+    """A file of more bytes than are to be read."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +155,9 @@ class Folder:
                 self.fs.delete_file(self.at(name))
 
 
-def read_uri(uri: str | Path) -> bytes:
-    """All bytes of the file at a path or URI. Raises OSError when it cannot be read."""
-    return read_bytes(*open_storage(uri))
+def read_uri(uri: str | Path, *, most: int | None = None) -> bytes:
+    """All bytes of the file at a path or URI: see `read_bytes`."""
+    return read_bytes(*open_storage(uri), most=most)
 
 
 def write_uri(uri: str | Path, data: bytes | memoryview) -> None:
@@ -164,12 +171,33 @@ def split_options(uri: str) -> tuple[str, str]:
     return place, mark + options
 
 
-def read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
-    """All bytes of a file, never decompressed by its suffix. Raises OSError (FileNotFoundError, ...) when it cannot be read."""
-    if isinstance(fs, pafs.LocalFileSystem):
-        return Path(path).read_bytes()
-    with fs.open_input_file(path) as file:
+def read_bytes(fs: pafs.FileSystem, path: str, *, most: int | None = None) -> bytes:
+    """All bytes of a file, never decompressed by its suffix. Raises OSError (FileNotFoundError, ...) when it cannot be read.
+
+    Raises FileTooLargeError for a file that holds more than ``most`` bytes, and reads no more than those.
+    """
+    if not isinstance(fs, pafs.LocalFileSystem):
+        with fs.open_input_file(path) as file:
+            return _read_all(file, 0 if isinstance(fs, pafs.PyFileSystem) else file.size(), most)
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for its writer
+        raise OSError(f"{path} is no ordinary file")
+    with Path(path).open("rb") as local:
+        return _read_all(local, status.st_size, most)
+
+
+def _read_all(file: IO[bytes], size: int, most: int | None) -> bytes:
+    """All bytes of a file; its ``size`` is only a hint (0 where nobody knows it), what it holds counts."""
+    if most is None:
         return bytes(file.read())
+    pieces: list[bytes] = []
+    room = 0 if size > most else most + 1
+    while piece := file.read(min(_PIECE, room)):
+        pieces.append(piece)
+        room -= len(piece)
+    if not room:
+        raise FileTooLargeError(f"the file holds more than {most} bytes")
+    return b"".join(pieces)
 
 
 def make_folder(fs: pafs.FileSystem, path: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage import Folder, is_temporary, open_storage, read_uri, temporary_path
+from pipeline.storage import FileTooLargeError, Folder, is_temporary, open_storage, read_uri, temporary_path
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -177,3 +177,24 @@ def test_a_temporary_name_is_recognised_and_fits_where_the_name_itself_fits(tmp_
 )
 def test_other_names_are_not_taken_for_temporary_ones(name: str) -> None:
     assert not is_temporary(name)
+
+
+def test_a_limit_of_bytes_holds_on_every_kind_of_storage(place: str) -> None:
+    folder = Folder(place)
+    folder.write("x", b"1234")
+    assert read_uri(folder.uri_of("x"), most=4) == b"1234"
+    with pytest.raises(FileTooLargeError):
+        read_uri(folder.uri_of("x"), most=3)
+
+
+def test_a_file_that_says_nothing_of_its_size_is_read_no_further_than_its_limit() -> None:
+    assert Path("/proc/self/maps").stat().st_size == 0
+    assert len(read_uri("/proc/self/maps", most=10**7)) > 100
+    with pytest.raises(FileTooLargeError):
+        read_uri("/proc/self/maps", most=100)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(OSError, match="no ordinary file"):
+        read_uri(tmp_path / "pipe.jpg")
