@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 
-from rich.console import Console
-
 from pipeline import __version__
+from pipeline.jobs.console import PlainConsole
 
 WRONG_CALL, STOPPED = 2, 130
 RESUMES = "Run the same command again: it resumes, and produces the same files."
@@ -91,9 +90,7 @@ def run_verb(name: str, words: Sequence[str], *, prog: str | None = None, defaul
         from pipeline.jobs.settings import parse
 
         config = parse(resolve_name(verb.options), words, prog=prog, defaults=defaults)
-        code: int = resolve_name(verb.run)(
-            config, command=shlex.join([*prog.split(), *words]), console=Console(markup=False, emoji=False)
-        )
+        code: int = resolve_name(verb.run)(config, command=shlex.join([*prog.split(), *words]), console=PlainConsole())
         return code
 
     return exit_code(run, prog=prog, after_stop=verb.after_stop)
@@ -101,7 +98,7 @@ def run_verb(name: str, words: Sequence[str], *, prog: str | None = None, defaul
 
 def exit_code(run: Callable[[], int], *, prog: str, after_stop: str) -> int:
     """The exit code of ``run``; an error of the call becomes one line and 2, Ctrl-C the line ``after_stop`` and 130."""
-    errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    errors = PlainConsole(stderr=True, highlight=False)
     try:
         return run()
     except ValueError as error:

@@ -24,6 +24,7 @@ from pipeline.evaluation.summary import CLEAN, summarise
 from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
 from pipeline.images.effect import l1, l2
+from pipeline.jobs.console import PlainConsole
 from pipeline.jobs.options import SHIPPED, Compute, Photos, signature_of
 from pipeline.jobs.stages import run_here
 from pipeline.ledger.run import open_run
@@ -37,7 +38,7 @@ from pipeline.tables.nets import load
 from pipeline.tables.options import TablesConfig
 
 R = TypeVar("R")
-CONSOLE = Console(markup=False, emoji=False, highlight=False)
+CONSOLE = PlainConsole(highlight=False)
 
 
 MEASURES: dict[str, Callable[[Generator, Generator, Sequence[Tensor], str], Tensor]] = {
