@@ -10,6 +10,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote, unquote
@@ -64,16 +65,30 @@ def open_storage(uri: str | Path) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), os.path.abspath(_local_path(uri))  # noqa: PTH100 (Path keeps `a/../b` as it is)
     if scheme in {"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"}:
         place, _, options = str(uri).partition("?")
+        authority, _, below = place.partition("://")[2].partition("/")
         try:
-            filesystem, path = pafs.FileSystem.from_uri(quote(place, safe="/:@%") + (f"?{options}" if options else ""))
+            filesystem, root = _client(scheme, authority, options)
         except (OSError, ValueError, NotImplementedError) as error:
             raise StorageError(f"{uri}: the storage {scheme}:// cannot be opened: {error}") from error
-        return filesystem, path.rstrip("/")
+        return filesystem, f"{root}{unquote(below)}".rstrip("/")
     try:
         found, path = fsspec.core.url_to_fs(str(uri))
     except (ImportError, ValueError) as error:
         raise StorageError(f"{uri}: the storage {scheme}:// cannot be opened: {error}") from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path.rstrip("/")
+
+
+@lru_cache(maxsize=128)
+def _client(scheme: str, authority: str, options: str) -> tuple[pafs.FileSystem, str]:
+    """The one filesystem of this process for a bucket, and the path of the bucket in it: a client has connections and threads.
+
+    On S3 a small file is one request, sent when it is closed, instead of an upload in parts; a kill leaves no unfinished ones.
+    """
+    if scheme == "s3" and "allow_delayed_open" not in options:
+        options = "&".join(filter(None, (options, "allow_delayed_open=true")))
+    uri = f"{scheme}://{quote(authority, safe=':@%')}/" + (f"?{options}" if options else "")
+    filesystem, root = pafs.FileSystem.from_uri(uri)
+    return filesystem, f"{root.rstrip('/')}/" if root else ""
 
 
 class Folder:

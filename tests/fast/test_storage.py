@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage import FileTooLargeError, Folder, is_temporary, open_storage, read_uri, temporary_path
+from tests.fast.s3 import s3_store
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -198,3 +199,12 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(OSError, match="no ordinary file"):
         read_uri(tmp_path / "pipe.jpg")
+
+
+def test_a_small_file_on_s3_is_one_request_and_all_files_share_one_client() -> None:
+    with s3_store() as store:
+        folder = Folder(store.uri)
+        folder.write("a b.png", bytes(1_000_000))
+        assert store.requests == ["PUT /bucket/some%20folder/a%20b.png"]
+        assert open_storage(folder.uri_of("a b.png")) == (folder.fs, "bucket/some folder/a b.png")
+        assert open_storage(folder.uri_of("c"))[0] is pickle.loads(pickle.dumps(folder)).fs is folder.fs
