@@ -10,6 +10,7 @@ from pkgutil import resolve_name
 
 from pipeline import __version__
 from pipeline.jobs.console import PlainConsole
+from pipeline.storage import advice_on
 
 WRONG_CALL, STOPPED = 2, 130
 RESUMES = "Run the same command again: it resumes, and produces the same files."
@@ -97,14 +98,15 @@ def run_verb(name: str, words: Sequence[str], *, prog: str | None = None, defaul
 
 
 def exit_code(run: Callable[[], int], *, prog: str, after_stop: str) -> int:
-    """The exit code of ``run``; an error of the call becomes one line and 2, Ctrl-C the line ``after_stop`` and 130."""
+    """The exit code of ``run``; an error of the call or of access becomes one line and 2, Ctrl-C ``after_stop`` and 130."""
     errors = PlainConsole(stderr=True, highlight=False)
     try:
         return run()
-    except ValueError as error:
-        if not type(error).__module__.startswith("pipeline."):  # a bug keeps its traceback
-            raise
-        errors.print(f"{prog}: {error}", style="bold red", soft_wrap=True)
+    except (ValueError, OSError) as error:
+        advice = advice_on(error)
+        if not advice and not (isinstance(error, ValueError) and type(error).__module__.startswith("pipeline.")):
+            raise  # a bug keeps its traceback
+        errors.print(f"{prog}: {error} {advice or ''}".rstrip(), style="bold red", soft_wrap=True)
         return WRONG_CALL
     except KeyboardInterrupt:
         errors.print(after_stop)

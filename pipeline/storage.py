@@ -22,6 +22,17 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+)://")
 _TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$", re.DOTALL)
 _LONGEST_NAME = 255  # bytes of one file name on the common local filesystems
 _PIECE = 64 * 2**20  # bytes that are read at once of a file whose size nobody promises
+_ADVICE = {
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|InvalidToken|ExpiredToken"
+    r"|PERMISSION_DENIED|UNAUTHENTICATED|AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch": (
+        "The storage refuses: check the credentials (AWS_PROFILE or AWS_ACCESS_KEY_ID for S3, GOOGLE_APPLICATION_CREDENTIALS for "
+        "Google Cloud) and that they may list, read and write there."
+    ),
+    r"NO_SUCH_BUCKET|HTTP status 301|ContainerNotFound|bucket does not exist|Bucket '.*' not found": (
+        "There is no such bucket: create it, or check its name and region."
+    ),
+}
+"""What to do about errors of object stores, by what their messages hold; pyarrow has one class for all of them."""
 
 
 class StorageError(ValueError):
@@ -178,6 +189,14 @@ def read_uri(uri: str | Path, *, most: int | None = None) -> bytes:
 def write_uri(uri: str | Path, data: bytes | memoryview) -> None:
     """Writes the file at a path or URI: see `write_atomic`."""
     write_atomic(*open_storage(uri), data)
+
+
+def advice_on(error: BaseException) -> str | None:
+    """What to do about an error, or one that caused it, that says that a storage refuses credentials or has no such bucket."""
+    for words, advice in _ADVICE.items():
+        if isinstance(error, (OSError, StorageError)) and re.search(words, str(error)):
+            return advice
+    return advice_on(error.__cause__) if error.__cause__ else None
 
 
 def split_options(uri: str) -> tuple[str, str]:

@@ -12,10 +12,11 @@ from typing import Any
 
 @dataclass
 class Store:
-    """The place of the store as a URI, the error that it answers with, and the requests: method, path and query."""
+    """The place as a URI, the error to answer with and to which methods, and the requests so far: method, path and query."""
 
     uri: str = ""
     refuse: tuple[int, str] | None = None
+    refused: str = "GET HEAD PUT POST"
     requests: list[str] = field(default_factory=list)
 
 
@@ -41,9 +42,12 @@ def s3_store() -> Iterator[Store]:
         def _answer(self) -> None:
             self._read()
             store.requests.append(f"{self.command} {self.path}")
-            is_put = self.command == "PUT" and "?" not in self.path
-            status, code = store.refuse or ((200, "") if is_put else (404, "NoSuchKey"))
-            body = f"<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>".encode() if code else b""
+            is_known = (self.command == "PUT" and "?" not in self.path) or "list-type" in self.path
+            status, code = (200, "") if is_known else (404, "NoSuchKey")
+            if store.refuse and self.command in store.refused:
+                status, code = store.refuse
+            said = f"<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>" if code else "<ListBucketResult/>"
+            body = said.encode() if code or self.command == "GET" else b""
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
