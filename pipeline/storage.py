@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import ipaddress
 import os
 import posixpath
 import re
 import secrets
+import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import fsspec
 from pyarrow import fs as pafs
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+)://")
 _TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$", re.DOTALL)
@@ -67,7 +73,8 @@ def open_storage(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     """The filesystem of a place and the path inside it, without a trailing slash.
 
     A local path (a relative one is taken from the working folder) or `file://`; `s3://`, `gs://`, `hdfs://` by pyarrow; any other
-    scheme by fsspec. Symbolic links are not resolved. Nothing is created. Raises StorageError for an empty or unknown place.
+    scheme by fsspec. `https://` is read from public addresses alone, whatever a name or a redirection leads to. Symbolic links are
+    not resolved. Nothing is created. Raises StorageError for an empty or unknown place.
     """
     if not str(uri).strip():
         raise StorageError("the place is empty: give a folder, a file or a URI")
@@ -83,7 +90,7 @@ def open_storage(uri: str | Path) -> tuple[pafs.FileSystem, str]:
             raise StorageError(f"{uri}: the storage {scheme}:// cannot be opened: {error}") from error
         return filesystem, f"{root}{unquote(below)}".rstrip("/")
     try:
-        found, path = fsspec.core.url_to_fs(str(uri))
+        found, path = fsspec.core.url_to_fs(str(uri), **({"get_client": _public_client} if scheme == "https" else {}))
     except (ImportError, ValueError) as error:
         raise StorageError(f"{uri}: the storage {scheme}:// cannot be opened: {error}") from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path.rstrip("/")
@@ -100,6 +107,29 @@ def _client(scheme: str, authority: str, options: str) -> tuple[pafs.FileSystem,
     uri = f"{scheme}://{quote(authority, safe=':@%')}/" + (f"?{options}" if options else "")
     filesystem, root = pafs.FileSystem.from_uri(uri)
     return filesystem, f"{root.rstrip('/')}/" if root else ""
+
+
+def is_public(host: str) -> bool:
+    """Whether a host may be on the internet: any name, and an address that is not of this machine or network."""
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return True
+
+
+async def _public_client(**options: Any) -> aiohttp.ClientSession:
+    """A client that opens no connection into this machine or network."""
+    import aiohttp
+
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **options)
+
+
+def _public_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket for an address as `socket.getaddrinfo` gives it; raises PermissionError for one that is not public."""
+    family, kind, protocol, _, (host, *_) = address
+    if not is_public(host):
+        raise PermissionError(errno.EACCES, f"{host} is no public address")
+    return socket.socket(family, kind, protocol)
 
 
 class Folder:
@@ -210,14 +240,29 @@ def read_bytes(fs: pafs.FileSystem, path: str, *, most: int | None = None) -> by
 
     Raises FileTooLargeError for a file that holds more than ``most`` bytes, and reads no more than those.
     """
+    if isinstance(fs, pafs.PyFileSystem):
+        return _read_by_fsspec(fs.handler.fs, path, most)
     if not isinstance(fs, pafs.LocalFileSystem):
         with fs.open_input_file(path) as file:
-            return _read_all(file, 0 if isinstance(fs, pafs.PyFileSystem) else file.size(), most)
+            return _read_all(file, file.size(), most)
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for its writer
         raise OSError(f"{path} is no ordinary file")
     with Path(path).open("rb") as local:
         return _read_all(local, status.st_size, most)
+
+
+def _read_by_fsspec(fs: fsspec.AbstractFileSystem, path: str, most: int | None) -> bytes:
+    """All bytes of a file; each of the libraries below has errors of its own, here they are OSErrors with the same words."""
+    try:
+        with fs.open(path, "rb") as file:
+            return _read_all(file, 0, most)
+    except FileTooLargeError:
+        raise
+    except Exception as error:
+        why = error.__cause__ or error
+        kind = FileNotFoundError if isinstance(why, FileNotFoundError) else OSError
+        raise kind(f"{path}: {why or type(why).__name__}") from error
 
 
 def _read_all(file: IO[bytes], size: int, most: int | None) -> bytes:

@@ -7,7 +7,7 @@ from typing import Literal
 from pipeline.containers.listing import PhotoRef
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import Photo, PhotoBrokenError, PhotoRefusedError
-from pipeline.storage import FileTooLargeError, read_uri
+from pipeline.storage import FileTooLargeError, StorageError, read_uri
 
 MAX_BYTES = 500_000_000
 """The most bytes of a photo's file, where nothing else is said."""
@@ -36,7 +36,7 @@ def read_photo(ref: PhotoRef, *, max_pixels: int, max_bytes: int = MAX_BYTES) ->
         raise UnusablePhotoError("skipped", "read", too_large) from error
     except MemoryError as error:
         raise UnusablePhotoError("failed", "read", "not enough memory to read it") from error
-    except OSError as error:
+    except (OSError, StorageError) as error:
         raise UnusablePhotoError("failed", "read", f"cannot be read: {error}") from error
     try:
         return data, decode_photo(data, max_pixels=max_pixels)

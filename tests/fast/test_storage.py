@@ -11,12 +11,16 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec
 import pytest
 
+from pipeline import storage
 from pipeline.storage import FileTooLargeError, Folder, is_temporary, open_storage, read_uri, temporary_path
 from tests.fast.s3 import s3_store
 
@@ -208,3 +212,38 @@ def test_a_small_file_on_s3_is_one_request_and_all_files_share_one_client() -> N
         assert store.requests == ["PUT /bucket/some%20folder/a%20b.png"]
         assert open_storage(folder.uri_of("a b.png")) == (folder.fs, "bucket/some folder/a b.png")
         assert open_storage(folder.uri_of("c"))[0] is pickle.loads(pickle.dumps(folder)).fs is folder.fs
+
+
+def test_a_redirection_into_this_network_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.headers["Host"].partition(":")[0])
+            self.send_response(302 if self.path == "/moved" else 200)
+            self.send_header("Location", f"http://127.0.0.2:{port}/here")
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b"1234")
+
+        do_HEAD = do_GET
+
+    server = ThreadingHTTPServer(("0.0.0.0", 0), Answer)
+    port = server.server_port
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(storage, "is_public", lambda host: host == "127.0.0.1")
+    files = fsspec.filesystem("http", get_client=storage._public_client, skip_instance_cache=True)
+    try:
+        assert storage._read_by_fsspec(files, f"http://127.0.0.1:{port}/here", 4) == b"1234"
+        with pytest.raises(FileTooLargeError):
+            storage._read_by_fsspec(files, f"http://127.0.0.1:{port}/here", 3)
+        with pytest.raises(OSError, match=r"127.0.0.2 is no public address"):
+            storage._read_by_fsspec(files, f"http://127.0.0.1:{port}/moved", 4)
+        assert set(asked) == {"127.0.0.1"}
+    finally:
+        server.shutdown()
+        server.server_close()
