@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ HARMFUL = set("\x1b\r\x9b\x07\u202e")
 
 
 def test_names_with_control_characters_are_spelled_out_in_the_summary_and_in_errors(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     (photos := tmp_path / "in\x1b[31m").mkdir()
     for name in ("a.jpg", EVIL):
         (photos / name).write_bytes(photo_bytes())
@@ -27,8 +29,9 @@ def test_names_with_control_characters_are_spelled_out_in_the_summary_and_in_err
     assert run(tmp_path / EVIL, tmp_path / "other") == 2
     out, err = capsys.readouterr()
     assert not HARMFUL & set(out + err)
-    assert "in\\x1b[31m" in out
-    assert "evil\\x1b[31m" in out
+    flowing = re.sub(r"[\s│]+", "", out)
+    assert "in\\x1b[31m;generator" in flowing
+    assert "(evil\\x1b[31m\\x9b2J\\u202egpj.jpg)" in flowing
     assert "evil\\x1b[31m" in err
 
 
@@ -46,3 +49,11 @@ def test_on_a_terminal_only_the_consoles_own_codes_are_sent(
     assert "evil\\x1b[31m" in out
     assert not (HARMFUL - {"\x1b", "\r"}) & set(out)
     assert out.count("\r") <= 1
+
+
+def test_what_is_spelled_out_is_broken_into_lines_and_not_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    PlainConsole().print("x" * 38 + "\x1b[31m!")
+    assert capsys.readouterr().out.replace("\n", "") == "x" * 38 + "\\x1b[31m!"
