@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pkgutil import resolve_name
 
-from rich.console import Console
-
 from pipeline import __version__
+from pipeline.jobs.console import PlainConsole
+from pipeline.storage import advice_on
 
 WRONG_CALL, STOPPED = 2, 130
 RESUMES = "Run the same command again: it resumes, and produces the same files."
@@ -91,23 +91,22 @@ def run_verb(name: str, words: Sequence[str], *, prog: str | None = None, defaul
         from pipeline.jobs.settings import parse
 
         config = parse(resolve_name(verb.options), words, prog=prog, defaults=defaults)
-        code: int = resolve_name(verb.run)(
-            config, command=shlex.join([*prog.split(), *words]), console=Console(markup=False, emoji=False)
-        )
+        code: int = resolve_name(verb.run)(config, command=shlex.join([*prog.split(), *words]), console=PlainConsole())
         return code
 
     return exit_code(run, prog=prog, after_stop=verb.after_stop)
 
 
 def exit_code(run: Callable[[], int], *, prog: str, after_stop: str) -> int:
-    """The exit code of ``run``; an error of the call becomes one line and 2, Ctrl-C the line ``after_stop`` and 130."""
-    errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    """The exit code of ``run``; an error of the call or of access becomes one line and 2, Ctrl-C ``after_stop`` and 130."""
+    errors = PlainConsole(stderr=True, highlight=False)
     try:
         return run()
-    except ValueError as error:
-        if not type(error).__module__.startswith("pipeline."):  # a bug keeps its traceback
-            raise
-        errors.print(f"{prog}: {error}", style="bold red", soft_wrap=True)
+    except (ValueError, OSError) as error:
+        advice = advice_on(error)
+        if not advice and not (isinstance(error, ValueError) and type(error).__module__.startswith("pipeline.")):
+            raise  # a bug keeps its traceback
+        errors.print(f"{prog}: {error} {advice or ''}".rstrip(), style="bold red", soft_wrap=True)
         return WRONG_CALL
     except KeyboardInterrupt:
         errors.print(after_stop)

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import ipaddress
 import os
 import posixpath
 import re
 import secrets
+import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import fsspec
 from pyarrow import fs as pafs
 
+if TYPE_CHECKING:
+    import aiohttp
+
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+)://")
 _TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$", re.DOTALL)
 _LONGEST_NAME = 255  # bytes of one file name on the common local filesystems
+_PIECE = 64 * 2**20  # bytes that are read at once of a file whose size nobody promises
+_ADVICE = {
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|InvalidToken|ExpiredToken"
+    r"|PERMISSION_DENIED|UNAUTHENTICATED|AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch": (
+        "The storage refuses: check the credentials (AWS_PROFILE or AWS_ACCESS_KEY_ID for S3, GOOGLE_APPLICATION_CREDENTIALS for "
+        "Google Cloud) and that they may list, read and write there."
+    ),
+    r"NO_SUCH_BUCKET|HTTP status 301|ContainerNotFound|bucket does not exist|Bucket '.*' not found": (
+        "There is no such bucket: create it, or check its name and region."
+    ),
+}
+"""What to do about errors of object stores, by what their messages hold; pyarrow has one class for all of them."""
 
 
 class StorageError(ValueError):
     """A place that cannot be opened; the message says why."""
+
+
+class FileTooLargeError(OSError):
+    """A file of more bytes than are to be read."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +73,8 @@ def open_storage(uri: str | Path) -> tuple[pafs.FileSystem, str]:
     """The filesystem of a place and the path inside it, without a trailing slash.
 
     A local path (a relative one is taken from the working folder) or `file://`; `s3://`, `gs://`, `hdfs://` by pyarrow; any other
-    scheme by fsspec. Symbolic links are not resolved. Nothing is created. Raises StorageError for an empty or unknown place.
+    scheme by fsspec. `https://` is read from public addresses alone, whatever a name or a redirection leads to. Symbolic links are
+    not resolved. Nothing is created. Raises StorageError for an empty or unknown place.
     """
     if not str(uri).strip():
         raise StorageError("the place is empty: give a folder, a file or a URI")
@@ -57,16 +83,53 @@ def open_storage(uri: str | Path) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), os.path.abspath(_local_path(uri))  # noqa: PTH100 (Path keeps `a/../b` as it is)
     if scheme in {"s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"}:
         place, _, options = str(uri).partition("?")
+        authority, _, below = place.partition("://")[2].partition("/")
         try:
-            filesystem, path = pafs.FileSystem.from_uri(quote(place, safe="/:@%") + (f"?{options}" if options else ""))
+            filesystem, root = _client(scheme, authority, options)
         except (OSError, ValueError, NotImplementedError) as error:
             raise StorageError(f"{uri}: the storage {scheme}:// cannot be opened: {error}") from error
-        return filesystem, path.rstrip("/")
+        return filesystem, f"{root}{unquote(below)}".rstrip("/")
     try:
-        found, path = fsspec.core.url_to_fs(str(uri))
+        found, path = fsspec.core.url_to_fs(str(uri), **({"get_client": _public_client} if scheme == "https" else {}))
     except (ImportError, ValueError) as error:
         raise StorageError(f"{uri}: the storage {scheme}:// cannot be opened: {error}") from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(found)), path.rstrip("/")
+
+
+@lru_cache(maxsize=128)
+def _client(scheme: str, authority: str, options: str) -> tuple[pafs.FileSystem, str]:
+    """The one filesystem of this process for a bucket, and the path of the bucket in it: a client has connections and threads.
+
+    On S3 a small file is one request, sent when it is closed, instead of an upload in parts; a kill leaves no unfinished ones.
+    """
+    if scheme == "s3" and "allow_delayed_open" not in options:
+        options = "&".join(filter(None, (options, "allow_delayed_open=true")))
+    uri = f"{scheme}://{quote(authority, safe=':@%')}/" + (f"?{options}" if options else "")
+    filesystem, root = pafs.FileSystem.from_uri(uri)
+    return filesystem, f"{root.rstrip('/')}/" if root else ""
+
+
+def is_public(host: str) -> bool:
+    """Whether a host may be on the internet: any name, and an address that is not of this machine or network."""
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return True
+
+
+async def _public_client(**options: Any) -> aiohttp.ClientSession:
+    """A client that opens no connection into this machine or network."""
+    import aiohttp
+
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_public_socket), **options)
+
+
+def _public_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket for an address as `socket.getaddrinfo` gives it; raises PermissionError for one that is not public."""
+    family, kind, protocol, _, (host, *_) = address
+    if not is_public(host):
+        raise PermissionError(errno.EACCES, f"{host} is no public address")
+    return socket.socket(family, kind, protocol)
 
 
 class Folder:
@@ -167,14 +230,22 @@ class Folder:
             self.fs.delete_file(path)
 
 
-def read_uri(uri: str | Path) -> bytes:
-    """All bytes of the file at a path or URI. Raises OSError when it cannot be read."""
-    return read_bytes(*open_storage(uri))
+def read_uri(uri: str | Path, *, most: int | None = None) -> bytes:
+    """All bytes of the file at a path or URI: see `read_bytes`."""
+    return read_bytes(*open_storage(uri), most=most)
 
 
 def write_uri(uri: str | Path, data: bytes | memoryview) -> None:
     """Writes the file at a path or URI: see `write_atomic`."""
     write_atomic(*open_storage(uri), data)
+
+
+def advice_on(error: BaseException) -> str | None:
+    """What to do about an error, or one that caused it, that says that a storage refuses credentials or has no such bucket."""
+    for words, advice in _ADVICE.items():
+        if isinstance(error, (OSError, StorageError)) and re.search(words, str(error)):
+            return advice
+    return advice_on(error.__cause__) if error.__cause__ else None
 
 
 def split_options(uri: str) -> tuple[str, str]:
@@ -183,12 +254,48 @@ def split_options(uri: str) -> tuple[str, str]:
     return place, mark + options
 
 
-def read_bytes(fs: pafs.FileSystem, path: str) -> bytes:
-    """All bytes of a file, never decompressed by its suffix. Raises OSError (FileNotFoundError, ...) when it cannot be read."""
-    if isinstance(fs, pafs.LocalFileSystem):
-        return Path(path).read_bytes()
-    with fs.open_input_file(path) as file:
+def read_bytes(fs: pafs.FileSystem, path: str, *, most: int | None = None) -> bytes:
+    """All bytes of a file, never decompressed by its suffix. Raises OSError (FileNotFoundError, ...) when it cannot be read.
+
+    Raises FileTooLargeError for a file that holds more than ``most`` bytes, and reads no more than those.
+    """
+    if isinstance(fs, pafs.PyFileSystem):
+        return _read_by_fsspec(fs.handler.fs, path, most)
+    if not isinstance(fs, pafs.LocalFileSystem):
+        with fs.open_input_file(path) as file:
+            return _read_all(file, file.size(), most)
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for its writer
+        raise OSError(f"{path} is no ordinary file")
+    with Path(path).open("rb") as local:
+        return _read_all(local, status.st_size, most)
+
+
+def _read_by_fsspec(fs: fsspec.AbstractFileSystem, path: str, most: int | None) -> bytes:
+    """All bytes of a file; each of the libraries below has errors of its own, here they are OSErrors with the same words."""
+    try:
+        with fs.open(path, "rb") as file:
+            return _read_all(file, 0, most)
+    except FileTooLargeError:
+        raise
+    except Exception as error:
+        why = error.__cause__ or error
+        kind = FileNotFoundError if isinstance(why, FileNotFoundError) else OSError
+        raise kind(f"{path}: {why or type(why).__name__}") from error
+
+
+def _read_all(file: IO[bytes], size: int, most: int | None) -> bytes:
+    """All bytes of a file; its ``size`` is only a hint (0 where nobody knows it), what it holds counts."""
+    if most is None:
         return bytes(file.read())
+    pieces: list[bytes] = []
+    room = 0 if size > most else most + 1
+    while piece := file.read(min(_PIECE, room)):
+        pieces.append(piece)
+        room -= len(piece)
+    if not room:
+        raise FileTooLargeError(f"the file holds more than {most} bytes")
+    return b"".join(pieces)
 
 
 def make_folder(fs: pafs.FileSystem, path: str) -> None:

@@ -7,7 +7,10 @@ from typing import Literal
 from pipeline.containers.listing import PhotoRef
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import Photo, PhotoBrokenError, PhotoRefusedError
-from pipeline.storage import read_uri
+from pipeline.storage import FileTooLargeError, StorageError, read_uri
+
+MAX_BYTES = 500_000_000
+"""The most bytes of a photo's file, where nothing else is said."""
 
 Stage = Literal["list", "read", "decode"]
 
@@ -20,13 +23,20 @@ class UnusablePhotoError(Exception):
         self.status, self.stage, self.reason, self.data = status, stage, reason, data
 
 
-def read_photo(ref: PhotoRef, *, max_pixels: int) -> tuple[bytes, Photo]:
+def read_photo(ref: PhotoRef, *, max_pixels: int, max_bytes: int = MAX_BYTES) -> tuple[bytes, Photo]:
     """The file's bytes and the decoded photo; raises UnusablePhotoError."""
+    too_large = f"too large: more than {max_bytes / 1e6:g} million bytes (--max-megabytes)"
     if ref.refused:
         raise UnusablePhotoError("skipped", "list", ref.refused)
+    if ref.size_bytes > max_bytes:
+        raise UnusablePhotoError("skipped", "list", too_large)
     try:
-        data = read_uri(ref.uri)
-    except OSError as error:
+        data = read_uri(ref.uri, most=max_bytes)
+    except FileTooLargeError as error:
+        raise UnusablePhotoError("skipped", "read", too_large) from error
+    except MemoryError as error:
+        raise UnusablePhotoError("failed", "read", "not enough memory to read it") from error
+    except (OSError, StorageError) as error:
         raise UnusablePhotoError("failed", "read", f"cannot be read: {error}") from error
     try:
         return data, decode_photo(data, max_pixels=max_pixels)

@@ -8,7 +8,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import csv as pacsv
@@ -18,10 +18,13 @@ from pyarrow import parquet as pq
 from pipeline.containers.listing import Box, Listing, ListingError, PhotoRef
 from pipeline.containers.naming import unsafe_reason
 from pipeline.photos.foreign import refused_by_suffix
-from pipeline.storage import Folder, open_storage, read_uri, scheme_of
+from pipeline.storage import Folder, is_public, open_storage, read_uri, scheme_of, split_options
 
 BOX_COLUMNS = ("left", "top", "right", "bottom")
+SCHEMES = ("file", "https", "s3", "gs", "gcs", "hf", "az", "abfs", "abfss")
+"""The storages that a row may name; the folder of the table itself may lie on any."""
 _TEXT_COLUMNS = ("path", "key")
+_AZURE = ".core.windows.net"
 
 
 def list_table(uri: str | Path) -> Listing:
@@ -30,14 +33,15 @@ def list_table(uri: str | Path) -> Listing:
     `path` is relative to the table's folder, absolute, or a URI. The key is the `key` column where there is one, else the relative
     path; an absolute path or URI below the table's folder counts as relative, any other gives its key without the root or scheme.
     Columns left, top, right, bottom (whole upright pixels, all four or none, empty allowed) give a box. Keys that would leave the
-    output folder are listed as refused. Raises ListingError, with the row, for a missing column, a bad box, or a key given twice.
+    output folder, and places that no table may name, are listed as refused. Raises ListingError, with the row, for a missing
+    column, a bad box, or a key given twice.
     """
     place = str(uri)
     table = _read(place)
     home = place.rpartition("/")[0] if scheme_of(place) != "file" else posixpath.dirname(open_storage(place)[1])
     rows = {name: table[name].to_pylist() for name in table.column_names}
     boxes = [_box(place, number, values) for number, values in _number_rows(rows, BOX_COLUMNS)]
-    found: list[tuple[str, str, Box | None]] = []
+    found: list[tuple[str, str, Box | None, str | None]] = []
     first_row: dict[str, int] = {}
     for number, (path, given) in _number_rows(rows, _TEXT_COLUMNS):
         if not path:
@@ -46,11 +50,11 @@ def list_table(uri: str | Path) -> Listing:
         key = str(given) if given else key
         if first_row.setdefault(key, number) != number:
             raise ListingError(f"{place}, rows {first_row[key]} and {number}: both are {key!r}; keep one row for each photo")
-        found.append((key, where, boxes[number - 1]))
+        found.append((key, where, boxes[number - 1], _refused_place(str(path), home)))
     if not found:
         raise ListingError(f"{place}: the table has no rows")
-    sizes = _sizes(where for _, where, _ in found)
-    return Listing(tuple(sorted((_ref(key, where, box, sizes) for key, where, box in found), key=lambda ref: ref.key)))
+    sizes = _sizes(where for _, where, _, refused in found if not refused)
+    return Listing(tuple(sorted((_ref(*each, sizes) for each in found), key=lambda ref: ref.key)))
 
 
 def _read(place: str) -> pa.Table:
@@ -110,6 +114,25 @@ def _locate(path: str, home: str) -> tuple[str, str]:
     )
 
 
+def _refused_place(path: str, home: str) -> str | None:
+    """Why a table may not name this place: the tables of others are not to reach servers that only this machine can reach."""
+    scheme, (place, options) = scheme_of(path), split_options(path)
+    if scheme == "file" or path.startswith(f"{home}/"):
+        return None
+    if scheme not in SCHEMES:
+        return f"a table may not name {scheme}:// places, only local files and {', '.join(SCHEMES[1:])}"
+    try:
+        host, port = urlsplit(place).hostname or "", urlsplit(place).port
+    except ValueError:
+        return "its address is no URL"
+    if not is_public(host):
+        return f"{host} is no public address"
+    is_chained = scheme in {"hf", "az"} and "::" in path
+    is_elsewhere = scheme.startswith("abfs") and bool(port or "." in host) and not host.endswith(_AZURE)
+    has_options = scheme != "https" and not all(option.startswith("region=") for option in options[1:].split("&") if option)
+    return "a table may not name a server of its own for a storage" if is_chained or is_elsewhere or has_options else None
+
+
 def _tidy(key: str) -> str:
     """Without `./` and doubled slashes; `..` stays, to be refused."""
     return "/".join(part for part in key.split("/") if part not in {"", "."})
@@ -141,7 +164,7 @@ def _inside(place: str) -> str:
     return unquote(place.partition("?")[0].partition("://")[2])
 
 
-def _ref(key: str, where: str, box: Box | None, sizes: dict[str, tuple[int, bool]]) -> PhotoRef:
+def _ref(key: str, where: str, box: Box | None, refused: str | None, sizes: dict[str, tuple[int, bool]]) -> PhotoRef:
     size, is_link = sizes.get(where, (0, False))
-    refused = "a symbolic link; links are not followed" if is_link else unsafe_reason(key)
+    refused = "a symbolic link; links are not followed" if is_link else refused or unsafe_reason(key)
     return PhotoRef(key, where, size, box=box, refused=refused or refused_by_suffix(posixpath.splitext(key)[1].lower()))

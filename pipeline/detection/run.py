@@ -46,7 +46,8 @@ class Job:
     @property
     def sight(self) -> Sight:
         """How the bundle's detector looks at pictures."""
-        return Sight(self.bundle.size, self.bundle.smallest, self.config.photos.max_pixels)
+        photos = self.config.photos
+        return Sight(self.bundle.size, self.bundle.smallest, photos.max_pixels, photos.max_bytes)
 
 
 def prepare(asked: DetectConfig) -> Job:

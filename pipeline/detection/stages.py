@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.containers.listing import PhotoRef
-from pipeline.containers.read import UnusablePhotoError, read_photo
+from pipeline.containers.read import MAX_BYTES, UnusablePhotoError, read_photo
 from pipeline.detection.decide import decide, thresholds
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.row import ORDER, DetectionRow, as_table
@@ -98,11 +98,12 @@ def _sums(rows: pa.Table) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Sight:
-    """How the detector looks: its side S, and the shorter side that a picture must have, in pixels; and the most pixels."""
+    """How the detector looks: its side S, and the shorter side that a picture must have, in pixels; the most pixels and bytes."""
 
     size: int
     smallest: int
     max_pixels: int
+    max_bytes: int = MAX_BYTES
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def look(refs: Sequence[PhotoRef], sight: Sight) -> list[Looked]:
 
 def _look(ref: PhotoRef, sight: Sight) -> Looked:
     try:
-        _, photo = read_photo(ref, max_pixels=sight.max_pixels)
+        _, photo = read_photo(ref, max_pixels=sight.max_pixels, max_bytes=sight.max_bytes)
     except UnusablePhotoError as error:
         return Looked(DetectionRow(key=ref.key, status=error.status, stage=error.stage, reason=error.reason))
     width, height = upright_size(photo.width, photo.height, photo.orientation)

@@ -93,7 +93,7 @@ def _read(what: str, ref: PhotoRef | None, config: EvaluateConfig) -> File:
     if ref is None:
         raise UnfitError(f"{what}: there is none")
     try:
-        return File(*read_photo(ref, max_pixels=config.photos.max_pixels))
+        return File(*read_photo(ref, max_pixels=config.photos.max_pixels, max_bytes=config.photos.max_bytes))
     except UnusablePhotoError as error:
         raise UnfitError(f"{what}: {error.reason}") from error
 

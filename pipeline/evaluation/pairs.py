@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.containers.listing import PhotoRef
+from pipeline.containers.read import MAX_BYTES
 from pipeline.evaluation.row import EvaluationRow, Status
 from pipeline.ledger.rows import schema_of, table_of
 from pipeline.storage import read_uri
@@ -175,7 +176,7 @@ def _by_sha256(refs: Iterable[PhotoRef], wanted: Iterable[str]) -> dict[str, Pho
         if ref.refused:
             continue
         try:
-            sha256 = hashlib.sha256(read_uri(ref.uri)).hexdigest()
+            sha256 = hashlib.sha256(read_uri(ref.uri, most=MAX_BYTES)).hexdigest()
         except OSError:  # measured nowhere: it has a row of its own as a file that belongs to nothing
             continue
         if sha256 in looked_for:

@@ -15,6 +15,7 @@ import tyro
 
 from pipeline import unknown_name
 from pipeline.containers.pattern import is_pattern
+from pipeline.containers.read import MAX_BYTES
 from pipeline.ledger.places import base_folder
 from pipeline.storage import is_uri, open_storage, scheme_of
 
@@ -144,6 +145,8 @@ class Photos:
 
     max_megapixels: int = 100
     """Photos with more pixels than this are skipped, in millions."""
+    max_megabytes: int = MAX_BYTES // 10**6
+    """Files larger than this are skipped unread, in millions of bytes."""
     limit: Annotated[int | None, own_default("INT", "all")] = None
     """Only the first so many photos, in the order of their names."""
 
@@ -152,9 +155,15 @@ class Photos:
         """The most pixels of a photo."""
         return self.max_megapixels * 10**6
 
+    @property
+    def max_bytes(self) -> int:
+        """The most bytes of a file."""
+        return self.max_megabytes * 10**6
+
     def check(self) -> None:
         """Raise ConfigError for a value out of range."""
         within("--max-megapixels", self.max_megapixels, 1, 10_000, "million pixels")
+        within("--max-megabytes", self.max_megabytes, 1, 1_000_000, "million bytes")
         if self.limit is not None:
             within("--limit", self.limit, 1, 10**12, "photos")
 

@@ -39,14 +39,16 @@ def decode_photo(data: bytes, *, max_pixels: int = 100_000_000, min_side: int = 
     A palette is expanded, 1-bit pictures become grey and a transparent colour becomes alpha, each with a note; of a JPEG with
     further pictures (camera previews, depth) the first is taken, with a note. A TIFF comes out upright, as Pillow reads it.
     Raises PhotoRefusedError (animated, several pages, stereo, CMYK, Lab, more than 8 bits, floating point, HDR, raw and HEIC
-    files, more than `max_pixels` pixels, a side below `min_side` pixels) or PhotoBrokenError (empty, not an image, cut short,
-    wrong checksum). The EXIF is kept byte by byte, so a thumbnail in it still shows the photo as it was.
+    files, more than `max_pixels` pixels, a side below `min_side` pixels, more scans or chunks than any encoder makes) or
+    PhotoBrokenError (empty, not an image, cut short, wrong checksum). The EXIF is kept byte by byte, so a thumbnail in it still
+    shows the photo as it was.
     """
     if not data:
         raise PhotoBrokenError("the file is empty")
     if reason := refused_by_content(data):
         raise PhotoRefusedError(reason)
     if data.startswith(png.SIGNATURE):
+        png.check_chunk_count(data)
         header = png.read_header(data)
         _check_size(header.width, header.height, max_pixels=max_pixels, min_side=min_side)
         if header.bit_depth > 8:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipeline.photos.photo import PhotoBrokenError
+from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 SIGNATURE = b"\xff\xd8\xff"
+MOST_SCANS = 100
+"""Scans of a picture. Encoders make about ten; each is decoded over all pixels, so thousands in a small file take minutes."""
 CUT_SHORT = "the file is cut short: the end of the JPEG is missing"
 
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
-_END = 0xD9
+_END, _SCAN = 0xD9, 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
 _GAIN_MAP = re.compile(rb"hdr-gain-map|hdrgainmap|HDRGainMap|urn:iso:std:iso:ts:21496")
@@ -31,9 +33,12 @@ class JpegLayout:
 
 
 def read_layout(data: bytes) -> JpegLayout:
-    """The layout of the first picture in a JPEG file. Raises PhotoBrokenError when the file ends before the picture does."""
+    """The layout of the first picture in a JPEG file. Raises PhotoBrokenError when the file ends before the picture does.
+
+    Raises PhotoRefusedError for a picture of more than MOST_SCANS scans.
+    """
     segments: list[tuple[int, bytes]] = []
-    bits, components, lossless, at = 8, 0, False, 2
+    scans, bits, components, lossless, at = 0, 8, 0, False, 2
     while match := _MARKER.search(data, at):
         marker, at = match[1][0], match.end()
         if marker == _END:
@@ -45,6 +50,11 @@ def read_layout(data: bytes) -> JpegLayout:
             break
         content = data[at + 2 : at + length]
         at += length
+        scans += marker == _SCAN
+        if scans > MOST_SCANS:
+            raise PhotoRefusedError(
+                f"more than {MOST_SCANS} scans, which take long to decode; save the photo again as an ordinary JPEG"
+            )
         if marker in _FRAMES and len(content) > 5:
             bits, components, lossless = content[0], content[5], marker in _LOSSLESS
         elif marker >= 0xE0:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from pipeline.photos.photo import PhotoBrokenError
+from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_CHUNKS = 100_000
+"""Chunks of a file. Pixels make one for some 8 to 64 kB of them; a million tiny ones take seconds each time they are read."""
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # x, y, step x, step y
@@ -41,6 +43,16 @@ def read_header(data: bytes) -> PngHeader:
     if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
         raise PhotoBrokenError("the checksum of the header is wrong: the PNG file is damaged")
     return PngHeader(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), data[24], data[25], data[28] == 1)
+
+
+def check_chunk_count(data: bytes) -> None:
+    """Raises PhotoRefusedError for more than MOST_CHUNKS chunks; looks at their lengths alone."""
+    at, count = len(SIGNATURE), 0
+    while at + 12 <= len(data):
+        count += 1
+        if count > MOST_CHUNKS:
+            raise PhotoRefusedError(f"more than {MOST_CHUNKS} chunks in the PNG file; save the photo again")
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
 
 
 def read_chunks(data: bytes) -> tuple[PngChunk, ...]:

@@ -30,7 +30,7 @@ def estimate(job: Job, *, console: Console) -> int:
     seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
     for i, ref in enumerate(tried):
         began = time.monotonic()
-        (work,) = read_photos([Work(ref, "")], max_pixels=config.photos.max_pixels)
+        (work,) = read_photos([Work(ref, "")], max_pixels=config.photos.max_pixels, max_bytes=config.photos.max_bytes)
         photo = work.photo
         (work,) = protect([work])
         if work.pixels_HWC is None or photo is None:

@@ -210,6 +210,8 @@ class ProtectConfig:
             "max_megapixels": self.photos.max_megapixels,
             "input": (self.input_as_typed or self.input).rstrip("/") or "/",
         }
+        if self.photos.max_megabytes != Photos().max_megabytes:  # left out at its default, as in earlier runs
+            of_every_run["max_megabytes"] = self.photos.max_megabytes
         if not self.disrupts():
             return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}
         return of_every_run | {

@@ -24,6 +24,7 @@ from pipeline.evaluation.summary import CLEAN, summarise
 from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
 from pipeline.images.effect import l1, l2
+from pipeline.jobs.console import PlainConsole
 from pipeline.jobs.options import SHIPPED, Compute, Photos, signature_of
 from pipeline.jobs.parts import fold
 from pipeline.jobs.progress import Progress
@@ -41,7 +42,7 @@ from pipeline.tables.nets import load
 from pipeline.tables.options import TablesConfig
 
 R = TypeVar("R")
-CONSOLE = Console(markup=False, emoji=False, highlight=False)
+CONSOLE = PlainConsole(highlight=False)
 
 
 MEASURES: dict[str, Callable[[Generator, Generator, Sequence[Tensor], str], Tensor]] = {

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.cli import main
+from pipeline.cli import exit_code, main
 from pipeline.generators.cyclegan import CycleGANGenerator
 from pipeline.jobs.settings import parse
 from pipeline.protection.options import ProtectConfig
+from tests.fast.s3 import s3_store
 from tests.fast.tiny import BUILD, photo_folder
 
 Said = pytest.CaptureFixture[str]
@@ -91,6 +92,44 @@ def test_places_that_cannot_be_are_refused(capsys: Said, photos: Path, tmp_path:
         assert message in refused(capsys, str(source), str(target), "--generator", BUILD), message
     (empty / "mine.txt").write_text("mine")
     assert "is not empty and was not made by disrupt" in refused(capsys, photos, empty, "--generator", BUILD)
+
+
+@pytest.mark.parametrize(
+    ("answer", "methods", "advice"),
+    [
+        ((403, "AccessDenied"), "GET HEAD PUT", "check the credentials"),
+        ((403, "AccessDenied"), "PUT", "check the credentials"),
+        ((403, "InvalidAccessKeyId"), "GET PUT", "check the credentials"),
+        ((403, "SignatureDoesNotMatch"), "GET PUT", "check the credentials"),
+        ((400, "ExpiredToken"), "GET HEAD PUT", "check the credentials"),
+        ((404, "NoSuchBucket"), "GET HEAD PUT", "no such bucket: create it"),
+    ],
+)
+def test_an_output_that_refuses_ends_the_call_with_what_to_do(
+    capsys: Said, photos: Path, answer: tuple[int, str], methods: str, advice: str
+) -> None:
+    with s3_store() as store:
+        store.refuse, store.refused = answer, methods
+        said = refused(capsys, photos, store.uri, "--generator", BUILD, "--engine", "local")
+    assert advice in said
+    assert said.count("disrupt protect:") == 1
+
+
+@pytest.mark.parametrize(("answer", "says"), [((403, "AccessDenied"), "check the credentials"), ((404, "NoSuchBucket"), "no such")])
+def test_an_input_that_refuses_ends_the_call_with_what_to_do(
+    capsys: Said, tmp_path: Path, answer: tuple[int, str], says: str
+) -> None:
+    with s3_store() as store:
+        store.refuse = answer
+        assert says in refused(capsys, store.uri, tmp_path / "out", "--generator", BUILD, "--engine", "local")
+
+
+def test_an_error_of_the_disk_that_nobody_expected_keeps_its_traceback() -> None:
+    def run() -> int:
+        raise FileNotFoundError(2, "No such file or directory", "ACCESS 403.jpg")
+
+    with pytest.raises(FileNotFoundError):
+        exit_code(run, prog="disrupt", after_stop="")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

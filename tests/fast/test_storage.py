@@ -11,13 +11,18 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from pipeline.storage import Folder, is_temporary, open_storage, read_uri, temporary_path
+from pipeline import storage
+from pipeline.storage import FileTooLargeError, Folder, is_temporary, open_storage, read_uri, temporary_path
+from tests.fast.s3 import s3_store
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -177,3 +182,68 @@ def test_a_temporary_name_is_recognised_and_fits_where_the_name_itself_fits(tmp_
 )
 def test_other_names_are_not_taken_for_temporary_ones(name: str) -> None:
     assert not is_temporary(name)
+
+
+def test_a_limit_of_bytes_holds_on_every_kind_of_storage(place: str) -> None:
+    folder = Folder(place)
+    folder.write("x", b"1234")
+    assert read_uri(folder.uri_of("x"), most=4) == b"1234"
+    with pytest.raises(FileTooLargeError):
+        read_uri(folder.uri_of("x"), most=3)
+
+
+def test_a_file_that_says_nothing_of_its_size_is_read_no_further_than_its_limit() -> None:
+    assert Path("/proc/self/maps").stat().st_size == 0
+    assert len(read_uri("/proc/self/maps", most=10**7)) > 100
+    with pytest.raises(FileTooLargeError):
+        read_uri("/proc/self/maps", most=100)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(OSError, match="no ordinary file"):
+        read_uri(tmp_path / "pipe.jpg")
+
+
+def test_a_small_file_on_s3_is_one_request_and_all_files_share_one_client() -> None:
+    with s3_store() as store:
+        folder = Folder(store.uri)
+        folder.write("a b.png", bytes(1_000_000))
+        assert store.requests == ["PUT /bucket/some%20folder/a%20b.png"]
+        assert open_storage(folder.uri_of("a b.png")) == (folder.fs, "bucket/some folder/a b.png")
+        assert open_storage(folder.uri_of("c"))[0] is pickle.loads(pickle.dumps(folder)).fs is folder.fs
+
+
+def test_a_redirection_into_this_network_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.headers["Host"].partition(":")[0])
+            self.send_response(302 if self.path == "/moved" else 200)
+            self.send_header("Location", f"http://127.0.0.2:{port}/here")
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b"1234")
+
+        do_HEAD = do_GET
+
+    server = ThreadingHTTPServer(("0.0.0.0", 0), Answer)
+    port = server.server_port
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(storage, "is_public", lambda host: host == "127.0.0.1")
+    files = fsspec.filesystem("http", get_client=storage._public_client, skip_instance_cache=True)
+    try:
+        assert storage._read_by_fsspec(files, f"http://127.0.0.1:{port}/here", 4) == b"1234"
+        with pytest.raises(FileTooLargeError):
+            storage._read_by_fsspec(files, f"http://127.0.0.1:{port}/here", 3)
+        with pytest.raises(OSError, match=r"127.0.0.2 is no public address"):
+            storage._read_by_fsspec(files, f"http://127.0.0.1:{port}/moved", 4)
+        assert set(asked) == {"127.0.0.1"}
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.containers.read import MAX_BYTES
 from pipeline.images.levels import pixels_to_unit
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, PhotoBrokenError, PhotoRefusedError
-from pipeline.storage import open_storage, read_bytes
+from pipeline.storage import read_uri
 from pipeline.training.data.batches import shuffled, stream_of
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch
@@ -52,7 +53,7 @@ def read_pictures(files: Sequence[str | Path], fit: Callable[[U8], U8]) -> Pictu
     shapes, reason = [], "there are no files"
     for row, file in enumerate(files):
         try:
-            pixels_HWC = decode_photo(read_bytes(*open_storage(file))).pixels_HWC
+            pixels_HWC = decode_photo(read_uri(file, most=MAX_BYTES)).pixels_HWC
         except (PhotoRefusedError, PhotoBrokenError, OSError) as error:
             reason = f"{file}: {error}"
             continue

@@ -11,7 +11,10 @@ import pytest
 from pyarrow import parquet as pq
 
 from pipeline.containers.find import Listing, ListingError, find_photos
+from pipeline.containers.read import UnusablePhotoError, read_photo
+from pipeline.containers.table import _refused_place
 from pipeline.storage import read_uri
+from tests.fast.s3 import s3_store
 
 
 def _table(folder: Path, columns: dict[str, list[Any]], suffix: str) -> Path:
@@ -83,11 +86,59 @@ def test_a_table_on_other_storage_names_files_beside_it() -> None:
     memory.pipe({"/tables/t.csv": text.encode(), "/tables/x/a b.jpg": b"1", "/tables/y.jpg": b"22", "/elsewhere/z.jpg": b"333"})
     try:
         refs = find_photos("memory://tables/t.csv").refs
-        assert [(ref.key, ref.size_bytes) for ref in refs] == [("elsewhere/z.jpg", 3), ("x/a b.jpg", 1), ("y.jpg", 2)]
-        assert [len(read_uri(ref.uri)) for ref in refs] == [3, 1, 2]
+        assert [(ref.key, ref.size_bytes) for ref in refs] == [("elsewhere/z.jpg", 0), ("x/a b.jpg", 1), ("y.jpg", 2)]
+        assert [len(read_uri(ref.uri)) for ref in refs[1:]] == [1, 2]
+        assert "may not name memory://" in (refs[0].refused or "")
     finally:
         memory.rm("/tables", recursive=True)
         memory.rm("/elsewhere", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("http://127.0.0.1:{port}/x.jpg", "may not name http://"),
+        ("HTTP://example.org/x.jpg", "may not name http://"),
+        ("zip://x.jpg::http://127.0.0.1:{port}/x.zip", "may not name zip://"),
+        ("ftp://127.0.0.1:{port}/x.jpg", "may not name ftp://"),
+        ("memory://x/y.jpg", "may not name memory://"),
+        ("https://127.0.0.1:{port}/x.jpg", "no public address"),
+        ("https://[::1]:{port}/x.jpg", "no public address"),
+        ("https://user@169.254.169.254/x.jpg", "no public address"),
+        ("https://10.1.2.3/x.jpg", "no public address"),
+        ("https://[10/x.jpg", "no URL"),
+        ("hf://datasets/a/b/x.jpg::http://127.0.0.1:{port}/x.jpg", "server of its own"),
+        ("s3://bucket/x.jpg?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1", "server of its own"),
+        ("abfs://me@localhost:{port}/box/x.jpg", "server of its own"),
+        ("abfss://me@evil.example.org/box/x.jpg", "server of its own"),
+    ],
+)
+def test_a_row_that_names_a_storage_it_may_not_is_refused_and_not_asked(tmp_path: Path, place: str, says: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    with s3_store() as store:
+        port = store.uri.partition("127.0.0.1:")[2].partition("&")[0]
+        refs = {ref.key: ref for ref in _listed(tmp_path, {"path": ["a.jpg", place.format(port=port)], "key": ["a", "b"]}).refs}
+        assert store.requests == []
+    assert refs["a"].refused is None
+    assert says in (refs["b"].refused or "")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433"])
+def test_a_name_that_leads_into_this_machine_gets_its_row_and_no_connection(tmp_path: Path, host: str) -> None:
+    with s3_store() as store:
+        port = store.uri.partition("127.0.0.1:")[2].partition("&")[0]
+        (ref,) = _listed(tmp_path, {"path": [f"https://{host}:{port}/x.jpg"]}).refs
+        with pytest.raises(UnusablePhotoError, match=r"no public address|not a canonical IPv4") as caught:
+            read_photo(ref, max_pixels=10**6)
+        assert (caught.value.status, store.requests) == ("failed", [])
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["s3://bucket/x.jpg", "s3://bucket/x.jpg?region=eu-west-1", "abfss://box@me.dfs.core.windows.net/x.jpg", "gs://b/x.jpg"],
+)
+def test_a_row_may_name_object_stores(place: str) -> None:
+    assert _refused_place(place, "/tables") is None
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

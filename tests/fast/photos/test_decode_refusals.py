@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import threading
 import warnings
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from pipeline.photos import jpeg, png
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
@@ -254,3 +256,21 @@ def test_threads_do_not_disturb_each_other() -> None:
     sys.setswitchinterval(interval)
     assert results == [True] * 80
     assert (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, list(warnings.filters)) == before
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
+    data = saved(picture(), "JPEG", progressive=True)
+    scans = [found.start() for found in re.finditer(rb"\xff\xda", data)]
+    last = data[scans[-1] : -2]
+    again = [data[:-2] + last * (count - len(scans)) + data[-2:] for count in (jpeg.MOST_SCANS, jpeg.MOST_SCANS + 1, 20_000)]
+    assert decode_photo(again[0]).width == 40
+    for many in again[1:]:
+        assert "more than 100 scans" in _refused(many)
+
+
+def test_a_png_of_very_many_chunks_is_refused_before_they_are_read() -> None:
+    most = png.MOST_CHUNKS - len(png.read_chunks(PNG)) - 1
+    before_the_end = PNG[:-12]
+    fits = before_the_end + png_chunk(b"teSt", b"") * most + PNG[-12:]
+    assert np.array_equal(decode_photo(fits).pixels_HWC, decode_photo(PNG).pixels_HWC)
+    assert "chunks in the PNG" in _refused(before_the_end + png_chunk(b"teSt", b"") * (most + 1) + PNG[-12:])

@@ -39,16 +39,19 @@ def test_good_and_bad_photos_in_one_call(photos: Path, out: Path) -> None:
     }
     for name, (data, _) in bad.items():
         (photos / "in" / name).write_bytes(data)
+    with (photos / "huge.jpg").open("wb") as huge:
+        huge.truncate(20 * 10**9)  # a hole: it takes no room
     (photos / "link.jpg").symlink_to(photos / "a.jpg")
     (photos / "notes.txt").write_text("not a photo")
     assert run(photos, out) == 1
-    good = {"a.jpg": "protected", "b.png": "protected", "in/c.jpg": "protected", "link.jpg": "skipped"}
+    good = {"a.jpg": "protected", "b.png": "protected", "in/c.jpg": "protected", "link.jpg": "skipped", "huge.jpg": "skipped"}
     assert statuses(out) == good | {f"in/{name}": status for name, (_, status) in bad.items()}
     assert set(files(out)) == {"a.png", "b.png", "in/c.png"}
     for key, row in rows(out).items():
         assert row["status"] in STATUSES
         assert (row["reason"] is None) == (row["status"] == "protected"), key
         assert (row["output"] is None) == (row["status"] != "protected"), key
+    assert "more than 500 million bytes" in rows(out)["huge.jpg"]["reason"]
     assert (out / "report.html").stat().st_size > 10_000
 
 

@@ -43,6 +43,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "seed": 1,
     "precision": "bf16",
     "max_megapixels": 50,
+    "max_megabytes": 40,
 }
 """Options that change what a run writes, each with another value than the default."""
 SAME_RESULTS: dict[str, Any] = {
@@ -121,7 +122,9 @@ def test_the_names_of_the_options_are_those_of_the_tables() -> None:
 @given(st.sets(st.sampled_from(sorted(OTHER_RESULTS.keys() - {"recipe"}))))
 def test_signals_alone_do_not_depend_on_options_of_the_disruption(changed: set[str]) -> None:
     other = with_options(ALONE, **{name: OTHER_RESULTS[name] for name in changed})
-    assert (signed(other) != signed(ALONE)) == bool(changed & {"input", "input_as_typed", "epsilon", "format", "max_megapixels"})
+    assert (signed(other) != signed(ALONE)) == bool(
+        changed & {"input", "input_as_typed", "epsilon", "format", "max_megapixels", "max_megabytes"}
+    )
 
 
 def test_signals_and_their_key_are_part_of_the_signature() -> None:
@@ -198,6 +201,7 @@ WRONG = [
     ("batch_size", 0, "--batch-size"),
     ("part_photos", 0, "--part-photos"),
     ("max_megapixels", 0, "million pixels"),
+    ("max_megabytes", 0, "million bytes"),
     ("examples", 13, "from 0 to 12"),
     ("limit", 0, "--limit"),
     ("weights", (Path("a"), Path("b")), "one file for each of the 1 generators, got 2"),

@@ -17,8 +17,8 @@ def work(path: Path, *, refused: str | None = None) -> Work:
     return Work(PhotoRef(path.name, str(path), 7, refused=refused), path.stem + ".png")
 
 
-def read(*works: Work, max_pixels: int = 10**6) -> list[Work]:
-    return read_photos(works, max_pixels=max_pixels)
+def read(*works: Work, max_pixels: int = 10**6, max_bytes: int = 10**6) -> list[Work]:
+    return read_photos(works, max_pixels=max_pixels, max_bytes=max_bytes)
 
 
 def test_a_photo_comes_with_its_bytes_and_pixels(tmp_path: Path) -> None:
@@ -74,3 +74,15 @@ def test_a_limit_of_pixels_holds(tmp_path: Path) -> None:
     assert done.ended is not None
     assert done.ended.status == "skipped"
     assert decode_photo(photo_bytes(30, 30), max_pixels=900).width == 30
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_limit_of_bytes_holds_whether_the_size_is_known_or_not(tmp_path: Path, known: bool) -> None:
+    (path := tmp_path / "a.png").write_bytes(data := photo_bytes(suffix=".png"))
+    one = Work(PhotoRef("a.png", str(path), len(data) if known else 0), "a.png")
+    (done,) = read(one, max_bytes=len(data) - 1)
+    assert done.ended is not None
+    assert (done.ended.status, done.ended.stage, done.data) == ("skipped", "list" if known else "read", None)
+    assert "--max-megabytes" in (done.ended.reason or "")
+    (done,) = read(one, max_bytes=len(data))
+    assert (done.ended, done.data) == (None, data)
