@@ -33,7 +33,7 @@ from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
-RESULT_FORMAT = 1
+RESULT_FORMAT = 2
 """Raised when the same options give other bytes than before; part of the signature."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pipeline.disruption.view import BatchView, Box, View, region_box, upright
+from pipeline.disruption.view import BatchView, View, region_box, upright
 from pipeline.images.orientation import upright_size
+from pipeline.images.types import Box
 from tests.fast.tiny import picture
 
 ORIENTATIONS = range(1, 9)
