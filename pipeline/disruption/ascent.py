@@ -37,9 +37,8 @@ def ascend(
     """
     y_BCHW = start_BCHW.detach()
     for t in range(steps):
-        g_BCHW = gradient(objective, y_BCHW, t)
         share = 1 - (1 - last_step) * t / max(1, steps - 1)
-        y_BCHW = ball.project(y_BCHW + share * step_size * ball.steepest(g_BCHW), x_BCHW)
+        y_BCHW = ball.project(y_BCHW + share * step_size * ball.steepest(gradient(objective, y_BCHW, t)), x_BCHW)
     return y_BCHW
 
 

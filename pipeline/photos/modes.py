@@ -10,7 +10,7 @@ from pipeline.photos.photo import U8
 PALETTE_NOTE = "palette expanded to RGB"
 ONE_BIT_NOTE = "1-bit picture expanded to grey"
 COLOUR_KEY_NOTE = "transparent colour turned into alpha"
-STRIP_VALUES = 1 << 20  # values in work at a time
+STRIP_VALUES = 1 << 18  # values in work at a time
 
 _READ = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"}
 _REFUSED = {
