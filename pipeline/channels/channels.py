@@ -21,12 +21,10 @@ from pipeline.channels.operations import (
     take_median,
     webp,
 )
-from pipeline.images.types import U8
+from pipeline.images.types import U8, Box
 
 __all__ = ["CHANNELS", "GROUPS", "RED_TEAM", "Channel", "ChannelError", "find_channels"]
 
-Box = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels; right and bottom are outside."""
 Apply = Callable[[U8, int], U8]
 """(pixels (H, W, 3 or 1), seed) -> pixels after the channel, with as many colour planes; the size may change."""
 

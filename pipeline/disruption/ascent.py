@@ -37,9 +37,8 @@ def ascend(
     """
     y_BCHW = start_BCHW.detach()
     for t in range(steps):
-        g_BCHW = gradient(objective, y_BCHW, t)
         share = 1 - (1 - last_step) * t / max(1, steps - 1)
-        y_BCHW = ball.project(y_BCHW + share * step_size * ball.steepest(g_BCHW), x_BCHW)
+        y_BCHW = ball.project(y_BCHW + share * step_size * ball.steepest(gradient(objective, y_BCHW, t)), x_BCHW)
     return y_BCHW
 
 
@@ -79,7 +78,7 @@ class Linf:
 
     def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
         """Clip to the box, then to the pixel range; exact, since both are boxes."""
-        return torch.minimum(torch.maximum(y_BCHW, x_BCHW - self.radius), x_BCHW + self.radius).clamp(-1, 1)
+        return torch.minimum(torch.maximum(y_BCHW, x_BCHW - self.radius), x_BCHW + self.radius).clamp_(-1, 1)
 
     def steepest(self, g_BCHW: Tensor) -> Tensor:
         """The sign of the gradient."""
@@ -173,4 +172,4 @@ def _norms(v_BCHW: Tensor) -> Tensor:
 
 
 def _uniform(x_BCHW: Tensor, streams: Sequence[Stream]) -> Tensor:
-    return torch.stack([stream.uniform_pixels(x_BCHW.shape[1:]) for stream in streams]).to(x_BCHW)
+    return torch.stack([stream.uniform_pixels(x_BCHW.shape[1:]).to(x_BCHW) for stream in streams])

@@ -59,7 +59,7 @@ def disrupt(
 def target_objective(
     target: Target, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
 ) -> Objective:
-    """The objective of one generator on whole photos: transforms, classes and blurs combined as the recipe says."""
+    """The objective of one generator on photos at file resolution: transforms, classes and blurs combined as the recipe says."""
     variants = robust_variants(recipe.robust_to, streams, x_BCHW.shape[1:])
     per_variant = [
         through(variant, _view_objective(target, variant, x_BCHW, recipe, reference=reference, streams=streams))

@@ -39,16 +39,18 @@ ALIVE = 0.3
 """A coefficient gets a gradient from this share of a quantiser step on; the file keeps it from 0.5 on."""
 
 
-def jpeg(x_BCHW: Tensor, *, quality: int, subsampled: bool = True) -> Tensor:
+def jpeg(x_BCHW: Tensor, *, quality: int, subsampled: bool = True, corner: tuple[int, int] = (0, 0)) -> Tensor:
     """Photos (B, 3 or 1, H, W) in [-1, 1] after a JPEG file of this quality (1..100), same shape.
 
-    ``subsampled`` halves the sides of the chroma planes (4:2:0). Values are within about a level of libjpeg's (mean over a photo).
+    ``subsampled`` halves the sides of the chroma planes (4:2:0). ``corner`` is the (row, column) of the first pixel in the file,
+    which is cut into blocks from its own first pixel. Values are within about a level of libjpeg's (mean over a photo).
     """
     C, H, W = x_BCHW.shape[1:]
     unit = 16 if subsampled and C == 3 else 8
-    levels = F.pad(unit_to_level(x_BCHW) - 0.5, (0, -W % unit, 0, -H % unit), mode="replicate")
+    top, left = corner[0] % unit, corner[1] % unit
+    levels = F.pad(unit_to_level(x_BCHW) - 0.5, (left, -(left + W) % unit, top, -(top + H) % unit), mode="replicate")
     coded = _code(levels, LUMA, quality) if C == 1 else _code_colour(levels, quality, subsampled=subsampled)
-    coded = coded[:, :, :H, :W]
+    coded = coded[:, :, top : top + H, left : left + W]
     return level_to_unit(_straight_through(coded, coded.round().clamp(-128, 127)) + 0.5)
 
 

@@ -1,7 +1,8 @@
 """Differentiable transforms that a disruption is to survive: JPEG, resizing, cropping, blur and noise, at file resolution.
 
-The values of a transform (a quality, a window) are drawn once per photo from the photo's own stream, and the transform gets that
-photo's own pixels only, so neither the batch nor its padding changes a result.
+A photo is here the part of it that generators see; no transform looks beyond its edges. The values of a transform (a quality, a
+window) are drawn once per photo from the photo's own stream, and the transform gets that photo's own pixels only, so neither the
+batch nor its padding changes a result.
 """
 
 from __future__ import annotations
@@ -99,8 +100,14 @@ def _draw(transform: Callable[..., Tensor], **ranges: tuple[float, float]) -> Dr
     return draw
 
 
-def _jpeg(x_1CHW: Tensor, *, quality: float) -> Tensor:
-    return jpeg(x_1CHW, quality=round(quality))
+def _draw_jpeg(low: float, high: float) -> Draw:
+    """JPEG of a quality uniform in this range, in the blocks of the photo's file."""
+
+    def draw(stream: Stream, shape_CHW: tuple[int, int, int]) -> Transform:
+        share = (float(stream.uniform(())) + 1) / 2
+        return partial(jpeg, quality=round(low + (high - low) * share), corner=stream.corner)
+
+    return draw
 
 
 def _draw_noise(sigma: float) -> Draw:
@@ -114,7 +121,7 @@ def _draw_noise(sigma: float) -> Draw:
 
 
 ROBUST_TO: dict[str, tuple[Draw, ...]] = {
-    "jpeg": (_draw(_jpeg, quality=(88, 95)), _draw(_jpeg, quality=(75, 88)), _draw(_jpeg, quality=(60, 75))),
+    "jpeg": (_draw_jpeg(88, 95), _draw_jpeg(75, 88), _draw_jpeg(60, 75)),
     "resize": (_draw(scale_and_back, share=(0.5, 0.75)),),
     "crop": (_draw(crop_to_size, share=(0.85, 1), across=(0, 1), down=(0, 1)),),
     "blur": (_draw(edge_blur, sigma=(0.6, 1.5)),),

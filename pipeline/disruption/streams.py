@@ -13,14 +13,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Stream:
-    """The random numbers of one image, drawn on the CPU in float64; ``stored_size`` is its (height, width) in a padded batch."""
+    """The random numbers of one image, drawn on the CPU in float64, and where the image lies.
+
+    ``stored_size`` is its (height, width) in a padded batch, ``corner`` the (row, column) of its first pixel in its file.
+    """
 
     rng: torch.Generator
     stored_size: tuple[int, int] | None = None
+    corner: tuple[int, int] = (0, 0)
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """Values uniform in [-1, 1) of any shape."""
-        return torch.rand(tuple(shape), generator=self.rng, dtype=torch.float64) * 2 - 1
+        return torch.rand(tuple(shape), generator=self.rng, dtype=torch.float64).mul_(2).sub_(1)
 
     def uniform_pixels(self, shape_CHW: Sequence[int]) -> Tensor:
         """Values uniform in [-1, 1) for the image's own pixels, zero in its padding: the same whatever the batch."""
@@ -29,9 +33,15 @@ class Stream:
         return F.pad(self.uniform((C, h, w)), (0, W - w, 0, H - h))
 
 
-def streams_for(keys: Sequence[str], seed: int, *, stored_sizes: Sequence[tuple[int, int]] | None = None) -> list[Stream]:
+def streams_for(
+    keys: Sequence[str],
+    seed: int,
+    *,
+    stored_sizes: Sequence[tuple[int, int]] | None = None,
+    corners: Sequence[tuple[int, int]] | None = None,
+) -> list[Stream]:
     """One stream per key; the same key and seed give the same numbers on any machine and in any batch."""
     digests = [hashlib.sha256(f"{seed}\0{key}".encode("utf-8", "surrogatepass")).digest() for key in keys]
     rngs = [torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1) for digest in digests]
     sizes: Sequence[tuple[int, int] | None] = stored_sizes or [None] * len(rngs)
-    return [Stream(rng, size) for rng, size in zip(rngs, sizes, strict=True)]
+    return [Stream(*one) for one in zip(rngs, sizes, corners or [(0, 0)] * len(rngs), strict=True)]

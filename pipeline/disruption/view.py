@@ -1,4 +1,4 @@
-"""The differentiable view: from a photo at file resolution to the region that a generator gets, at the generator's own size."""
+"""The region of a photo that a generator sees, and the differentiable view of it at the generator's own size."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.images.orientation import FLIPS, SIDEWAYS
+from pipeline.images.orientation import FLIPS, SIDEWAYS, stored_box, upright_size
 from pipeline.images.resize import resize
-
-Box = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels of the upright photo; right and bottom are outside."""
+from pipeline.images.types import U8, Box
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,47 @@ class View:
         return resize(region, (self.size, self.size)).expand(-1, 3, -1, -1)
 
 
+@dataclass(frozen=True)
+class Region:
+    """The rectangle of one photo that generators see, in stored pixels; a disruption works on it alone."""
+
+    box: Box
+    orientation: int
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Rows and columns of stored pixels."""
+        left, top, right, bottom = self.box
+        return bottom - top, right - left
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of its first pixel in the photo."""
+        return self.box[1], self.box[0]
+
+    def cut(self, pixels_HWC: U8) -> U8:
+        """Its part of the photo's stored pixels: a view of the same memory."""
+        left, top, right, bottom = self.box
+        return pixels_HWC[top:bottom, left:right]
+
+    def paste(self, part_HWC: U8, pixels_HWC: U8) -> U8:
+        """The photo's stored pixels with this part in the region's place; the rest is copied."""
+        pasted_HWC = pixels_HWC.copy()
+        self.cut(pasted_HWC)[:] = part_HWC
+        return pasted_HWC
+
+    def view(self, size: int) -> View:
+        """What a generator of native side ``size`` is shown of the part that `cut` gives."""
+        height, width = self.stored_size
+        return View((0, 0, *upright_size(width, height, self.orientation)), self.orientation, size)
+
+
+def region_of(region: str, size_HW: tuple[int, int], orientation: int, box: Box | None) -> Region:
+    """The region of a stored photo; ``region`` and ``box`` (upright) as in `region_box`, which may raise ValueError."""
+    width, height = upright_size(size_HW[1], size_HW[0], orientation)
+    return Region(stored_box(region_box(region, width, height, box), width, height, orientation), orientation)
+
+
 def upright(x_BCHW: Tensor, orientation: int) -> Tensor:
     """Stored pixels turned and mirrored the way EXIF ``orientation`` says they are shown; `to_upright` for tensors."""
     turned = x_BCHW.transpose(2, 3) if orientation in SIDEWAYS else x_BCHW
@@ -39,7 +78,7 @@ def upright(x_BCHW: Tensor, orientation: int) -> Tensor:
 
 
 def region_box(region: str, width: int, height: int, box: Box | None) -> Box:
-    """The box that ``region`` means for an upright photo of this size.
+    """The box, in pixels of the upright photo, that ``region`` means for a photo of this size.
 
     ``whole`` is the photo, ``square`` its largest centred square, ``box`` the photo's own ``box``. Raises ValueError for
     a box that is missing, empty or outside the photo.
@@ -60,9 +99,9 @@ def region_box(region: str, width: int, height: int, box: Box | None) -> Box:
 
 @dataclass(frozen=True)
 class BatchView:
-    """The views of a batch of photos of different sizes, each padded at the right and bottom to a common size.
+    """The views of a batch of photos, or parts of them, of different sizes, each padded at the right and bottom to a common size.
 
-    ``stored_sizes`` holds the (height, width) of each photo as stored, so that no view reaches into the padding.
+    ``stored_sizes`` holds the (height, width) of each as stored, so that no view reaches into the padding.
     """
 
     views: tuple[View, ...]

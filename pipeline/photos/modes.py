@@ -10,6 +10,7 @@ from pipeline.photos.photo import U8
 PALETTE_NOTE = "palette expanded to RGB"
 ONE_BIT_NOTE = "1-bit picture expanded to grey"
 COLOUR_KEY_NOTE = "transparent colour turned into alpha"
+STRIP_VALUES = 1 << 18  # values in work at a time
 
 _READ = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"}
 _REFUSED = {
@@ -37,20 +38,30 @@ def as_arrays(image: Image.Image, grey_bits: int = 8) -> tuple[U8, U8 | None, tu
     """
     transparent = image.info.get("transparency")
     if image.mode in {"P", "PA"}:
-        expanded = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        expanded = _array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
         return _split(expanded, (PALETTE_NOTE,))
     notes = (ONE_BIT_NOTE,) if image.mode == "1" else ()
     if image.mode == "1":
         image, grey_bits = image.convert("L"), 8  # Pillow gives the transparent level of a 1-bit picture as 0 or 255
     elif image.mode == "RGBX":
         image = image.convert("RGB")
-    array = np.asarray(image)
+    array = _array(image)
     if image.mode == "L" and isinstance(transparent, int):
         level = transparent * 255 // (2**grey_bits - 1)
-        return array[:, :, None].copy(), _alpha(array != level), (*notes, COLOUR_KEY_NOTE)
+        return array[:, :, None], _alpha(array != level), (*notes, COLOUR_KEY_NOTE)
     if image.mode == "RGB" and isinstance(transparent, tuple):
-        return array.copy(), _alpha((array != np.asarray(transparent)).any(axis=2)), (*notes, COLOUR_KEY_NOTE)
+        return array, _alpha((array != np.asarray(transparent)).any(axis=2)), (*notes, COLOUR_KEY_NOTE)
     return _split(array, notes)
+
+
+def _array(image: Image.Image) -> U8:
+    """The pixels of a loaded picture, (H, W) or (H, W, C), taken in strips: Pillow's own way holds all of them twice more."""
+    bands = len(image.getbands())
+    array = np.empty((image.height, image.width, bands)[: 2 if bands == 1 else 3], np.uint8)
+    step = max(1, STRIP_VALUES // (image.width * bands))
+    for top in range(0, image.height, step):
+        array[top : top + step] = np.asarray(image.crop((0, top, image.width, min(top + step, image.height))))
+    return array
 
 
 def _split(array: U8, notes: tuple[str, ...]) -> tuple[U8, U8 | None, tuple[str, ...]]:
@@ -58,7 +69,7 @@ def _split(array: U8, notes: tuple[str, ...]) -> tuple[U8, U8 | None, tuple[str,
         array = array[:, :, None]
     colours = 3 if array.shape[2] >= 3 else 1
     alpha = array[:, :, colours].copy() if array.shape[2] > colours else None
-    return array[:, :, :colours].copy(), alpha, notes
+    return np.ascontiguousarray(array[:, :, :colours]), alpha, notes
 
 
 def _alpha(is_opaque: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> U8:

@@ -61,16 +61,16 @@ def _outputs(
 
     from pipeline.images.effect import l2
     from pipeline.images.resize import pixels_to_tensor
-    from pipeline.protection.stages.disrupt import view_of
+    from pipeline.protection.stages.shown import photo_region
 
+    region = photo_region(photo, config.region, ref.box)
+    before_1CHW, after_1CHW = (pixels_to_tensor(region.cut(p.pixels_HWC)) for p in (photo, protected))
     per_class = []
     for generator in generators:
-        view = view_of(photo, config.region, ref.box, generator.size)
+        view = region.view(generator.size)
         for name in generator.select_classes(config.classes):
             with torch.no_grad():
-                clean, broken = (
-                    generator.to(torch.device("cpu"))(view(pixels_to_tensor(p.pixels_HWC)), name) for p in (photo, protected)
-                )
+                clean, broken = (generator.to(torch.device("cpu"))(view(x_1CHW), name) for x_1CHW in (before_1CHW, after_1CHW))
             label = name if len(generators) == 1 else f"{generator.name}/{name}"
             per_class.append((label, _png(clean), _png(broken), float(l2(broken - clean))))
     return per_class

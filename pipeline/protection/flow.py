@@ -39,7 +39,7 @@ def part_job(job: Job, run: RunFolder) -> PartJob:
     to = Destination(run.folder, job.signature, generator, job.signer.bundle.id if job.signer else None)
     write = partial(write_photos, config=config, to=to)
     stages = (
-        Stage("read", partial(same, partial(read_photos, max_pixels=config.photos.max_pixels))),
+        Stage("read", partial(same, partial(read_photos, max_pixels=config.photos.max_pixels, max_bytes=config.photos.max_bytes))),
         Stage("protect", partial(pixel_stage, config, job.signer)),
         Stage("write", partial(same, write)),
     )

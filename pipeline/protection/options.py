@@ -33,7 +33,7 @@ from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
-RESULT_FORMAT = 1
+RESULT_FORMAT = 2
 """Raised when the same options give other bytes than before; part of the signature."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
@@ -84,7 +84,7 @@ class ProtectConfig:
     class_schedule: Annotated[Literal["iterative", "joint"] | None, own_default("{iterative,joint}", BY_RECIPE)] = None
     """One class per step in turn, or all in every step (as many times slower)."""
     ball: Annotated[str | None, own_default("{" + ",".join(BALLS) + "}", BY_RECIPE)] = None
-    """Bound on the perturbation: linf (epsilon alone), or l2 (also a root mean square of at most half of epsilon)."""
+    """Bound on the perturbation: linf (epsilon alone), or l2 (also at most half of epsilon as root mean square of the region)."""
     blur: Annotated[Blur | None, own_default("{none,white-box,eot,spread-spectrum}", BY_RECIPE)] = None
     """Survive a blur before the generator: one known blur, the mean over nine, or nine in turn."""
     layer: Annotated[str | None, own_default("LAYER", "the recipe's; pgd: none")] = None
@@ -94,7 +94,7 @@ class ProtectConfig:
     robust_mode: Annotated[RobustMode | None, own_default("{turn,eot}", BY_RECIPE)] = None
     """One of these transforms per step in turn, or the mean over all in every step (as many times slower)."""
     region: Literal["square", "whole", "box"] = "square"
-    """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
+    """What the generator sees of each photo and the disruption changes: the largest centred square, all, or the table's box."""
 
     signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
@@ -111,7 +111,7 @@ class ProtectConfig:
 
     compute: Annotated[Compute, FLAT] = Compute()
     batch_size: int = 16
-    """Photos computed together on a GPU; on the CPU they are computed one by one, so that no batch changes a pixel."""
+    """Most photos computed together on a GPU, fewer large ones; on the CPU one by one, so that no batch changes a pixel."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the networks. bf16 is faster on hardware made for it (recent GPUs and server CPUs), much slower elsewhere."""
     part_photos: int = 1024

@@ -39,7 +39,7 @@ def spread(count: int, most: int) -> list[int]:
 
 def picture_png(pixels_HWC: Pixels, *, max_side: int = 320) -> bytes:
     """8-bit pixels of 1 or 3 channels as PNG bytes, scaled down with antialias to at most ``max_side`` pixels a side."""
-    return _png(pixels_HWC, max_side, Image.Resampling.LANCZOS)
+    return _png(_small(pixels_HWC, max_side, Image.Resampling.LANCZOS))
 
 
 def difference_png(photo_HWC: Pixels, protected_HWC: Pixels, *, epsilon: int, max_side: int = 320) -> bytes:
@@ -47,9 +47,9 @@ def difference_png(photo_HWC: Pixels, protected_HWC: Pixels, *, epsilon: int, ma
 
     Scaled by taking single pixels: an average would hide a fine pattern.
     """
-    d = protected_HWC.astype(np.float32) - photo_HWC
-    amplified = np.clip(np.round(127.5 + d * amplification(epsilon)), 0, 255).astype(np.uint8)
-    return _png(amplified, max_side, Image.Resampling.NEAREST)
+    photo, protected = (_small(pixels, max_side, Image.Resampling.NEAREST) for pixels in (photo_HWC, protected_HWC))
+    d = np.asarray(protected, np.float32) - np.asarray(photo)
+    return _png(Image.fromarray(np.clip(np.round(127.5 + d * amplification(epsilon)), 0, 255).astype(np.uint8)))
 
 
 def amplification(epsilon: int) -> float:
@@ -57,11 +57,15 @@ def amplification(epsilon: int) -> float:
     return 127.5 / max(1, epsilon)
 
 
-def _png(pixels_HWC: Pixels, max_side: int, resampling: Image.Resampling) -> bytes:
+def _small(pixels_HWC: Pixels, max_side: int, resampling: Image.Resampling) -> Image.Image:
     picture = Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
     scale = min(1.0, max_side / max(picture.size))
     if scale < 1:
         picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), resampling)
+    return picture
+
+
+def _png(picture: Image.Image) -> bytes:
     file = BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()

@@ -78,6 +78,20 @@ def test_jpeg_is_close_to_the_real_file(
     assert apart.mean() < 0.8 * levels_apart(ours, image).mean() + 0.1
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("corner", [(16, 32), (21, 38)])
+def test_a_part_of_a_photo_meets_the_jpeg_blocks_of_the_whole_file(shared: Path, mode: str, corner: tuple[int, int]) -> None:
+    x = tensor(photo(shared, mode))
+    top, left = corner
+    parts = []
+    for where, pixels in ((None, x), ([corner], x[:, :, top : top + 80, left : left + 64])):
+        streams = streams_for(["a"], 0, corners=where)
+        parts.append([variant(pixels) for variant in robust_variants(("jpeg",), streams, pixels.shape[1:])])
+    for of_photo, of_part in zip(*parts, strict=True):
+        inside = of_photo[:, :, top + 20 : top + 60, left + 20 : left + 44] - of_part[:, :, 20:60, 20:44]
+        assert inside.abs().max() < 1e-6
+
+
 @pytest.mark.parametrize("quality", [1, 10, 49, 50, 51, 75, 92, 95, 100])
 def test_the_steps_of_the_quantiser_are_those_in_real_files(quality: int) -> None:
     found = coded(picture(), quality, "4:2:0").quantization  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from pipeline.photos.decode import decode_photo
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.disrupt import Protect
+from pipeline.protection.stages.shown import Shown, batches, photo_region
 from tests.fast.tiny import BUILD, photo_bytes
 from tests.verbs import with_options
 
@@ -68,13 +69,93 @@ def test_key_and_seed_change_the_perturbation() -> None:
     assert not np.array_equal(pixels(a), pixels(other))
 
 
-def test_only_the_pixels_in_the_box_change() -> None:
-    (done,) = protect([work("a", box=(3, 2, 21, 18))], region="box", start="clean", reference="noise")
+@pytest.mark.parametrize("start", ["jitter", "uniform"])
+@pytest.mark.parametrize(("region", "orientation", "rows", "columns"), [
+    ("box", 1, slice(2, 12), slice(3, 21)),
+    ("box", 6, slice(2, 20), slice(2, 12)),
+    ("square", 1, slice(0, 20), slice(2, 22)),
+    ("whole", 1, slice(0, 20), slice(0, 24)),
+])  # fmt: skip
+def test_only_the_pixels_of_the_region_change(start: str, region: str, orientation: int, rows: slice, columns: slice) -> None:
+    size = (24, 20) if orientation == 1 else (24, 23)
+    (done,) = protect([turned(work("a", size=size, box=(3, 2, 21, 12)), orientation)], region=region, start=start)
     photo = decode_photo(done.data or b"")
     changed = (photo.pixels_HWC != pixels(done)).any(2)
-    assert changed[2:18, 3:21].mean() > 0.9
-    changed[2:18, 3:21] = False
+    assert changed[rows, columns].mean() > 0.9
+    changed[rows, columns] = False
     assert not changed.any()
+
+
+def turned(one: Work, orientation: int) -> Work:
+    assert one.photo is not None
+    return dataclasses.replace(one, photo=dataclasses.replace(one.photo, orientation=orientation))
+
+
+@pytest.mark.parametrize("options", [{}, {"ball": "l2"}, {"recipe": "robust", "robust_to": ("jpeg", "resize", "crop", "blur")}])
+def test_what_lies_outside_the_region_changes_nothing_in_it(options: dict[str, object]) -> None:
+    one = work("a", size=(40, 36), box=(5, 7, 25, 23))
+    assert one.photo is not None
+    other_HWC = 255 - one.photo.pixels_HWC
+    other_HWC[7:23, 5:25] = one.photo.pixels_HWC[7:23, 5:25]
+    other = dataclasses.replace(one, photo=dataclasses.replace(one.photo, pixels_HWC=other_HWC))
+    (a,), (b,) = (protect([photo], region="box", **options) for photo in (one, other))
+    assert np.array_equal(pixels(a)[7:23, 5:25], pixels(b)[7:23, 5:25])
+    assert a.effect is not None
+    assert b.effect is not None
+    assert a.effect.l2 == b.effect.l2
+
+
+def test_a_region_survives_jpeg_in_the_blocks_of_its_file() -> None:
+    part_HWC = pixels_of(work("a", size=(24, 24)))
+
+    def disrupted(corner: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        photo_HWC = np.zeros((60, 60, 3), np.uint8)
+        rows = columns = slice(corner, corner + 24)
+        photo_HWC[rows, columns] = part_HWC
+        one = work("a", size=(60, 60), box=(corner, corner, corner + 24, corner + 24))
+        assert one.photo is not None
+        one = dataclasses.replace(one, photo=dataclasses.replace(one.photo, pixels_HWC=photo_HWC))
+        return pixels(protect([one], region="box", recipe="robust", robust_to=("jpeg",), steps=4)[0])[rows, columns]
+
+    assert np.array_equal(disrupted(0), disrupted(32))
+    assert not np.array_equal(disrupted(0), disrupted(5))
+
+
+def test_regions_disrupted_together_stay_in_their_place_and_are_as_broken_as_alone() -> None:
+    boxes: dict[str, Box] = {"a": (3, 2, 21, 18), "b": (0, 0, 30, 9), "c": (10, 1, 40, 21)}
+    works = [work(key, seed=i, size=(40, 21), box=box) for i, (key, box) in enumerate(boxes.items())]
+    stage = Protect(dataclasses.replace(CONFIG, region="box"), threads=1)
+    shown = [Shown(one, one.photo, photo_region(one.photo, "box", one.ref.box)) for one in works if one.photo]
+    for before, together, alone in zip(works, stage._protect(shown), stage(works), strict=True):
+        left, top, right, bottom = before.ref.box or (0, 0, 0, 0)
+        changed = (pixels_of(before) != pixels(together)).any(2)
+        assert changed[top:bottom, left:right].mean() > 0.9
+        changed[top:bottom, left:right] = False
+        assert not changed.any()
+        assert together.effect is not None
+        assert alone.effect is not None
+        assert together.effect.l2 == pytest.approx(alone.effect.l2, rel=0.02)
+
+
+def pixels_of(one: Work) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    assert one.photo is not None
+    return one.photo.pixels_HWC
+
+
+def test_batches_hold_photos_of_one_kind_up_to_their_number_and_up_to_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sizes(most: int) -> list[list[str]]:
+        photos = {"a": (20, 20), "b": (20, 20), "c": (30, 20), "d": (20, 30), "e": (90, 90), "f": (200, 20)}
+        works = [*(work(key, size=size) for key, size in photos.items()), work("grey", mode="L")]
+        shown = [Shown(one, one.photo, photo_region(one.photo, "square", None)) for one in works if one.photo]
+        return [[one.work.ref.key for one in batch] for batch in batches(shown, most=most)]
+
+    assert sizes(1) == [["grey"], ["a"], ["b"], ["c"], ["d"], ["f"], ["e"]]
+    assert sizes(16) == [["grey"], ["a", "b", "c", "d", "f", "e"]]
+    monkeypatch.setattr("pipeline.protection.stages.shown.REGION_PIXELS", 1200)
+    assert sizes(16) == [["grey"], ["a", "b", "c"], ["d", "f"], ["e"]]
+    monkeypatch.setattr("pipeline.protection.stages.shown.REGION_PIXELS", 10**6)
+    monkeypatch.setattr("pipeline.protection.stages.shown.PHOTO_PIXELS", 4000)
+    assert sizes(16) == [["grey"], ["a", "b", "c", "d"], ["f"], ["e"]]
 
 
 def test_a_box_that_is_missing_or_sticks_out_skips_that_photo_alone() -> None:
