@@ -42,6 +42,8 @@ from pipeline.jobs.room import Need
 
 ACTORS_SECONDS = 600
 """How long a job waits for its first actors before it fails."""
+PATIENCE = 12
+"""How many parts may lose their processes before the first one is done; then the first parts find out why."""
 IDLE_ROUNDS = 100
 """After so many rounds in which no part is done, more would do no better."""
 DEATHS = (WorkerCrashedError, RayActorError, ActorUnavailableError, OutOfMemoryError, NodeDiedError, ObjectLostError)
@@ -65,12 +67,13 @@ def _actor_size(compute: Compute) -> dict[str, float]:
 
 def run_on_ray(parts: Sequence[str], job: PartJob, compute: Compute, progress: Progress) -> Iterator[dict[str, Any]]:
     """The sums of the parts, in any order. Raises the errors of a stage as they are, and ProcessesDieError."""
-    waiting, idle = list(parts), 0
+    waiting, idle, patience = list(parts), 0, PATIENCE
     with _progress_of(progress) as counter:
         while waiting:
             done = set()
-            for name, sums in _round(waiting, job, compute, counter):
+            for name, sums in _round(waiting, job, compute, counter, patience):
                 done.add(name)
+                patience = -1
                 yield sums
             idle = 0 if done else idle + 1
             if idle > IDLE_ROUNDS:
@@ -96,9 +99,14 @@ def set_up_ray_data(*, ordered: bool, losses: int = 0) -> None:
             handler.setLevel(logging.CRITICAL)
 
 
-def _round(parts: Sequence[str], job: PartJob, compute: Compute, counter: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and sums of each part that is done; those that lost their processes are missing."""
-    set_up_ray_data(ordered=False, losses=-1)
+def _round(
+    parts: Sequence[str], job: PartJob, compute: Compute, counter: Any, patience: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and sums of each part that is done; those that lost their processes are missing.
+
+    The round is over when more than ``patience`` parts lost theirs; -1 is no limit.
+    """
+    set_up_ray_data(ordered=False, losses=patience)
     dataset: Dataset = ray.data.range(len(parts), override_num_blocks=len(parts))
     with warnings.catch_warnings():
         # A lost part is for the next round. Restarts stay unbounded: Ray Data waits for ever for an actor that is out of them.

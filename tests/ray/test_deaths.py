@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from pipeline.jobs import parts
+from pipeline.jobs import parts, ray_data
 from tests.fast import tiny
 from tests.ray import outcome, slow_net
 from tests.ray.deadly_photo import RUNTIME_ENV, SIDE
@@ -79,8 +79,10 @@ def test_a_photo_that_kills_the_process_that_measures_its_pair_costs_one_row(pho
 
 
 def test_a_network_that_kills_its_actor_over_every_photo_ends_the_run(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ray_data, "PATIENCE", 0)
+    photos = tiny.photo_folder(tmp_path / "photos", {f"p{i:02}.png": i for i in range(12)})
     words = [*WORDS, "--generator", slow_net.BUILD_DEADLY]
     assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", *words]) == 2
     error = capsys.readouterr().err

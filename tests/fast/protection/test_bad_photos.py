@@ -68,3 +68,10 @@ def test_every_bad_file_of_the_shared_collection_has_its_row(shared: Path, photo
     assert {key for key, status in found.items() if status == "skipped"} == {
         "animated.gif", "bomb_60000x60000.png", "one_pixel.png", "thin_2000x3.jpg"
     }  # fmt: skip
+
+
+def test_a_limit_of_megabytes_is_that_of_the_call(photos: Path, out: Path) -> None:
+    with (photos / "a.jpg").open("ab") as file:
+        file.truncate(1_000_001)
+    assert run(photos, out, "--max-megabytes", "1") == 0
+    assert statuses(out) == {"a.jpg": "skipped", "b.png": "protected", "in/c.jpg": "protected"}
