@@ -57,23 +57,26 @@ def make_bundle(folder: Path) -> Path:
 def protect(words: list[str], *, stop: bool = False) -> dict[str, float]:
     """One run in a process of its own: seconds to plan, first new part and end, and its peak memory without Ray's, in MB.
 
-    One that is to ``stop`` gets Ctrl-C at its first new part.
+    One that is to ``stop`` is killed at its first new part.
     """
     out = Path(words[1])
     before = parts_in(out)
     command = [sys.executable, __file__, "--child", json.dumps(words)]
     began = time.time()
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
+    peak = 0.0
     while stop and process.poll() is None and not parts_in(out) - before:
         time.sleep(0.1)
     if stop:
-        process.send_signal(signal.SIGINT)
+        peak = float(Path(f"/proc/{process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+        process.kill()
     printed, _ = process.communicate()
-    if process.returncode not in (0, 130):
+    if process.returncode not in (0, -signal.SIGKILL):
         sys.exit(f"{' '.join(words)} returned {process.returncode}: {printed[-2000:]}")
+    peak = peak if stop else float(printed.rsplit("peak", 1)[1])
     plan = (out / ".disrupt" / "plan.json").stat().st_mtime - began
     first = min((part.stat().st_mtime for part in parts_in(out) - before), default=began) - began
-    return {"plan": plan, "first": first, "end": time.time() - began, "MB": float(printed.rsplit("peak", 1)[1])}
+    return {"plan": plan, "first": first, "end": time.time() - began, "MB": peak}
 
 
 def parts_in(out: Path) -> set[Path]:
