@@ -26,7 +26,7 @@ def unsafe_reason(key: str) -> str | None:
         return LEAVES_FOLDER
     if "" in parts or "." in parts:
         return "name has an empty part or a part that is only a dot"
-    if any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in key):
+    if not (key.isascii() and key.isprintable()) and any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in key):
         return "name holds control characters or is not valid UTF-8"
     if any(part.casefold() == OWN_FOLDER for part in parts):
         return f"name lies in the folder {OWN_FOLDER}, which holds the records of a run"
@@ -35,7 +35,9 @@ def unsafe_reason(key: str) -> str | None:
 
 def simple_name(key: str, suffix: str) -> str:
     """The key with another suffix: the output's name where no other wants it."""
-    return PurePosixPath(key).with_suffix(suffix).as_posix()
+    folder, slash, name = key.rpartition("/")
+    dot = name.rfind(".")
+    return f"{folder}{slash}{name[:dot] if 0 < dot < len(name) - 1 else name}{suffix}"
 
 
 def output_names(
@@ -80,4 +82,6 @@ def folders_of(key: str) -> list[str]:
 
 def fold_name(name: str) -> str:
     """The same text for names that a filesystem takes for one if it ignores case and Unicode form."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -165,7 +165,7 @@ def _gone(run: RunFolder, rows: pa.Table) -> pa.Array:
 
 def _unnamed(ref: PhotoRef) -> str | None:
     """Why a photo has no output, so that none is named for it."""
-    return ref.refused or unsafe_reason(ref.key) or ("name is one that the run itself uses" if is_reserved(ref.key) else None)
+    return ref.refused or ("name is one that the run itself uses" if is_reserved(ref.key) else None)
 
 
 def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
