@@ -27,7 +27,8 @@ TABLE_FLAGS = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GPU),--gpu) $(if $(WEIGH
   $(if $(PICTURES),--pictures $(PICTURES)) $(if $(ADAPTER_PHOTOS),--adapter-photos $(ADAPTER_PHOTOS))
 SSH_PROGRAMS := sshd ssh rsync ip unshare nsenter
 ACTORS ?= 2
-BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py,$(sort $(wildcard tests/bench/*.py)))
+RUNS ?= 20
+BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py tests/bench/chaos.py,$(sort $(wildcard tests/bench/*.py)))
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 
 .PHONY: help
@@ -79,7 +80,10 @@ bench: $(VENV)/.dev  ## speed and memory, printed; no pass or fail
 	@[ -n "$(BENCHES)" ] || echo "tests/bench: no scripts yet"
 	@for script in $(BENCHES); do echo "== $$script"; PYTHONPATH=. $(PY) $$script; done
 
-.PHONY: bench-scale
+.PHONY: bench-scale chaos
+chaos: $(VENV)/.dev  ## runs whose processes are killed at random, compared with undisturbed ones; half an hour
+	@PYTHONPATH=. $(PY) tests/bench/chaos.py --runs $(RUNS)
+
 bench-scale: $(VENV)/.dev  ## a run of 10 thousand, 100 thousand and a million tiny photos; hours
 	@PYTHONPATH=. $(PY) tests/bench/scale.py --actors $(ACTORS)
 
