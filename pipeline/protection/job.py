@@ -42,10 +42,10 @@ def prepare(config: ProtectConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
     config.check()
     check_places(config.input, config.output)
-    if scheme_of(config.input) == "file":
-        next(walk_photos(config.input))
     signer = read_signer(config)
     generators = _generators(config)
+    if scheme_of(config.input) == "file":
+        next(walk_photos(config.input))  # a wrong place is told before anything is written
     signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
     return Job(config, generators, signer, signed)
 
