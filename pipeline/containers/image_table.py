@@ -129,8 +129,8 @@ def write_table(file: BinaryIO | pa.NativeFile, groups: Iterable[pa.Table]) -> N
     if first is None:
         raise ValueError("a table needs a row group")
     flat = [field.name for field in first.schema if not pa.types.is_nested(field.type) and not _holds_images(field.type)]
-    # photos do not repeat: no dictionary; lists keep the name of their elements, `item` or `element`
-    options = {"use_dictionary": flat, "write_page_checksum": True, "use_compliant_nested_type": False}
+    # No dictionary and no smallest and largest value for photos; lists keep the name of their elements, `item` or `element`.
+    options = {"use_dictionary": flat, "write_statistics": flat, "write_page_checksum": True, "use_compliant_nested_type": False}
     with pq.ParquetWriter(file, first.schema, **options) as writer:
         for table in (first, *tables):
             for batch in table.to_batches():

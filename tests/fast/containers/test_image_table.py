@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,23 @@ GOOD = _file(pa.table({"photo": [bytes(range(256)) * 40] * 4}), write_page_check
 )
 def test_a_damaged_footer_is_refused_by_name(damage: Callable[[bytes], bytes]) -> None:
     assert "cannot be read as Parquet" in _refused(damage(GOOD))
+
+
+def test_photos_are_written_without_a_dictionary_or_statistics_and_with_checksums() -> None:
+    photo = random.Random(0).randbytes(2000)
+    data = _written(pa.table({"id": [1, 2], "image": _images(STRUCT, [photo, photo]), "plain": [photo, photo]}))
+    group = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0)
+    leaves = [group.column(at) for at in range(group.num_columns)]
+    assert [leaf.path_in_schema for leaf in leaves if leaf.has_dictionary_page] == ["id"]
+    assert [leaf.path_in_schema for leaf in leaves if leaf.is_stats_set] == ["id"]
+    at = data.index(photo[500:600])
+    assert "cannot be read as Parquet" in _refused(data[:at] + bytes(100) + data[at + 100 :], column="image")
+
+
+def test_a_path_that_is_no_text_is_damage() -> None:
+    path = pa.array([b"\xff.jpg"]).view(pa.string())
+    data = _file(pa.table({"image": pa.StructArray.from_arrays([pa.array([b"1"]), path], fields=list(STRUCT))}))
+    assert "Invalid UTF8" in _refused(data)
 
 
 def test_damaged_data_are_refused_with_their_row_group_and_cost_no_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gc
 import gzip
 import io
 import json
@@ -118,6 +119,12 @@ def test_no_sample_is_read_before_it_is_asked_for() -> None:
     samples = read_samples(file, "shard.tar")
     assert next(samples).key == "0"
     assert file.tell() < 300_000
+
+
+def test_headers_of_earlier_members_are_let_go() -> None:
+    samples = read_samples(io.BytesIO(_tar(*((f"{number}.jpg", b"x") for number in range(200)))), "shard.tar")
+    assert [next(samples).key for _ in range(150)][-1] == "149"
+    assert sum(issubclass(type(thing), tarfile.TarInfo) for thing in gc.get_objects()) < 20
 
 
 FOLDERS = st.from_regex(r"\A([ab.]{0,2}[aXü_]/){0,2}\Z")
