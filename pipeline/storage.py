@@ -9,13 +9,15 @@ import os
 import posixpath
 import re
 import secrets
+import shutil
 import socket
 import stat
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, unquote
 
 import fsspec
@@ -207,6 +209,21 @@ class Folder:
         write_atomic(self.fs, self.at(name), data)
         return self.at(name)
 
+    def write_with(self, name: str, fill: Callable[[BinaryIO], None]) -> str:
+        """The path of a file that ``fill`` wrote, complete or not at all, and never wholly in memory."""
+        path = self.at(name)
+        make_folder(self.fs, posixpath.dirname(path))
+        if self.is_local:
+            with _replacing(path) as file:
+                fill(file)
+            return path
+        with tempfile.TemporaryFile() as whole:
+            fill(whole)
+            whole.seek(0)
+            with self.fs.open_output_stream(path, compression=None) as stream:
+                shutil.copyfileobj(whole, stream, _PIECE)
+        return path
+
     def remove(self, name: str) -> None:
         """Removes a file; a file that is already gone is no error."""
         with contextlib.suppress(FileNotFoundError):
@@ -317,10 +334,17 @@ def write_atomic(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> No
         with fs.open_output_stream(path, compression=None) as stream:
             stream.write(data)
         return
+    with _replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[BinaryIO]:
+    """A local file that gets its name when the block ends in order, and else goes."""
     temporary = temporary_path(path)
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -11,7 +11,8 @@ import pyarrow as pa
 from pyarrow import parquet as pq
 
 from pipeline.containers.errors import ContainerError, one_line
-from pipeline.containers.find import PHOTO_SUFFIXES
+from pipeline.containers.listing import PHOTO_SUFFIXES
+from pipeline.storage import open_storage
 
 ADDED_PREFIX = "disrupt_"
 CHUNK_BYTES = 2**30  # an Arrow array of bytes ends at 2 GiB, and a struct of more cannot be read back from one row group
@@ -70,6 +71,17 @@ def open_table(source: str | BinaryIO | pa.NativeFile, place: str, *, column: st
     if file.metadata.num_rows == 0:
         raise ContainerError(f"{place}: the table has no rows")
     return ImageTable(place, column or fitting[0], file)
+
+
+def holds_images(place: str) -> bool:
+    """Whether a Parquet file has a column of image bytes, and no column `path` that would say where photos lie."""
+    fs, path = open_storage(place)
+    try:
+        with fs.open_input_file(path) as file:
+            schema = pq.ParquetFile(file).schema_arrow
+    except (pa.ArrowException, OSError):  # who reads it as a table says why it cannot be read
+        return False
+    return "path" not in schema.names and any(_holds_images(field.type) for field in schema)
 
 
 def read_group(table: ImageTable, group: int) -> Group:

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import BinaryIO, NamedTuple
 
 from pipeline.containers.errors import ContainerError, one_line
-from pipeline.containers.find import PHOTO_SUFFIXES
+from pipeline.containers.listing import PHOTO_SUFFIXES
 from pipeline.containers.naming import unsafe_reason
 from pipeline.photos.foreign import refused_by_suffix
 
@@ -25,7 +25,8 @@ class Sample:
     """The members of one key: the photo `image` with its bytes `data`, and the `others` (name, bytes) in file order.
 
     `image` is None and `data` empty where no member is a photo. `position` is how many others come before the photo.
-    `refused` is the reason why the photo will not be used; a refused sample may lack the members that its reason is about.
+    `refused` is the reason why the photo will not be used; `whole` is false where a refused sample lacks the members that its
+    reason is about, or where its names would come twice.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Sample:
     others: tuple[tuple[str, bytes], ...]
     refused: str | None = None
     position: int = 0
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def _sample(key: str, members: list[_Member], image_suffix: str | None, *, comes
         reasons.append("its key came before: the members of a sample must follow each other")
     if len({_plain(name).lower() for name in names}) < len([member for member in members if member.data is not None]):
         reasons.append("a name comes twice (large and small letters count as the same)")
+    whole = not reasons
     if photos and image is None:
         reasons.append(f"not clear which of its members is the photo: name one suffix ({', '.join(photos)})")
     if photos and members[0].key is None:
@@ -168,6 +171,7 @@ def _sample(key: str, members: list[_Member], image_suffix: str | None, *, comes
         others=tuple((name, data) for name, data in kept.items() if name != image),
         refused=reasons[0] if reasons else None,
         position=names.index(image) if image else 0,
+        whole=whole,
     )
 
 

@@ -43,7 +43,7 @@ def prepare(config: ProtectConfig) -> Job:
     config.check()
     check_places(config.input, config.output)
     if scheme_of(config.input) == "file":
-        next(walk_photos(config.input))
+        next(walk_photos(config.input, containers=True))
     signer = read_signer(config)
     generators = _generators(config)
     signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
