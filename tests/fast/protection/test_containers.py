@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+import webdataset.autodecode
 from PIL import Image
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from pipeline.containers.image_table import NO_IMAGE
 from pipeline.storage import Folder
@@ -36,7 +38,7 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 def tar(path: Path, photos: dict[str, bytes], *more: tuple[str, bytes]) -> Path:
     """A WebDataset tar of samples with a photo and a label each, and other members."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    members = [m for key, data in photos.items() for m in ((f"{key}.cls", key.encode()), (f"{key}.jpg", data))]
+    members = [m for key, data in photos.items() for m in ((f"{key}.txt", key.encode()), (f"{key}.jpg", data))]
     with tarfile.open(path, "w") as file:
         for name, data in (*members, *more):
             header = tarfile.TarInfo(name)
@@ -146,7 +148,9 @@ def test_webdataset_and_datasets_read_what_was_written(tmp_path: Path) -> None:
     (source := tmp_path / "in").mkdir()
     tar(source / "s.tar", PHOTOS)
     assert run(source, tmp_path / "out") == 0
-    samples = list(webdataset.WebDataset(str(tmp_path / "out/s.tar"), shardshuffle=False).decode("pil"))
+    with (tmp_path / "out/s.tar").open("rb") as file:
+        read = group_by_keys(tar_file_expander([{"url": "s.tar", "stream": file}]))
+        samples = list(map(webdataset.autodecode.Decoder([webdataset.imagehandler("pil")]), read))
     assert [sample["__key__"] for sample in samples] == list(PHOTOS)
     assert [sample["png"].size for sample in samples] == [(22, 20), (20, 23), (21, 21)]
     assert [sample["disrupt.json"]["status"] for sample in samples] == ["protected"] * 3
