@@ -25,6 +25,8 @@ OTHER_RESULTS: dict[str, Any] = {
     "generator": ("cyclegan",),
     "classes": ("Smile",),
     "epsilon": 7,
+    "container": "folder",
+    "image": "photo",
     "recipe": "spread-spectrum",
     "steps": 21,
     "step_size": 1.0,
