@@ -26,12 +26,14 @@ TABLES_OUT ?= docs/tables
 TABLE_FLAGS = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GPU),--gpu) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
   $(if $(PICTURES),--pictures $(PICTURES)) $(if $(ADAPTER_PHOTOS),--adapter-photos $(ADAPTER_PHOTOS))
 SSH_PROGRAMS := sshd ssh rsync ip unshare nsenter
-BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py,$(sort $(wildcard tests/bench/*.py)))
+ACTORS ?= 2
+RUNS ?= 20
+BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py tests/bench/chaos.py,$(sort $(wildcard tests/bench/*.py)))
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 
 .PHONY: help
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 	@echo
 	@echo "Tables of the method, each into $(TABLES_OUT): $(TABLES)"
 	@echo "  make table1 FACES=folder      (faces, with labels.csv if there is one); make tables FACES=folder makes all"
@@ -77,6 +79,13 @@ lint: $(VENV)/.dev  ## ruff and mypy --strict
 bench: $(VENV)/.dev  ## speed and memory, printed; no pass or fail
 	@[ -n "$(BENCHES)" ] || echo "tests/bench: no scripts yet"
 	@for script in $(BENCHES); do echo "== $$script"; PYTHONPATH=. $(PY) $$script; done
+
+.PHONY: bench-scale chaos
+chaos: $(VENV)/.dev  ## runs whose processes are killed at random, compared with undisturbed ones; half an hour
+	@PYTHONPATH=. $(PY) tests/bench/chaos.py --runs $(RUNS)
+
+bench-scale: $(VENV)/.dev  ## a run of 10 thousand, 100 thousand and a million tiny photos; hours
+	@PYTHONPATH=. $(PY) tests/bench/scale.py --actors $(ACTORS)
 
 .PHONY: tables $(TABLES)
 tables: $(TABLES)

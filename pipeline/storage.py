@@ -12,12 +12,14 @@ import secrets
 import shutil
 import socket
 import stat
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, unquote
 
 import fsspec
@@ -26,10 +28,17 @@ from pyarrow import fs as pafs
 if TYPE_CHECKING:
     import aiohttp
 
+T = TypeVar("T")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+)://")
 _TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$", re.DOTALL)
 _LONGEST_NAME = 255  # bytes of one file name on the common local filesystems
 _PIECE = 64 * 2**20  # bytes that are read at once of a file whose size nobody promises
+AWAY_SECONDS = 600.0
+"""How long a distant store may be away before a run ends."""
+_AWAY = re.compile(
+    r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|NETWORK_CONNECTION|REQUEST_TIMEOUT|THROTTLING|HTTP status (500|502|503|504)"
+    r"|SlowDown|ServiceUnavailable|InternalError|timed out|[Cc]onnection (refused|reset|aborted)|[Cc]annot connect|Couldn't connect"
+)
 _ADVICE = {
     r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|InvalidToken|ExpiredToken"
     r"|PERMISSION_DENIED|UNAUTHENTICATED|AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch": (
@@ -49,6 +58,10 @@ class StorageError(ValueError):
 
 class FileTooLargeError(OSError):
     """A file of more bytes than are to be read."""
+
+
+class StoreAwayError(ValueError):
+    """A distant store did not answer for a long time; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -212,16 +225,14 @@ class Folder:
     def write_with(self, name: str, fill: Callable[[BinaryIO], None]) -> str:
         """The path of a file that ``fill`` wrote, complete or not at all, and never wholly in memory."""
         path = self.at(name)
-        make_folder(self.fs, posixpath.dirname(path))
         if self.is_local:
+            make_folder(self.fs, posixpath.dirname(path))
             with _replacing(path) as file:
                 fill(file)
             return path
         with tempfile.TemporaryFile() as whole:
             fill(whole)
-            whole.seek(0)
-            with self.fs.open_output_stream(path, compression=None) as stream:
-                shutil.copyfileobj(whole, stream, _PIECE)
+            while_away(lambda: _upload(self.fs, path, whole), path)
         return path
 
     def remove(self, name: str) -> None:
@@ -279,13 +290,17 @@ def read_bytes(fs: pafs.FileSystem, path: str, *, most: int | None = None) -> by
     if isinstance(fs, pafs.PyFileSystem):
         return _read_by_fsspec(fs.handler.fs, path, most)
     if not isinstance(fs, pafs.LocalFileSystem):
-        with fs.open_input_file(path) as file:
-            return _read_all(file, file.size(), most)
+        return while_away(lambda: _read_remote(fs, path, most), path)
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for its writer
         raise OSError(f"{path} is no ordinary file")
     with Path(path).open("rb") as local:
         return _read_all(local, status.st_size, most)
+
+
+def _read_remote(fs: pafs.FileSystem, path: str, most: int | None) -> bytes:
+    with fs.open_input_file(path) as file:
+        return _read_all(file, file.size(), most)
 
 
 def _read_by_fsspec(fs: fsspec.AbstractFileSystem, path: str, most: int | None) -> bytes:
@@ -329,11 +344,10 @@ def write_atomic(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> No
     Locally a temporary name in the same folder, fsync and a rename; elsewhere one upload of the final name. Raises OSError
     (no space, not permitted, a folder of that name, ...) and then leaves neither a temporary file nor a changed one.
     """
-    make_folder(fs, posixpath.dirname(path))
     if not isinstance(fs, pafs.LocalFileSystem):
-        with fs.open_output_stream(path, compression=None) as stream:
-            stream.write(data)
+        while_away(lambda: _write_remote(fs, path, data), path)
         return
+    make_folder(fs, posixpath.dirname(path))
     with _replacing(path) as file:
         file.write(data)
 
@@ -352,6 +366,40 @@ def _replacing(path: str) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(temporary.parent)
+
+
+def _write_remote(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:
+    make_folder(fs, posixpath.dirname(path))
+    with fs.open_output_stream(path, compression=None) as stream:
+        stream.write(data)
+
+
+def _upload(fs: pafs.FileSystem, path: str, whole: IO[bytes]) -> None:
+    make_folder(fs, posixpath.dirname(path))
+    whole.seek(0)
+    with fs.open_output_stream(path, compression=None) as stream:
+        shutil.copyfileobj(whole, stream, _PIECE)
+
+
+def while_away(call: Callable[[], T], place: str) -> T:
+    """What the call returns, made again and again while a distant store is away or overloaded, with pauses of up to 30 seconds.
+
+    Raises other errors as they are, and StoreAwayError after AWAY_SECONDS: no photo is to blame for its store.
+    """
+    began, pause = time.monotonic(), 1.0
+    while True:
+        try:
+            return call()
+        except OSError as error:
+            if not _AWAY.search(str(error)) or isinstance(error, FileNotFoundError):
+                raise
+            gone = time.monotonic() - began
+            if gone + pause > AWAY_SECONDS:
+                advice = "What is done is kept; run the same command again when it answers."
+                raise StoreAwayError(f"{place}: the store has been away for {gone:.0f} s ({error}). {advice}") from error
+            print(f"waiting for the store of {place}: {error}", file=sys.stderr)
+            time.sleep(pause)
+            pause = min(2 * pause, 30.0)
 
 
 def temporary_path(path: str) -> Path:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import stat
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import csv as pacsv
-from pyarrow import fs as pafs
 from pyarrow import parquet as pq
 
 from pipeline.containers.listing import Box, Listing, ListingError, PhotoRef
@@ -139,29 +138,14 @@ def _tidy(key: str) -> str:
 
 
 def _sizes(places: Iterable[str]) -> dict[str, tuple[int, bool]]:
-    """Size in bytes and whether it is a link, for each place that exists; asks each remote storage once for all its files."""
+    """Size in bytes and whether it is a link, for each local file that exists; to ask a store for each of its files takes hours."""
     found: dict[str, tuple[int, bool]] = {}
-    remote: dict[str, list[str]] = defaultdict(list)
     for place in places:
-        if scheme_of(place) != "file":
-            remote["/".join(place.split("/", 3)[:3])].append(place)
-            continue
-        try:
-            status = os.lstat(place)
-        except (OSError, ValueError):  # absent, or a name that no filesystem takes: reading it will say so in its row
-            continue
-        found[place] = (status.st_size, stat.S_ISLNK(status.st_mode))
-    for group in remote.values():
-        fs, _ = open_storage(group[0])
-        paths = [open_storage(place)[1] if isinstance(fs, pafs.PyFileSystem) else _inside(place) for place in group]
-        for place, info in zip(group, fs.get_file_info(paths), strict=True):
-            if info.type == pafs.FileType.File:
-                found[place] = (int(info.size or 0), False)
+        with contextlib.suppress(OSError, ValueError):  # absent, or a name that no filesystem takes: reading it says so in its row
+            status = os.lstat(place) if scheme_of(place) == "file" else None
+            if status:
+                found[place] = (status.st_size, stat.S_ISLNK(status.st_mode))
     return found
-
-
-def _inside(place: str) -> str:
-    return unquote(place.partition("?")[0].partition("://")[2])
 
 
 def _ref(key: str, where: str, box: Box | None, refused: str | None, sizes: dict[str, tuple[int, bool]]) -> PhotoRef:

@@ -27,7 +27,7 @@ DEATHS = 3
 """At which death the photo is to blame."""
 ALL_DIED = 3
 """After so many photos that are to blame, and no other, something else is."""
-DIED = "its process died: it crashed, or the system ended it for want of memory (fewer --actors need less)"
+DIED = f"its process died {DEATHS} times: it crashed, or the system ended it for want of memory (fewer --actors need less)"
 KEEP_SECONDS, KEEP_SECONDS_REMOTE = 5.0, 60.0
 """How long finished rows wait for their place in the journal: what a stop may cost."""
 PARTS_FOR_EACH = 4

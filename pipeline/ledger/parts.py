@@ -23,7 +23,7 @@ from pipeline.ledger.plan import AT_HAND
 from pipeline.ledger.results import write_result
 from pipeline.ledger.rows import join_sorted
 from pipeline.ledger.schema import MANIFEST
-from pipeline.storage import Folder
+from pipeline.storage import Folder, while_away
 
 ONE_FILE = 1_000_000
 """Below so many rows the manifest is one file too."""
@@ -47,7 +47,8 @@ def committed(folder: Folder) -> set[str]:
 
 def committed_sums(folder: Folder, name: str) -> dict[str, Any] | None:
     """The sums of a part, None when it is not committed."""
-    return _sums(folder, name) if folder.exists(f"{PARTS}/{name}.parquet") else None
+    path = f"{PARTS}/{name}.parquet"
+    return _sums(folder, name) if while_away(lambda: folder.exists(path), path) else None
 
 
 def remove_part(folder: Folder, name: str) -> None:
@@ -87,7 +88,7 @@ def write_manifest(folder: Folder, names: Sequence[str], rows: int) -> str | Non
 def _open(folder: Folder, name: str) -> pq.ParquetFile:
     path = f"{PARTS}/{name}.parquet"
     try:
-        return pq.ParquetFile(folder.fs.open_input_file(folder.at(path)))
+        return while_away(lambda: pq.ParquetFile(folder.fs.open_input_file(folder.at(path))), path)
     except pa.ArrowException as error:
         advice = "Remove that file and run the same command: its photos are done again."
         raise LedgerError(f"the part {folder.at(path)} is damaged: {error}. {advice}") from error

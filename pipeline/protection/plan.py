@@ -114,7 +114,7 @@ def _extend(job: Job, run: RunFolder, plan: Plan) -> Plan:
     if longer.counts != plan.counts and not first.container:
         taken = {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
         taken |= {_hash(fold_name(work.output)) for name in plan.parts for work in works_of(planned(run.folder, name), suffix)}
-        _settle_names(job, run, longer.parts[len(plan.counts) :], np.sort(np.frombuffer(names, np.uint64)), taken)
+        _settle_names(job, run, (plan, longer), np.sort(np.frombuffer(names, np.uint64)), taken)
     commit_plan(run.folder, longer)
     return longer
 
@@ -133,10 +133,10 @@ def _distinct(refs: Iterable[PhotoRef]) -> Iterator[PhotoRef]:
         yield ref
 
 
-def _settle_names(job: Job, run: RunFolder, parts: Sequence[str], names: Hashes, taken: set[int]) -> None:
-    """Gives names of their own to photos of which several want one name, or one that is ``taken``, in these parts.
+def _settle_names(job: Job, run: RunFolder, plans: tuple[Plan, Plan], names: Hashes, taken: set[int]) -> None:
+    """Gives names of their own to photos of which several want one name, or one that is ``taken``.
 
-    Only these photos are looked at again; all others keep their simple names.
+    Only these photos are looked at again; all others keep their simple names, and those of the first plan the names that they have.
     """
     suffix = FORMATS[job.config.format].suffix
     rivals = set(names[1:][names[1:] == names[:-1]].tolist()) | set(names[np.isin(names, np.array([*taken], np.uint64))].tolist())
@@ -147,9 +147,15 @@ def _settle_names(job: Job, run: RunFolder, parts: Sequence[str], names: Hashes,
     if len(set(keys)) < len(keys):
         twin = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise LedgerError(f"two inputs have the name {twin!r}: every photo of a run needs a name of its own")
-    wanted = set(names.tolist())
-    named = output_names(keys, suffix=suffix, taken=_Hashed(taken), wanted=_Hashed(wanted))
-    for part in parts:
+    before, plan = plans
+    kept = {
+        work.key: work.output
+        for part in before.parts
+        for work in works_of(planned(run.folder, part), suffix)
+        if _hash(fold_name(simple_name(work.key, suffix))) in rivals
+    }
+    named = output_names(keys, suffix=suffix, taken=_Hashed(taken), wanted=_Hashed(set(names.tolist())), kept=kept)
+    for part in plan.parts[len(before.counts) :]:
         table = planned(run.folder, part)
         outputs = [named.get(key) for key in table["key"].to_pylist()]
         if any(outputs):
@@ -195,7 +201,7 @@ def _gone(run: RunFolder, rows: pa.Table) -> pa.Array:
 
 def _unnamed(ref: PhotoRef) -> str | None:
     """Why a photo has no output, so that none is named for it."""
-    return ref.refused or unsafe_reason(ref.key) or ("name is one that the run itself uses" if is_reserved(ref.key) else None)
+    return ref.refused or ("name is one that the run itself uses" if is_reserved(ref.key) else None)
 
 
 def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:

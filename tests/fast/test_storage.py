@@ -21,7 +21,7 @@ import fsspec
 import pytest
 
 from pipeline import storage
-from pipeline.storage import FileTooLargeError, Folder, is_temporary, open_storage, read_uri, temporary_path
+from pipeline.storage import FileTooLargeError, Folder, StoreAwayError, is_temporary, open_storage, read_uri, temporary_path
 from tests.fast.s3 import s3_store
 
 
@@ -212,6 +212,31 @@ def test_a_small_file_on_s3_is_one_request_and_all_files_share_one_client() -> N
         assert store.requests == ["PUT /bucket/some%20folder/a%20b.png"]
         assert open_storage(folder.uri_of("a b.png")) == (folder.fs, "bucket/some folder/a b.png")
         assert open_storage(folder.uri_of("c"))[0] is pickle.loads(pickle.dumps(folder)).fs is folder.fs
+
+
+def test_a_store_that_is_away_is_waited_for_and_given_up_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with s3_store() as store:
+        folder, pauses = Folder(store.uri), list[float]()
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            store.refuse = None if len(pauses) == 3 else store.refuse
+
+        monkeypatch.setattr("pipeline.storage.time.sleep", sleep)
+        store.refuse = (503, "SlowDown")
+        folder.write("a.png", b"photo")
+        assert pauses == [1, 2, 4]
+        assert "waiting for the store" in capsys.readouterr().err
+        store.refuse = (503, "SlowDown")
+        monkeypatch.setattr(storage, "AWAY_SECONDS", 0.0)
+        for call in (lambda: folder.write("a.png", b"photo"), lambda: folder.read("a.png")):
+            with pytest.raises(StoreAwayError, match="run the same command again"):
+                call()
+        store.refuse = None
+        with pytest.raises(FileNotFoundError):
+            folder.read("b.png")
 
 
 def test_a_redirection_into_this_network_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:

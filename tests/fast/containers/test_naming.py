@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.containers.naming import fold_name, output_names, unsafe_reason
+from pipeline.containers.naming import fold_name, output_names, simple_name, unsafe_reason
 
 _PARTS = st.sampled_from(["a", "A", "b", "a.png", "é", "e\u0301", "b.jpg", "straße", "STRASSE"])
 _SUFFIXES = st.sampled_from([".jpg", ".png", ".PNG", ".jpg.png", ".webp", ""])
@@ -68,3 +69,8 @@ def test_other_keys_that_cannot_be_written_safely_are_refused(key: str) -> None:
 @pytest.mark.parametrize("key", ["näme with spaces ü 日本.jpg", "..a.jpg", "a..b/c.jpg", "100%.jpg", ".hidden.jpg"])
 def test_odd_but_harmless_names_are_accepted(key: str) -> None:
     assert unsafe_reason(key) is None
+
+
+@given(st.text("ab./", min_size=1, max_size=8).filter(lambda key: unsafe_reason(key) is None))
+def test_the_simple_name_is_that_of_the_path_with_another_suffix(key: str) -> None:
+    assert simple_name(key, ".png") == PurePosixPath(key).with_suffix(".png").as_posix()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import math
 from collections.abc import Sequence
 
@@ -15,7 +17,7 @@ from rich.console import Console
 from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
 from pipeline.protection.report import terminal_table
 from pipeline.protection.summary import summarise
-from pipeline.protection.sums import sums_of
+from pipeline.protection.sums import OTHER_REASONS, merged, sums_of
 from pipeline.report.outcome import Reason, outcome_table
 
 
@@ -137,3 +139,60 @@ def test_names_and_reasons_with_brackets_are_printed_as_they_are(markup: bool) -
     file = io.StringIO()
     Console(file=file, width=120, markup=markup).print(outcome_table("inputs", "title", {"failed": 1, "skipped": 0}, [reason]))
     assert "1 x no [bold] photo (a[/b].jpg)" in file.getvalue()
+
+
+LINES = st.lists(
+    st.tuples(st.sampled_from(["protected", "failed", "skipped"]), st.floats(0, 4), st.floats(20, 60), st.sampled_from("xyz")),
+    max_size=20,
+)
+
+
+@settings(deadline=None)
+@given(lines=LINES, cut=st.integers(0, 20))
+def test_the_sums_of_parts_merge_to_those_of_all_rows_in_any_order(lines: list[tuple[str, float, float, str]], cut: int) -> None:
+    rows = []
+    for number, (status, l2, psnr, word) in enumerate(lines):
+        if status == "protected":
+            rows.append(measured(f"{number:02}", [l2, l2 / 3], psnr=psnr, classes=["a", word]))
+        else:
+            make = ManifestRow.failed if status == "failed" else ManifestRow.skipped
+            rows.append(make(f"{number:02}", stage="read", reason=f"because of {word}"))
+    tables = [rows_to_table(some, shard="s") if some else MANIFEST.empty_table() for some in (rows, rows[:cut], rows[cut:])]
+    whole, first, second = map(sums_of, tables)
+    for sums in (merged([first, second]), merged([second, first])):
+        assert json.loads(json.dumps(sums)) == sums, "sums are plain JSON"
+        one, other = summarise(sums), summarise(whole)
+        for field in dataclasses.fields(one):
+            a, b = getattr(one, field.name), getattr(other, field.name)
+            if field.name in {"classes", "everything"}:
+                close = [(x, y) for x, y in zip(_numbers(a), _numbers(b), strict=True)]
+                assert all(x == pytest.approx(y, nan_ok=True) for x, y in close)
+            elif isinstance(a, float):
+                assert a == pytest.approx(b, nan_ok=True)
+            else:
+                assert a == b
+        assert sums["bins"] == whole["bins"]
+        assert sums["samples"] == whole["samples"]
+
+
+def _numbers(effects: object) -> list[float]:
+    some = effects if isinstance(effects, tuple) else (effects,)
+    return [value for one in sorted(some, key=lambda one: one.name) for value in (one.samples, one.l1, one.l2, one.disrupted)]
+
+
+def test_a_million_different_reasons_stay_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.protection.sums.MOST_REASONS", 10)
+    parts = [[ManifestRow.failed(f"{part}/{k}", stage="read", reason=f"{part} {k}") for k in range(30)] for part in range(4)]
+    sums = merged(sums_of(rows_to_table(rows, shard="s")) for rows in parts)
+    assert len(sums["reasons"]) <= 10
+    assert sum(count for *_, count, _ in sums["reasons"]) == 120
+    assert any(text == OTHER_REASONS for _, _, text, _, _ in sums["reasons"])
+
+
+def test_a_sample_holds_the_weakest_and_the_strongest_of_many() -> None:
+    rows = [measured(f"{k:03}", [k / 100]) for k in range(200)]
+    sums = merged(sums_of(rows_to_table(rows[start::4], shard="s")) for start in range(4))
+    keys = [row["key"] for row in sums["samples"]]
+    assert (keys[0], keys[-1]) == ("000", "199")
+    assert len(keys) <= 64
+    assert sums["samples"] == sums_of(rows_to_table(rows, shard="s"))["samples"]
