@@ -12,7 +12,7 @@ from pyarrow import parquet as pq
 
 from pipeline.containers.errors import ContainerError, one_line
 from pipeline.containers.listing import PHOTO_SUFFIXES
-from pipeline.storage import open_storage
+from pipeline.storage import open_storage, while_away
 
 ADDED_PREFIX = "disrupt_"
 CHUNK_BYTES = 2**30  # an Arrow array of bytes ends at 2 GiB, and a struct of more cannot be read back from one row group
@@ -52,7 +52,7 @@ def open_table(source: str | BinaryIO | pa.NativeFile, place: str, *, column: st
     is read. Raises ContainerError for a damaged or encrypted file, no rows, no such column or several, and a protected table.
     """
     try:
-        file = pq.ParquetFile(source, page_checksum_verification=True)
+        file = while_away(lambda: pq.ParquetFile(source, page_checksum_verification=True), place)
         schema = file.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(place, error) from error
@@ -87,7 +87,7 @@ def holds_images(place: str) -> bool:
 def read_group(table: ImageTable, group: int) -> Group:
     """One row group of the table; no other is read. Raises ContainerError where its data are damaged or encrypted."""
     try:
-        rows = table.file.read_row_group(group)
+        rows = while_away(lambda: table.file.read_row_group(group), table.place)
         rows[table.column].validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(f"{table.place}, row group {group}", error) from error

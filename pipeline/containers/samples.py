@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BufferedReader, RawIOBase
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -14,8 +15,10 @@ from pipeline.containers.image_table import ADDED_PREFIX, Group, open_table, rea
 from pipeline.containers.listing import PhotoRef
 from pipeline.containers.naming import fold_name
 from pipeline.containers.tar import NewImage, Sample, read_samples, write_tar
-from pipeline.storage import open_storage
+from pipeline.storage import open_storage, while_away
 
+PIECE_BYTES = 8 * 2**20
+"""Bytes of a tar that are asked of its store together."""
 COLUMNS = {"status": pa.string(), "reason": pa.string(), "l2": pa.float64(), "psnr": pa.float64(), "linf_levels": pa.int32()}
 """What a table says of each photo, in columns `disrupt_*`."""
 
@@ -81,8 +84,8 @@ def _new_groups(ref: PhotoRef, result: Callable[[str], Result], image: str | Non
 
 
 def _samples(ref: PhotoRef, image: str | None) -> Iterator[tuple[str, Sample]]:
-    with _opened(ref, as_stream=True) as file:
-        samples = read_samples(file, ref.uri, image_suffix=image)
+    with _opened(ref) as file:
+        samples = read_samples(BufferedReader(_Patient(file, ref.uri), PIECE_BYTES), ref.uri, image_suffix=image)
         yield from _with_own_keys((f"{ref.key}/{sample.key}", sample) for sample in samples)
 
 
@@ -98,7 +101,7 @@ def _with_own_keys(samples: Iterable[tuple[str, Sample]]) -> Iterator[tuple[str,
 
 
 def _groups(ref: PhotoRef, image: str | None) -> Iterator[tuple[list[str], str, Group]]:
-    with _opened(ref, as_stream=False) as file:
+    with _opened(ref) as file:
         table, row = open_table(file, ref.uri, column=image), 0
         for number in range(table.group_count):
             group = read_group(table, number)
@@ -107,7 +110,22 @@ def _groups(ref: PhotoRef, image: str | None) -> Iterator[tuple[list[str], str, 
 
 
 @contextmanager
-def _opened(ref: PhotoRef, *, as_stream: bool) -> Iterator[Any]:
+def _opened(ref: PhotoRef) -> Iterator[Any]:
     fs, path = open_storage(ref.uri)
-    with fs.open_input_stream(path, compression=None) if as_stream else fs.open_input_file(path) as file:
+    with while_away(lambda: fs.open_input_file(path), ref.uri) as file:
         yield file
+
+
+class _Patient(RawIOBase):
+    """A file from front to back that waits while its store is away."""
+
+    def __init__(self, file: Any, place: str) -> None:
+        self._file, self._place = file, place
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = while_away(lambda: self._file.read(len(buffer)), self._place)
+        buffer[: len(data)] = data
+        return len(data)

@@ -15,6 +15,7 @@ from pipeline.containers.errors import ContainerError, one_line
 from pipeline.containers.listing import PHOTO_SUFFIXES
 from pipeline.containers.naming import unsafe_reason
 from pipeline.photos.foreign import refused_by_suffix
+from pipeline.storage import StoreAwayError
 
 LIMIT_BYTES = 256 * 2**20
 RECORD_SUFFIX = ".disrupt.json"
@@ -130,6 +131,8 @@ def _members(file: BinaryIO, limit_bytes: int) -> Iterator[_Member]:
             while rest := tar.fileobj.read(2**20):
                 if rest.strip(b"\0"):
                     raise tarfile.ReadError("data behind the end mark; one file holds one tar")
+    except StoreAwayError:
+        raise
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         yield _Member(run, name, damage=error)
 
