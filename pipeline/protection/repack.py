@@ -26,12 +26,11 @@ from pipeline.photos.encode import FORMATS
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.plan import planned_refs
 from pipeline.protection.row import Work
-from pipeline.protection.sums import NAMES
 from pipeline.storage import Folder, StorageError
 
 EFFECT = ("epsilon", "linf_levels", "psnr", "ssim", "l2")
-RECORD = ("key", "status", "stage", "reason", "note", *EFFECT, *NAMES, "sha256_in", "sha256_out")
-"""Columns of the manifest that a container says of each of its photos; none that differs from run to run."""
+RECORD = ("key", "status", "stage", "reason", "note", *EFFECT, "generator", "recipe", "signals", "sha256_in", "sha256_out")
+"""Columns of the manifest that a container says of each of its photos; none that differs from run to run or with the place of IN."""
 
 
 def works_in(ref: PhotoRef, config: ProtectConfig) -> Iterator[Work]:

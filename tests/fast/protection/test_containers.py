@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 import webdataset.autodecode
+from fsspec.implementations.memory import MemoryFile
 from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
@@ -297,3 +298,27 @@ def test_keys_are_unique_in_a_tar_and_among_containers(tmp_path: Path, capsys: p
 def test_a_tar_without_photos_is_skipped(tmp_path: Path) -> None:
     assert run(tar(tmp_path / "s.tar", {}, ("a.txt", b"a")), tmp_path / "out") == 0
     assert rows(tmp_path / "out")["s"]["reason"] == "it holds no photos"
+
+
+@pytest.mark.parametrize(("make", "suffix"), [(tar, "tar"), (_as_table, "parquet")])
+def test_a_distant_store_gives_the_same_bytes_also_when_it_is_away_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any, suffix: str
+) -> None:
+    place, name = f"memory://{tmp_path.name}", f"s.{suffix}"
+    make(tmp_path / name, PHOTOS)
+    assert run(tmp_path / name, tmp_path / "out") == 0
+    Folder(f"{place}/in").write(name, (tmp_path / name).read_bytes())
+    errors = [OSError("When reading: AWS Error SLOW_DOWN")]
+    real = MemoryFile.read
+
+    def read(file: MemoryFile, *size: int) -> bytes:
+        if errors and PHOTOS["b"] in file.getvalue():
+            raise errors.pop()
+        data: bytes = real(file, *size)
+        return data
+
+    monkeypatch.setattr(MemoryFile, "read", read, raising=False)
+    assert run(f"{place}/in", f"{place}/out") == 0
+    assert not errors
+    assert Folder(f"{place}/out").read(name) == (tmp_path / "out" / name).read_bytes()
+    assert not Folder(f"{place}/out/.disrupt/kept/s").exists()
