@@ -30,7 +30,7 @@ from pipeline.storage import Folder, StorageError
 
 EFFECT = ("epsilon", "linf_levels", "psnr", "ssim", "l2")
 RECORD = ("key", "status", "stage", "reason", "note", *EFFECT, "generator", "recipe", "signals", "sha256_in", "sha256_out")
-"""Columns of the manifest that a container says of each of its photos; none that differs from run to run or with the place of IN."""
+"""Columns of the manifest that a container says of each of its photos; none that differs between runs or places of IN."""
 
 
 def works_in(ref: PhotoRef, config: ProtectConfig) -> Iterator[Work]:
