@@ -35,7 +35,7 @@ def find_photos(source: str | Path) -> Listing:
     return Listing(tuple(sorted(walk, key=lambda ref: ref.key)), walk.ignored)
 
 
-class walk_photos(Iterator[PhotoRef]):  # noqa: N801 (it is used like the function that it could be, but for `ignored`)
+def walk_photos(source: str | Path) -> PhotoWalk:
     """The photos of a folder (recursively), a pattern such as `photos/**/*.jpg`, a `.csv` or `.parquet` table, or a single file.
 
     Keys are relative to the folder, to the part of the pattern without signs, or as `list_table` says. Links are listed as refused
@@ -46,6 +46,11 @@ class walk_photos(Iterator[PhotoRef]):  # noqa: N801 (it is used like the functi
     With ``containers`` a place without photos gives its containers instead: its tars, or where there are none its Parquet files; a
     single Parquet file is one when it holds images and no paths. Brace patterns (`shard-{000..012}.tar`) name containers.
     """
+    return PhotoWalk(source)
+
+
+class PhotoWalk(Iterator[PhotoRef]):
+    """Photos as they are found, and how many other files were passed over so far; made by `walk_photos`."""
 
     def __init__(self, source: str | Path, *, containers: bool = False) -> None:
         self.ignored = 0

@@ -9,15 +9,23 @@ import pyarrow.parquet as pq
 
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import MANIFEST_FILE
+from pipeline.ledger.parts import committed, read_parts
 from pipeline.storage import Folder
 
 COLUMNS = ["key", "output", "status", "reason", "sha256_in", "sha256_out", "epsilon"]
 
 
 def read_manifest(protected: str) -> list[dict[str, Any]] | None:
-    """The rows of the protection run that wrote this folder, with COLUMNS; None when there is no manifest."""
+    """The rows of the protection run that wrote this folder, with COLUMNS; None when there is no manifest.
+
+    They come from its parts, and from the one file where only that was kept.
+    """
     folder = Folder(protected)
-    if not folder.is_folder() or not folder.exists(MANIFEST_FILE):
+    if not folder.is_folder():
+        return None
+    if parts := sorted(committed(folder)):
+        return [row for table in read_parts(folder, parts, COLUMNS) for row in table.to_pylist()]
+    if not folder.exists(MANIFEST_FILE):
         return None
     try:
         rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(folder.read(MANIFEST_FILE)), columns=COLUMNS).to_pylist()

@@ -15,6 +15,9 @@ from pipeline.containers.naming import output_names
 from pipeline.evaluation.pairs import ORIGINAL_RENAMED, PROTECTED_RENAMED, Pair, match
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.manifest import read_manifest
+from pipeline.ledger.parts import commit_part
+from pipeline.ledger.schema import ManifestRow, rows_to_table
+from pipeline.storage import Folder
 
 NAMES = st.lists(st.from_regex(r"[ab](/[ab])?\.(jpg|png|webp)", fullmatch=True), unique=True, max_size=12)
 
@@ -121,3 +124,13 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.parquet").write_bytes(b"no parquet")
     with pytest.raises(LedgerError, match=r"manifest.parquet cannot be read"):
         read_manifest(str(tmp_path))
+
+
+def test_the_manifest_is_read_from_its_parts_where_they_are(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for name, key in (("000000", "a.jpg"), ("000001", "b.jpg")):
+        row = ManifestRow(key=key, status="protected", output=f"{key}.png", sha256_out="0" * 64)
+        commit_part(folder, name, rows_to_table([row], shard=name), {})
+    rows = read_manifest(str(tmp_path))
+    assert rows is not None
+    assert [(row["key"], row["output"]) for row in rows] == [("a.jpg", "a.jpg.png"), ("b.jpg", "b.jpg.png")]

@@ -134,7 +134,7 @@ def test_a_file_that_was_encoded_again_is_measured_and_flagged(work: Path) -> No
 
 
 def test_any_two_folders_will_do_and_the_shipped_generator_is_then_the_default(work: Path) -> None:
-    for place in (".disrupt", "manifest.parquet"):
+    for place in (".disrupt", "manifest", "manifest.parquet"):
         path = work / "protected" / place
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert call(work, "--limit", "1", "--classes", "Young", generator=None) == 0
