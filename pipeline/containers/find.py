@@ -35,7 +35,7 @@ def find_photos(source: str | Path) -> Listing:
     return Listing(tuple(sorted(walk, key=lambda ref: ref.key)), walk.ignored)
 
 
-def walk_photos(source: str | Path) -> PhotoWalk:
+def walk_photos(source: str | Path, *, containers: bool = False) -> PhotoWalk:
     """The photos of a folder (recursively), a pattern such as `photos/**/*.jpg`, a `.csv` or `.parquet` table, or a single file.
 
     Keys are relative to the folder, to the part of the pattern without signs, or as `list_table` says. Links are listed as refused
@@ -46,7 +46,7 @@ def walk_photos(source: str | Path) -> PhotoWalk:
     With ``containers`` a place without photos gives its containers instead: its tars, or where there are none its Parquet files; a
     single Parquet file is one when it holds images and no paths. Brace patterns (`shard-{000..012}.tar`) name containers.
     """
-    return PhotoWalk(source)
+    return PhotoWalk(source, containers=containers)
 
 
 class PhotoWalk(Iterator[PhotoRef]):
