@@ -95,12 +95,13 @@ def _extend(job: Job, run: RunFolder, plan: Plan) -> Plan:
     config, suffix = job.config, FORMATS[job.config.format].suffix
     known = {_hash(key) for name in plan.parts for key in planned(run.folder, name, ["key"])["key"].to_pylist()}
     names, folders, walk = array("Q"), {""}, walk_photos(config.input, containers=True)
-    first = next(walk)
+    rest = iter(walk)
+    first = next(rest)
     if first.container and config.photos.limit is not None:
         raise ConfigError("--limit counts photos, but a container is done as a whole: leave it out and name fewer containers")
 
     def fresh() -> Iterator[PhotoRef]:
-        for number, ref in enumerate(_distinct(itertools.chain([first], walk))):
+        for number, ref in enumerate(_distinct(itertools.chain([first], rest))):
             if not ref.container and not _unnamed(ref):
                 names.append(_hash(fold_name(simple_name(ref.key, suffix))))
                 folders.add(ref.key.rpartition("/")[0])
