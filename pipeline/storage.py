@@ -9,15 +9,17 @@ import os
 import posixpath
 import re
 import secrets
+import shutil
 import socket
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, unquote
 
 import fsspec
@@ -220,6 +222,19 @@ class Folder:
         write_atomic(self.fs, self.at(name), data)
         return self.at(name)
 
+    def write_with(self, name: str, fill: Callable[[BinaryIO], None]) -> str:
+        """The path of a file that ``fill`` wrote, complete or not at all, and never wholly in memory."""
+        path = self.at(name)
+        if self.is_local:
+            make_folder(self.fs, posixpath.dirname(path))
+            with _replacing(path) as file:
+                fill(file)
+            return path
+        with tempfile.TemporaryFile() as whole:
+            fill(whole)
+            while_away(lambda: _upload(self.fs, path, whole), path)
+        return path
+
     def remove(self, name: str) -> None:
         """Removes a file; a file that is already gone is no error."""
         with contextlib.suppress(FileNotFoundError):
@@ -333,10 +348,17 @@ def write_atomic(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> No
         while_away(lambda: _write_remote(fs, path, data), path)
         return
     make_folder(fs, posixpath.dirname(path))
+    with _replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[BinaryIO]:
+    """A local file that gets its name when the block ends in order, and else goes."""
     temporary = temporary_path(path)
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -350,6 +372,13 @@ def _write_remote(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> N
     make_folder(fs, posixpath.dirname(path))
     with fs.open_output_stream(path, compression=None) as stream:
         stream.write(data)
+
+
+def _upload(fs: pafs.FileSystem, path: str, whole: IO[bytes]) -> None:
+    make_folder(fs, posixpath.dirname(path))
+    whole.seek(0)
+    with fs.open_output_stream(path, compression=None) as stream:
+        shutil.copyfileobj(whole, stream, _PIECE)
 
 
 def while_away(call: Callable[[], T], place: str) -> T:

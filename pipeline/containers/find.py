@@ -1,26 +1,30 @@
-"""Find photos: in a folder at any depth, by a pattern, in a CSV or Parquet table, or a single file; local or on any storage."""
+"""Find photos: in a folder at any depth, by a pattern, in a CSV or Parquet table, or a single file; local or on any storage.
+
+Or the containers that hold them: WebDataset tars, and Parquet tables with the bytes in a column.
+"""
 
 from __future__ import annotations
 
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.containers.listing import Listing, ListingError, PhotoRef
+from pipeline.containers.braces import expand
+from pipeline.containers.image_table import holds_images
+from pipeline.containers.listing import PHOTO_SUFFIXES, READ_SUFFIXES, ContainerKind, Listing, ListingError, PhotoRef
 from pipeline.containers.naming import OWN_FOLDER, unsafe_reason
 from pipeline.containers.pattern import compile_pattern, is_pattern, split_pattern
 from pipeline.containers.table import list_table
-from pipeline.photos.foreign import OTHER_SUFFIXES, RAW_SUFFIXES, refused_by_suffix
+from pipeline.photos.foreign import refused_by_suffix
 from pipeline.storage import Folder, StoredFile, split_options
 
 __all__ = ["Listing", "ListingError", "PhotoRef", "find_photos", "walk_photos"]
 
-READ_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
-)
-PHOTO_SUFFIXES = READ_SUFFIXES | RAW_SUFFIXES | OTHER_SUFFIXES.keys()
 TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
+CONTAINERS: dict[str, ContainerKind] = {".tar": "tar", ".parquet": "parquet"}
+"""Containers by their suffixes; those that come first are taken where a folder holds several kinds."""
 LINK_REASON = "a symbolic link; links are not followed"
 LINKED_FOLDER_REASON = "a symbolic link to a folder; links are not followed: give that folder itself"
 
@@ -31,22 +35,26 @@ def find_photos(source: str | Path) -> Listing:
     return Listing(tuple(sorted(walk, key=lambda ref: ref.key)), walk.ignored)
 
 
-def walk_photos(source: str | Path) -> PhotoWalk:
+def walk_photos(source: str | Path, *, containers: bool = False) -> PhotoWalk:
     """The photos of a folder (recursively), a pattern such as `photos/**/*.jpg`, a `.csv` or `.parquet` table, or a single file.
 
     Keys are relative to the folder, to the part of the pattern without signs, or as `list_table` says. Links are listed as refused
     and not followed; folders named `.disrupt` are passed over; other files are counted as ``ignored``. `source` may be a URI.
     They come one by one, in the same order for the same files. Raises ListingError, with the fix, when the source is missing or
     cannot be read, or in the end when there was no photo in it.
+
+    With ``containers`` a place without photos gives its containers instead: its tars, or where there are none its Parquet files; a
+    single Parquet file is one when it holds images and no paths. Brace patterns (`shard-{000..012}.tar`) name containers.
     """
-    return PhotoWalk(source)
+    return PhotoWalk(source, containers=containers)
 
 
 class PhotoWalk(Iterator[PhotoRef]):
     """Photos as they are found, and how many other files were passed over so far; made by `walk_photos`."""
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, *, containers: bool = False) -> None:
         self.ignored = 0
+        self._containers = containers
         self._refs = self._walk(str(source))
 
     def __next__(self) -> PhotoRef:
@@ -56,9 +64,12 @@ class PhotoWalk(Iterator[PhotoRef]):
         try:
             folder = Folder(place)
             if folder.exists():
-                yield from self._folder(folder, place, None) if folder.is_folder() else _file_or_table(folder, place)
+                yield from self._folder(folder, place, None) if folder.is_folder() else self._file(folder, place)
                 return
             plain, options = split_options(place)
+            if self._containers and "{" in plain:
+                yield from self._braces(plain, options)
+                return
             if is_pattern(plain):
                 base, pattern = split_pattern(plain)
                 folder = Folder(base + options)
@@ -73,6 +84,7 @@ class PhotoWalk(Iterator[PhotoRef]):
         raise ListingError(f"{place}: no such folder, table or file; check the spelling and, if it is relative, the working folder")
 
     def _folder(self, folder: Folder, place: str, pattern: re.Pattern[str] | None) -> Iterator[PhotoRef]:
+        held: dict[ContainerKind, list[PhotoRef]] = {kind: [] for kind in CONTAINERS.values()}
         found, base = False, folder.path.rstrip("/") + "/" if folder.path else ""
         for file in folder.files(skip=OWN_FOLDER):
             key = file.path.removeprefix(base)
@@ -85,10 +97,33 @@ class PhotoWalk(Iterator[PhotoRef]):
                 yield _ref(key, folder.uri_of(key), file)
             else:
                 self.ignored += 1
-        if not found:
+                kind = CONTAINERS.get(posixpath.splitext(name)[1].lower())
+                if self._containers and kind and not found and not name.startswith("._"):
+                    held[kind].append(_container(key, folder.uri_of(key), file, kind))
+        if not found and (containers := next(filter(None, held.values()), [])):
+            self.ignored -= len(containers)
+            yield from containers
+        elif not found:
             what = "photos found" if pattern is None else "photo fits the pattern"
             others = f" ({self.ignored} other files there)" if self.ignored else ""
             raise ListingError(f"{place}: no {what}{others}; photos end in {' '.join(sorted(READ_SUFFIXES))}")
+
+    def _braces(self, plain: str, options: str) -> Iterator[PhotoRef]:
+        home = plain.partition("{")[0].rpartition("/")[0]
+        for name in expand(plain):
+            file = Folder(name + options)
+            kind = CONTAINERS.get(posixpath.splitext(name)[1].lower())
+            if kind is None:
+                raise ListingError(f"{name}: braces name containers, which end in {' '.join(CONTAINERS)}")
+            if not file.exists():
+                raise ListingError(f"{name}: no such file (one of {plain})")
+            yield _container(name.removeprefix(f"{home}/") if home else name, file.uri, _stored(file), kind)
+
+    def _file(self, file: Folder, place: str) -> Iterable[PhotoRef]:
+        suffix = posixpath.splitext(file.path)[1].lower()
+        if self._containers and (suffix == ".tar" or (suffix == ".parquet" and holds_images(place))):
+            return [_container(posixpath.basename(file.path), file.uri, _stored(file), CONTAINERS[suffix])]
+        return _file_or_table(file, place)
 
 
 def _file_or_table(file: Folder, place: str) -> Iterable[PhotoRef]:
@@ -97,9 +132,17 @@ def _file_or_table(file: Folder, place: str) -> Iterable[PhotoRef]:
         return list_table(place).refs
     if suffix not in PHOTO_SUFFIXES:
         raise ListingError(f"{place}: not a photo, a folder, or a table (.csv, .parquet)")
+    return [_ref(posixpath.basename(file.path), file.uri, _stored(file))]
+
+
+def _stored(file: Folder) -> StoredFile:
     is_link = file.is_local and Path(file.path).is_symlink()
-    stored = StoredFile(file.path, int(file.fs.get_file_info(file.path).size or 0), is_link)
-    return [_ref(posixpath.basename(file.path), file.uri, stored)]
+    return StoredFile(file.path, int(file.fs.get_file_info(file.path).size or 0), is_link)
+
+
+def _container(key: str, uri: str, file: StoredFile, kind: ContainerKind) -> PhotoRef:
+    ref = _ref(key, uri, file)
+    return replace(ref, key=posixpath.splitext(ref.key)[0], container=kind)
 
 
 def _ref(key: str, uri: str, file: StoredFile) -> PhotoRef:

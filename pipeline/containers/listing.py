@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from pipeline.photos.foreign import OTHER_SUFFIXES, RAW_SUFFIXES
+
+READ_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
+)
+PHOTO_SUFFIXES = READ_SUFFIXES | RAW_SUFFIXES | OTHER_SUFFIXES.keys()
 Box = tuple[int, int, int, int]
+ContainerKind = Literal["tar", "parquet"]
 
 
 class ListingError(ValueError):
@@ -17,6 +25,7 @@ class PhotoRef:
 
     `box` is (left, top, right, bottom) in upright pixels, where the table gives one. `refused` is the reason why the file will
     not be read at all (a symbolic link, a raw file, a name that leaves the output folder); it still gets its manifest row.
+    With ``container`` it is a file that holds photos, and its key the name without the suffix.
     """
 
     key: str
@@ -24,6 +33,7 @@ class PhotoRef:
     size_bytes: int
     box: Box | None = None
     refused: str | None = None
+    container: ContainerKind | None = None
 
 
 @dataclass(frozen=True)

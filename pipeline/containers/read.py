@@ -23,15 +23,15 @@ class UnusablePhotoError(Exception):
         self.status, self.stage, self.reason, self.data = status, stage, reason, data
 
 
-def read_photo(ref: PhotoRef, *, max_pixels: int, max_bytes: int = MAX_BYTES) -> tuple[bytes, Photo]:
-    """The file's bytes and the decoded photo; raises UnusablePhotoError."""
+def read_photo(ref: PhotoRef, *, max_pixels: int, max_bytes: int = MAX_BYTES, data: bytes | None = None) -> tuple[bytes, Photo]:
+    """The file's bytes (those of ``data``, where they are read already) and the decoded photo; raises UnusablePhotoError."""
     too_large = f"too large: more than {max_bytes / 1e6:g} million bytes (--max-megabytes)"
     if ref.refused:
-        raise UnusablePhotoError("skipped", "list", ref.refused)
+        raise UnusablePhotoError("skipped", "list", ref.refused, data)
     if ref.size_bytes > max_bytes:
-        raise UnusablePhotoError("skipped", "list", too_large)
+        raise UnusablePhotoError("skipped", "list", too_large, data)
     try:
-        data = read_uri(ref.uri, most=max_bytes)
+        data = read_uri(ref.uri, most=max_bytes) if data is None else data
     except FileTooLargeError as error:
         raise UnusablePhotoError("skipped", "read", too_large) from error
     except MemoryError as error:

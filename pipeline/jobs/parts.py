@@ -66,17 +66,19 @@ class PartJob:
 
     The first stage reads; the last one writes, if there are three. ``photos`` makes photos (with a ``key``) of the plan's rows,
     ``died`` the rows of one that killed its process in a stage, ``table`` a table of rows, sorted by ``order``, and ``sums`` what
-    is kept of them for the whole run. ``outcomes`` are rows as the progress counts them. ``batch`` photos are computed together;
-    ``pixels`` says how large a photo is once the first stage has read it, ``threads`` how many are read and written meanwhile.
+    is kept of them for the whole run. ``commit`` ends a part with all its rows and returns their sums. ``outcomes`` are rows as
+    the progress counts them. ``batch`` photos are computed together; ``pixels`` says how large a photo is once the first stage has
+    read it, ``threads`` how many are read and written meanwhile.
     """
 
     folder: Folder
     stages: tuple[Stage, ...]
-    photos: Callable[[pa.Table], list[Any]]
+    photos: Callable[[pa.Table], Iterable[Any]]
     died: Callable[[Any, str, str], list[Any]]
     table: Callable[[Sequence[Any], str], pa.Table]
     order: tuple[str, ...]
     sums: Callable[[pa.Table], dict[str, Any]]
+    commit: Callable[[PartJob, str, pa.Table], dict[str, Any]] = field(default_factory=lambda: commit_rows)
     outcomes: Callable[[Sequence[Any]], Sequence[Any]] = _as_it_is
     deaths: int = field(default_factory=lambda: DEATHS)
     batch: int = 1
@@ -101,13 +103,13 @@ class PartWorker:
             return sums
         journal = Journal(job.folder, part)
         keeper = _Keeper(job, journal, part, tell)
-        waiting = [photo for photo in job.photos(planned(job.folder, part)) if photo.key not in keeper.done]
         before = journal.trying()
         trying = replace(before, deaths=before.deaths + 1) if before else Trying()
         journal.say(trying)
         try:
             if trying.deaths >= job.deaths:
-                waiting = _blame(job, keeper, waiting, trying)
+                _blame(job, keeper, part, trying)
+            waiting = _waiting(job, keeper, part)
             self._functions = self._functions or [stage.make() for stage in job.stages]
             if before:
                 for photo in waiting:
@@ -115,14 +117,12 @@ class PartWorker:
             else:
                 for rows in self._stream(waiting):
                     keeper.add(rows)
+            sums = job.commit(job, part, keeper.everything())
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is the one to be seen
                 keeper.keep()
                 journal.calm()
             raise
-        table = keeper.everything()
-        sums = job.sums(table)
-        commit_part(job.folder, part, table, sums)
         journal.clear()
         return sums
 
@@ -136,7 +136,7 @@ class PartWorker:
         rows: list[Any] = value
         return rows
 
-    def _stream(self, photos: Sequence[Any]) -> Iterator[list[Any]]:
+    def _stream(self, photos: Iterable[Any]) -> Iterator[list[Any]]:
         """The rows of the photos, in their order: one by one, or in batches with reading and writing beside the computing."""
         if self._job.batch == 1:
             for photo in photos:
@@ -217,14 +217,27 @@ def fold(functions: Sequence[Function], photos: list[Any]) -> list[Any]:
     return photos
 
 
-def _blame(job: PartJob, keeper: _Keeper, waiting: list[Any], trying: Trying) -> list[Any]:
-    """The photos without the one at which processes died, which has its row now."""
-    culprits = [photo for photo in waiting if photo.key == trying.key]
-    for photo in culprits:
+def commit_rows(job: PartJob, part: str, table: pa.Table) -> dict[str, Any]:
+    """The sums of these rows, which are the part of the manifest now."""
+    sums = job.sums(table)
+    commit_part(job.folder, part, table, sums)
+    return sums
+
+
+def _waiting(job: PartJob, keeper: _Keeper, part: str) -> Iterator[Any]:
+    """The photos that have no row yet; they may come out of a container one by one."""
+    return (photo for photo in job.photos(planned(job.folder, part)) if photo.key not in keeper.done)
+
+
+def _blame(job: PartJob, keeper: _Keeper, part: str, trying: Trying) -> None:
+    """Gives the photo at which processes died its row."""
+    culprits = _waiting(job, keeper, part) if trying.key is not None else iter(())
+    for photo in (photo for photo in culprits if photo.key == trying.key):
         keeper.add(job.died(photo, trying.stage or job.stages[0].name, DIED), at_once=True)
+        keeper.done.add(photo.key)
+        break
     if keeper.all_died() or (trying.key is None and trying.deaths > job.deaths):
         raise ProcessesDieError(f"processes die over all photos: {DIED.partition(': ')[2]}. What is done is kept.")
-    return [photo for photo in waiting if photo.key != trying.key]
 
 
 def same(function: Function) -> Function:

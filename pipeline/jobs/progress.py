@@ -22,9 +22,12 @@ class Outcome:
 
 
 class Progress:
-    """Counts finished photos and says how far the run is, at most once in a second on a terminal and once in 15 elsewhere."""
+    """Counts finished photos and says how far the run is, at most once in a second on a terminal and once in 15 elsewhere.
 
-    def __init__(self, console: Console, *, total: int, tracking: Tracking) -> None:
+    Without a ``total`` nobody knows how many there are.
+    """
+
+    def __init__(self, console: Console, *, total: int | None, tracking: Tracking) -> None:
         self._console = console
         self._total = total
         self._tracking = tracking
@@ -54,6 +57,8 @@ class Progress:
         """The state as one line."""
         done = self._counts.total()
         rate = done / max(now - self._began, 1e-9)
+        if self._total is None:
+            return f"{done} photos, {rate:.2f} photos/s, {self._counts['failed']} failed   "
         left = (self._total - done) / rate if rate else 0.0
         failed = self._counts["failed"]
         return f"{done}/{self._total} photos, {rate:.2f} photos/s, {clock(left)} left, {failed} failed   "

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.ledger.errors import LedgerError
 from pipeline.storage import open_storage, scheme_of
 
-_WILDCARD = re.compile(r"[*?\[]")
+_WILDCARD = re.compile(r"[*?\[{]")
 
 
 def check_places(in_uri: str | Path, out_uri: str | Path) -> None:

@@ -12,6 +12,7 @@ from pipeline.containers.listing import PhotoRef
 from pipeline.photos.encode import encode_photo
 from pipeline.protection.flow import pixel_stage
 from pipeline.protection.job import Job
+from pipeline.protection.repack import works_in
 from pipeline.protection.row import Work
 from pipeline.protection.stages.read import read_photos
 
@@ -23,14 +24,14 @@ LOOKED_AT = 10_000
 def estimate(job: Job, *, console: Console) -> int:
     """Print how long the run would take and how much disk it would fill; returns 0, or 1 when no tried photo could be used."""
     config = job.config
-    refs, count, total_in = _look(job)
-    tried = _spread(refs)
+    works, count, total_in = _look(job)
+    tried = _spread(works)
     on_ray = config.compute.on_ray(count)
     protect = pixel_stage(config, job.signer)
     seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
-    for i, ref in enumerate(tried):
+    for i, each in enumerate(tried):
         began = time.monotonic()
-        (work,) = read_photos([Work(ref, "")], max_pixels=config.photos.max_pixels, max_bytes=config.photos.max_bytes)
+        (work,) = read_photos([each], max_pixels=config.photos.max_pixels, max_bytes=config.photos.max_bytes)
         photo = work.photo
         (work,) = protect([work])
         if work.pixels_HWC is None or photo is None:
@@ -38,12 +39,13 @@ def estimate(job: Job, *, console: Console) -> int:
         data = work.encoded or encode_photo(photo, work.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
         if i or len(tried) == 1:  # the first photo also pays for the warm-up
             seconds, used = seconds + time.monotonic() - began, used + 1
-        bytes_in, bytes_out = bytes_in + ref.size_bytes, bytes_out + len(data)
+        bytes_in, bytes_out = bytes_in + each.ref.size_bytes, bytes_out + len(data)
     if not used:
         console.print(f"none of {len(tried)} tried photos could be used; run without --dry-run to see the reasons")
         return 1
     workers = config.compute.actors if on_ray else 1
-    console.print(f"{count} photos, {total_in / 1e6:.1f} MB; tried {len(tried)}, written nothing", highlight=False)
+    guess = "about " if any(work.data for work in works) else ""
+    console.print(f"{guess}{count} photos, {total_in / 1e6:.1f} MB; tried {len(tried)}, written nothing", highlight=False)
     whole = _span(seconds / used * count / workers)
     console.print(
         f"{seconds / used:.2f} s a photo; about {whole} with {workers} x {config.compute.threads} threads", highlight=False
@@ -52,20 +54,24 @@ def estimate(job: Job, *, console: Console) -> int:
     return 0
 
 
-def _look(job: Job) -> tuple[list[PhotoRef], int, int]:
-    """Some of the photos, how many there are, and the bytes of all."""
+def _look(job: Job) -> tuple[list[Work], int, int]:
+    """Some of the photos, how many there are (a guess, where they are in containers), and the bytes of all."""
     some: list[PhotoRef] = []
     count, size = 0, 0
-    for ref in islice(walk_photos(job.config.input), job.config.photos.limit):
+    for ref in islice(walk_photos(job.config.input, containers=True), job.config.photos.limit):
         count, size = count + 1, size + ref.size_bytes
         if not ref.refused and len(some) < LOOKED_AT:
             some.append(ref)
-    return some, count, size
+    if not any(ref.container for ref in some):
+        return [Work(ref, "") for ref in some], count, size
+    inside = (work for ref in some for work in works_in(ref, job.config) if work.data)
+    first = list(islice(inside, TRIED))
+    return first, size * len(first) // max(1, sum(work.ref.size_bytes for work in first)), size
 
 
-def _spread(refs: list[PhotoRef]) -> list[PhotoRef]:
+def _spread(works: list[Work]) -> list[Work]:
     """A few photos of evenly spread file sizes."""
-    ordered = sorted(refs, key=lambda ref: (ref.size_bytes, ref.key))
+    ordered = sorted(works, key=lambda work: (work.ref.size_bytes, work.key))
     count = min(TRIED, len(ordered))
     return [ordered[round((i + 0.5) * len(ordered) / count - 0.5)] for i in range(count)]
 

@@ -11,7 +11,7 @@ All of it happens in one process: no photo crosses Ray's object store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import pyarrow as pa
@@ -23,7 +23,8 @@ from pipeline.ledger.schema import ManifestRow, rows_to_table
 from pipeline.photos.encode import FORMATS
 from pipeline.protection.job import Job
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.plan import works_of
+from pipeline.protection.plan import planned_refs, works_of
+from pipeline.protection.repack import commit_repacked, works_in
 from pipeline.protection.row import Work
 from pipeline.protection.stages.read import end, read_photos
 from pipeline.protection.stages.sign import Sign, Signer
@@ -46,11 +47,12 @@ def part_job(job: Job, run: RunFolder) -> PartJob:
     return PartJob(
         run.folder,
         stages,
-        photos=partial(works_of, suffix=FORMATS[config.format].suffix),
+        photos=partial(_works, config=config),
         died=partial(died, write=write),
         table=_table,
         order=("key",),
         sums=sums_of,
+        commit=partial(commit_repacked, config=config),
         batch=config.batch_size if compute.on_gpu else 1,
         pixels=_pixels,
         threads=compute.threads,
@@ -71,6 +73,14 @@ def died(work: Work, stage: str, reason: str, *, write: Callable[[Sequence[Work]
     known = next(name for name in schema.STAGES if name == stage)
     row = ManifestRow(key=work.key, status="failed", stage=known, reason=reason, bytes_in=work.ref.size_bytes)  # type: ignore[arg-type]
     return write([end(work, row)])
+
+
+def _works(table: pa.Table, config: ProtectConfig) -> Iterator[Work]:
+    """The photos of a part: those of its containers, or those that the plan names."""
+    if table.num_rows and (ref := planned_refs(table)[0]).container and not ref.refused:
+        yield from works_in(ref, config)
+    else:
+        yield from works_of(table, FORMATS[config.format].suffix)
 
 
 def _table(rows: Sequence[ManifestRow], part: str) -> pa.Table:

@@ -45,7 +45,7 @@ def prepare(config: ProtectConfig) -> Job:
     signer = read_signer(config)
     generators = _generators(config)
     if scheme_of(config.input) == "file":
-        next(walk_photos(config.input))  # a wrong place is told before anything is written
+        next(walk_photos(config.input, containers=True))  # a wrong place is told before anything is written
     signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
     return Job(config, generators, signer, signed)
 

@@ -54,7 +54,8 @@ class ProtectConfig:
     """
 
     input: Annotated[str, PathOption(as_typed="input_as_typed"), tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    """Folder (searched at any depth), glob, single photo, table (.csv, .parquet), or a storage URI such as s3://bucket/photos."""
+    """Folder (searched at any depth), glob, single photo, table (.csv, .parquet), or a storage URI such as s3://bucket/photos. Or
+    photos in containers: WebDataset tars, also as shard-{000..012}.tar, and Parquet files with an image column."""
     output: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder or storage URI for the protected photos; new, empty, or of the same run to be continued."""
 
@@ -106,6 +107,10 @@ class ProtectConfig:
     """Format of the protected files. png and webp are lossless; jpeg loses part of the protection, the report says how much."""
     jpeg_quality: int = 95
     """Quality of jpeg files, 95 to 100 (4:4:4)."""
+    container: Literal["same", "folder"] = "same"
+    """Where photos of containers go: into a container of the same kind and name, or as plain files into OUT/NAME/."""
+    image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
+    """Column of a Parquet file that holds the photos; or the suffix of the photo where samples of a tar have several: input.jpg."""
     seed: int = 0
     """Seed of the random starts; each photo's own stream depends on it and on the photo's key alone."""
 
@@ -212,6 +217,7 @@ class ProtectConfig:
         }
         if self.photos.max_megabytes != Photos().max_megabytes:  # left out at its default, as in earlier runs
             of_every_run["max_megabytes"] = self.photos.max_megabytes
+        of_every_run |= {name: getattr(self, name) for name in ("container", "image") if getattr(self, name) not in (None, "same")}
         if not self.disrupts():
             return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}
         return of_every_run | {

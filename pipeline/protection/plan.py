@@ -6,9 +6,10 @@ The input is listed once. A run that is not over goes on with its plan; one that
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,8 +18,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.containers.find import walk_photos
-from pipeline.containers.listing import PhotoRef
+from pipeline.containers.listing import ContainerKind, PhotoRef
 from pipeline.containers.naming import fold_name, folders_of, output_names, simple_name, unsafe_reason
+from pipeline.jobs.options import ConfigError
 from pipeline.jobs.parts import PARTS_FOR_EACH
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.journal import Journal
@@ -37,7 +39,8 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class PlannedPhoto:
-    """A photo of the plan. ``output`` is its name where that is not simply the key with another suffix."""
+    """A photo of the plan, or a ``container`` of photos. ``output`` is its name where that is not simply the key with another
+    suffix."""
 
     key: str
     uri: str
@@ -45,6 +48,7 @@ class PlannedPhoto:
     box: Sequence[int] | None = None
     refused: str | None = None
     output: str | None = None
+    container: ContainerKind | None = None
 
 
 PLANNED = schema_of(PlannedPhoto)
@@ -56,9 +60,9 @@ def plan_run(job: Job, run: RunFolder) -> tuple[Plan, list[str]]:
     if len(done) >= len(plan.counts) or job.config.photos.limit != plan.limit:
         plan = _extend(job, run, plan)
     if run.retry_failed:
-        _reopen(run, sorted(done), lambda rows: pc.is_in(rows["status"], value_set=pa.array(RETRIED)))
+        _reopen(job, run, sorted(done), lambda rows: pc.is_in(rows["status"], value_set=pa.array(RETRIED)))
     if run.folder.is_local:
-        _reopen(run, sorted(committed(run.folder)), lambda rows: _gone(run, rows))
+        _reopen(job, run, sorted(committed(run.folder)), lambda rows: _gone(run, rows))
     done = committed(run.folder)
     return plan, [name for name in plan.parts if name not in done]
 
@@ -67,6 +71,16 @@ def works_of(table: pa.Table, suffix: str) -> list[Work]:
     """The photos of a file of the plan, with the names of their outputs, which end in ``suffix``."""
     photos = [PlannedPhoto(**row) for row in table.to_pylist()]
     return [Work(_ref(one), one.output or ("" if one.refused else simple_name(one.key, suffix))) for one in photos]
+
+
+def planned_refs(table: pa.Table) -> list[PhotoRef]:
+    """What a file of the plan names."""
+    return [_ref(PlannedPhoto(**row)) for row in table.to_pylist()]
+
+
+def in_containers(run: RunFolder, plan: Plan) -> bool:
+    """Whether the plan names containers, and no photos."""
+    return any(ref.container for name in plan.parts[:1] for ref in planned_refs(planned(run.folder, name)))
 
 
 def photo_of_plan(run: RunFolder, part: str, key: str) -> PhotoRef | None:
@@ -80,25 +94,44 @@ def _extend(job: Job, run: RunFolder, plan: Plan) -> Plan:
     """The plan with the photos that it does not hold yet."""
     config, suffix = job.config, FORMATS[job.config.format].suffix
     known = {_hash(key) for name in plan.parts for key in planned(run.folder, name, ["key"])["key"].to_pylist()}
-    names, folders, walk = array("Q"), {""}, walk_photos(config.input)
+    names, folders, walk = array("Q"), {""}, walk_photos(config.input, containers=True)
+    rest = iter(walk)
+    first = next(rest)
+    if first.container and config.photos.limit is not None:
+        raise ConfigError("--limit counts photos, but a container is done as a whole: leave it out and name fewer containers")
 
     def fresh() -> Iterator[PhotoRef]:
-        for number, ref in enumerate(walk):
-            if not _unnamed(ref):
+        for number, ref in enumerate(_distinct(itertools.chain([first], rest))):
+            if not ref.container and not _unnamed(ref):
                 names.append(_hash(fold_name(simple_name(ref.key, suffix))))
                 folders.add(ref.key.rpartition("/")[0])
             if (config.photos.limit is None or number < config.photos.limit) and _hash(ref.key) not in known:
                 yield ref
 
     shares = PARTS_FOR_EACH * config.compute.actors
-    longer = extend_plan(run.folder, plan, fresh(), _as_table, most=config.part_photos, shares=shares)
+    most = 1 if first.container else config.part_photos
+    longer = extend_plan(run.folder, plan, fresh(), _as_table, most=most, shares=shares)
     longer = replace(longer, limit=config.photos.limit, ignored=walk.ignored)
-    if longer.counts != plan.counts:
+    if longer.counts != plan.counts and not first.container:
         taken = {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
         taken |= {_hash(fold_name(work.output)) for name in plan.parts for work in works_of(planned(run.folder, name), suffix)}
         _settle_names(job, run, (plan, longer), np.sort(np.frombuffer(names, np.uint64)), taken)
     commit_plan(run.folder, longer)
     return longer
+
+
+def _distinct(refs: Iterable[PhotoRef]) -> Iterator[PhotoRef]:
+    """The same, once no container has the name of another or of a folder that holds one: their samples could have one key."""
+    names: set[str] = set()
+    folders: set[str] = set()
+    for ref in refs:
+        if ref.container:
+            own, above = fold_name(ref.key), {fold_name(name) for name in folders_of(ref.key)}
+            if own in names or own in folders or names & above:
+                raise LedgerError(f"the container {ref.uri} has the name {ref.key!r} of another, or of a folder of containers")
+            names.add(own)
+            folders |= above
+        yield ref
 
 
 def _settle_names(job: Job, run: RunFolder, plans: tuple[Plan, Plan], names: Hashes, taken: set[int]) -> None:
@@ -141,15 +174,19 @@ class _Hashed:
         return _hash(str(name)) in self._hashes
 
 
-def _reopen(run: RunFolder, parts: Sequence[str], again: Callable[[pa.Table], pa.Array]) -> None:
-    """Takes parts out of the manifest in which photos are to be done ``again``; their other rows stay, in the journal."""
+def _reopen(job: Job, run: RunFolder, parts: Sequence[str], again: Callable[[pa.Table], pa.Array]) -> None:
+    """Takes parts out of the manifest in which photos are to be done ``again``; their other rows stay, in the journal.
+
+    A container that is written as one is done again as a whole: its photos lie nowhere else.
+    """
     for part in parts:
         if pc.any(again(read_part(run.folder, part, ["key", "status", "output"]))).as_py():
             rows = read_part(run.folder, part)
             journal = Journal(run.folder, part)
             journal.clear()
             kept = rows.filter(pc.invert(again(rows)))
-            if kept.num_rows:
+            whole = job.config.container == "same" and planned_refs(planned(run.folder, part))[0].container
+            if kept.num_rows and not whole:
                 journal.add(kept)
             remove_part(run.folder, part)
 
@@ -170,7 +207,8 @@ def _unnamed(ref: PhotoRef) -> str | None:
 
 def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
     photos = [
-        PlannedPhoto(ref.key, ref.uri, ref.size_bytes, ref.box, _unnamed(ref)) for ref in sorted(refs, key=lambda ref: ref.key)
+        PlannedPhoto(ref.key, ref.uri, ref.size_bytes, ref.box, _unnamed(ref), container=ref.container)
+        for ref in sorted(refs, key=lambda ref: ref.key)
     ]
     return table_of(photos, PLANNED)
 
@@ -178,7 +216,7 @@ def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
 def _ref(photo: PlannedPhoto) -> PhotoRef:
     left, top, right, bottom = photo.box or (0, 0, 0, 0)
     box = (left, top, right, bottom) if photo.box else None
-    return PhotoRef(photo.key, photo.uri, photo.size_bytes, box=box, refused=photo.refused)
+    return PhotoRef(photo.key, photo.uri, photo.size_bytes, box=box, refused=photo.refused, container=photo.container)
 
 
 def _hash(text: str) -> int:

@@ -25,7 +25,7 @@ from pipeline.protection.examples import read_examples
 from pipeline.protection.flow import part_job
 from pipeline.protection.job import Job, prepare
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.plan import plan_run
+from pipeline.protection.plan import in_containers, plan_run
 from pipeline.protection.report import terminal_table, write_report
 from pipeline.protection.summary import Summary, summarise
 from pipeline.protection.sums import Sums, merged
@@ -40,14 +40,15 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
     with open_run(config.output, signature=job.signature, config=job.options, retry_failed=config.retry_failed) as run:
         plan, parts = plan_run(job, run)
         count = sum(map(plan.count, parts))
+        what = "containers" if in_containers(run, plan) else "photos"
         ignored = f", {plan.ignored} other files ignored" if plan.ignored else ""
-        console.print(f"{plan.total} photos in {config.input}{ignored}; {job.about}", highlight=False)
+        console.print(f"{plan.total} {what} in {config.input}{ignored}; {job.about}", highlight=False)
         if count < plan.total:
             console.print(f"{plan.total - count} are done already; {count} to go", highlight=False)
-        params = flat(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), "photos": plan.total}
+        params = flat(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), what: plan.total}
         tags = {"command": command, "signature": job.signature}
         with record_run(config.record, f"protect {job.signature}", params, tags) as tracking:
-            progress = Progress(console, total=count, tracking=tracking)
+            progress = Progress(console, total=count if what == "photos" else None, tracking=tracking)
             sums = do_parts(job, run, plan, parts, console=console, progress=progress)
             progress.close()
             wall = time.monotonic() - began if count == plan.total else None

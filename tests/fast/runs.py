@@ -11,7 +11,7 @@ from tests.fast.tiny import BUILD
 from tests.verbs import protect
 
 
-def run(source: Path | str, out: Path, *words: str, generator: str = BUILD) -> int:
+def run(source: Path | str, out: Path | str, *words: str, generator: str = BUILD) -> int:
     """The exit code of a short run with a tiny generator."""
     quick = ["--generator", generator, "--steps", "4", "--examples", "1", "--engine", "local", "--no-tracking"]
     return protect([str(source), str(out), *quick, *words])

@@ -214,29 +214,46 @@ def test_a_small_file_on_s3_is_one_request_and_all_files_share_one_client() -> N
         assert open_storage(folder.uri_of("c"))[0] is pickle.loads(pickle.dumps(folder)).fs is folder.fs
 
 
+SLOW_DOWN = "When uploading part for key 'a' in bucket 'b': AWS Error SLOW_DOWN (HTTP status 503) during PutObject operation: x"
+AWAY = [
+    SLOW_DOWN,
+    "AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7, Couldn't connect to server",
+    "AWS Error INTERNAL_FAILURE during GetObject operation",
+    "google::cloud::Status(UNAVAILABLE: HTTP status 503)",
+    "Connection reset by peer: [Errno 104] Connection reset",
+]
+
+
+@pytest.mark.parametrize("words", AWAY)
 def test_a_store_that_is_away_is_waited_for_and_given_up_in_the_end(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with s3_store() as store:
-        folder, pauses = Folder(store.uri), list[float]()
+    answers: list[Exception | str] = [OSError(words)] * 3 + ["photo"]
+    pauses: list[float] = []
+    monkeypatch.setattr("pipeline.storage.time.sleep", pauses.append)
 
-        def sleep(seconds: float) -> None:
-            pauses.append(seconds)
-            store.refuse = None if len(pauses) == 3 else store.refuse
+    def call() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-        monkeypatch.setattr("pipeline.storage.time.sleep", sleep)
-        store.refuse = (503, "SlowDown")
-        folder.write("a.png", b"photo")
-        assert pauses == [1, 2, 4]
-        assert "waiting for the store" in capsys.readouterr().err
-        store.refuse = (503, "SlowDown")
-        monkeypatch.setattr(storage, "AWAY_SECONDS", 0.0)
-        for call in (lambda: folder.write("a.png", b"photo"), lambda: folder.read("a.png")):
-            with pytest.raises(StoreAwayError, match="run the same command again"):
-                call()
-        store.refuse = None
-        with pytest.raises(FileNotFoundError):
-            folder.read("b.png")
+    assert storage.while_away(call, "bucket/a") == "photo"
+    assert pauses == [1, 2, 4]
+    assert "waiting for the store of bucket/a" in capsys.readouterr().err
+    monkeypatch.setattr(storage, "AWAY_SECONDS", 0.0)
+    answers.append(OSError(words))
+    with pytest.raises(StoreAwayError, match="run the same command again"):
+        storage.while_away(call, "bucket/a")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("HTTP status 503"), OSError("AWS Error ACCESS_DENIED"), PermissionError("no")])
+def test_other_errors_are_not_waited_for(error: OSError) -> None:
+    def call() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        storage.while_away(call, "bucket/a")
 
 
 def test_a_redirection_into_this_network_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:

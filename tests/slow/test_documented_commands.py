@@ -13,10 +13,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import textwrap
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
@@ -58,6 +61,8 @@ SMALL = {
     "disrupt protect photos scaled": f"{FEW} --actors 1 --address RAY",
     "disrupt protect photos robust": "--limit 1 --steps 20 --examples 0",
     "disrupt protect photos signed": "--examples 0",
+    "disrupt protect shards": "--steps 4 --examples 0",
+    "disrupt protect 'shards": "--steps 4 --examples 0",
     "disrupt protect photos out": f"{FEW} --epsilon 20",
     "disrupt protect photos out4": FEW,
     "disrupt protect photos out5": FEW,
@@ -137,6 +142,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, name in enumerate(("photos/one.jpg", "photos/party/one.jpg", "pictures/two.jpg")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(photo_bytes(96, 80, seed=i))
+    (folder / "shards").mkdir()
+    for name in ("shard-000.tar", "shard-001.tar"):
+        with tarfile.open(folder / "shards" / name, "w") as tar:
+            tar.add(folder / "photos/one.jpg", "one.jpg")
+    pq.write_table(pa.table({"image": [(folder / "photos/one.jpg").read_bytes()]}), folder / "shards.parquet")
     page = (ROOT / "docs/protect.md").read_text(encoding="utf-8")
     for language, name in (("csv", "faces.csv"), ("python", "my_generator.py")):
         (text,) = re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)

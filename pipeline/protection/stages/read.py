@@ -16,8 +16,10 @@ def read_photos(works: Sequence[Work], *, max_pixels: int, max_bytes: int = MAX_
 
 
 def _read(work: Work, max_pixels: int, max_bytes: int) -> Work:
+    if work.ended:
+        return work
     try:
-        data, photo = read_photo(work.ref, max_pixels=max_pixels, max_bytes=max_bytes)
+        data, photo = read_photo(work.ref, max_pixels=max_pixels, max_bytes=max_bytes, data=work.data)
     except UnusablePhotoError as error:
         size = work.ref.size_bytes if error.data is None else len(error.data)
         row = ManifestRow(key=work.ref.key, status=error.status, stage=error.stage, reason=error.reason, bytes_in=size)

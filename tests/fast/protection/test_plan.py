@@ -102,7 +102,7 @@ def test_parts_with_photos_to_be_done_again_are_opened_and_their_other_rows_stay
 def test_two_inputs_of_one_key_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = files_in(tmp_path, {"a.jpg"})
     twice = find_photos(folder / "in").refs * 2
-    monkeypatch.setattr("pipeline.protection.plan.walk_photos", lambda place: _Walk(twice))
+    monkeypatch.setattr("pipeline.protection.plan.walk_photos", lambda place, **options: _Walk(twice))
     with pytest.raises(LedgerError, match=r"two inputs have the name 'a\.jpg'"):
         plan_in(folder)
 

@@ -210,7 +210,9 @@ def test_an_epsilon_without_room_for_the_signals_is_refused_with_the_numbers(
     tmp_path: Path, epsilon: int, budget: float, recipe: str, message: str
 ) -> None:
     bundle = tiny_bundle(tmp_path, budget=budget)
-    config = ProtectConfig("in", "out", recipe=recipe, epsilon=epsilon, signals=bundle, key_file=key_file(tmp_path))
+    config = ProtectConfig(
+        str(photo_folder(tmp_path / "in")), "out", recipe=recipe, epsilon=epsilon, signals=bundle, key_file=key_file(tmp_path)
+    )
     with pytest.raises(ConfigError) as refusal:
         prepare(config)
     assert message in str(refusal.value)
