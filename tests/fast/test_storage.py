@@ -228,7 +228,7 @@ AWAY = [
 def test_a_store_that_is_away_is_waited_for_and_given_up_in_the_end(
     words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers: list[Exception | str] = [OSError(words)] * 3 + ["photo"]
+    answers: list[Exception | str] = [OSError(words), OSError(words), OSError(words), "photo"]
     pauses: list[float] = []
     monkeypatch.setattr("pipeline.storage.time.sleep", pauses.append)
 
