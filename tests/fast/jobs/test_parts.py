@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -161,25 +157,6 @@ def test_however_often_processes_die_the_end_is_as_if_they_never_had(
     rows = read_part(Folder(folder), plan.parts[0]).to_pylist()
     assert [row["key"] for row in rows] == KEYS
     assert {row["reason"] for row in rows} == {None}
-
-
-def test_a_photo_that_kills_every_process_becomes_a_row_and_all_others_are_done(tmp_path: Path) -> None:
-    plan = planned_in(tmp_path)
-    program = (
-        "import os, signal, sys; from pathlib import Path; import tests.fast.jobs.test_parts as t\n"
-        "def deadly(some):\n"
-        "    if any(one.key == '04' for one in some): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return list(some)\n"
-        "job = t.with_stage(t.job_in(Path(sys.argv[1])), 'compute', deadly)\n"
-        "list(t.run_here(['000000'], job, t.nothing))"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    codes = [subprocess.run(command, env=environment, check=False).returncode for _ in range(DEATHS + 2)]
-    # the first process does not know which photo it was; the next three do
-    assert codes == [-signal.SIGKILL] * (DEATHS + 1) + [0]
-    rows = {row["key"]: row["reason"] for row in read_part(Folder(tmp_path), plan.parts[0]).to_pylist()}
-    assert rows == dict.fromkeys(KEYS, None) | {"04": DIED}
 
 
 def test_processes_that_die_before_the_first_photo_end_the_run(tmp_path: Path) -> None:
