@@ -82,8 +82,9 @@ def test_a_network_that_kills_its_actor_over_every_photo_ends_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_data, "PATIENCE", 0)
-    photos = tiny.photo_folder(tmp_path / "photos", {f"p{i:02}.png": i for i in range(12)})
-    words = [*WORDS, "--generator", slow_net.BUILD_DEADLY]
+    monkeypatch.setattr("pipeline.protection.plan.PARTS_FOR_EACH", 1)  # one part, so that each round is one death
+    photos = tiny.photo_folder(tmp_path / "photos", {f"p{i}.png": i for i in range(4)})
+    words = [*WORDS, "--generator", slow_net.BUILD_DEADLY, "--part-photos", "4"]
     assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", *words]) == 2
     error = capsys.readouterr().err
     assert "processes die over all photos" in error
