@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import ray
 
@@ -15,7 +14,7 @@ from pipeline.jobs import parts, ray_data
 from tests.fast import tiny
 from tests.ray import outcome, slow_net
 from tests.ray.deadly_photo import RUNTIME_ENV, SIDE
-from tests.verbs import evaluate, protect
+from tests.verbs import protect
 
 pytestmark = [
     pytest.mark.usefixtures("ray_with_a_deadly_photo"),
@@ -67,15 +66,6 @@ def test_a_photo_that_kills_its_process_becomes_a_failed_row_and_all_others_are_
     done = outcome.parts(out)
     assert protect([str(photos), str(out), "--engine", "ray", *WORDS]) == 1
     assert outcome.parts(out) == done, "a run that is over does nothing again"
-
-
-def test_a_photo_that_kills_the_process_that_measures_its_pair_costs_one_row(photos: Path, looped: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    words = ["--out", str(out), "--generator", tiny.BUILD, "--no-tracking", "--channels", "noise-2", "--bootstrap", "20"]
-    assert evaluate([str(photos), str(looped), *words, "--engine", "ray"]) == 1
-    rows = pq.read_table(out / "evaluation.parquet", columns=["key", "status", "stage"]).to_pylist()
-    assert {(row["key"], row["stage"]) for row in rows if row["status"] == "failed"} == {(DEADLY, "look")}
-    assert {row["key"] for row in rows if row["status"] == "measured"} == {f"p{i}.png" for i in range(COUNT)} - {DEADLY}
 
 
 def test_a_network_that_kills_its_actor_over_every_photo_ends_the_run(

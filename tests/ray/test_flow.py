@@ -42,12 +42,11 @@ def looped(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("actors", [1, 2])
 def test_ray_writes_the_files_and_rows_of_the_plain_loop(
-    photos: Path, looped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, actors: int
+    photos: Path, looped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # Ray's processes run elsewhere
-    assert protect([os.path.relpath(photos), "out", "--engine", "ray", "--actors", str(actors), *FEW]) == 1
+    assert protect([os.path.relpath(photos), "out", "--engine", "ray", "--actors", "1", *FEW]) == 1
     assert outcome.digests(tmp_path / "out") == outcome.digests(looped)
     assert outcome.rows(tmp_path / "out") == outcome.rows(looped)
 
