@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.containers.naming import output_names
-from pipeline.evaluation.pairs import ORIGINAL_RENAMED, PROTECTED_RENAMED, Pair, match
+from pipeline.evaluation.flow import fail
+from pipeline.evaluation.pairs import ORIGINAL_RENAMED, PROTECTED_RENAMED, Pair, match, pairs_as_table, pairs_of_table
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.parts import commit_part
@@ -134,3 +135,11 @@ def test_the_manifest_is_read_from_its_parts_where_they_are(tmp_path: Path) -> N
     rows = read_manifest(str(tmp_path))
     assert rows is not None
     assert [(row["key"], row["output"]) for row in rows] == [("a.jpg", "a.jpg.png"), ("b.jpg", "b.jpg.png")]
+
+
+def test_a_pair_that_killed_its_process_has_a_row_in_the_stage_where_it_did() -> None:
+    (pair,) = match(refs("a.png"), refs("a.png"), None, whole=True)
+    (row,) = fail(pair, "look", "its process died")
+    assert (row.key, row.protected, row.status, row.stage, row.reason) == ("a.png", "a.png", "failed", "look", "its process died")
+    (again,) = pairs_of_table(pairs_as_table([pair]))
+    assert again == pair
