@@ -40,8 +40,6 @@ from pipeline.jobs.parts import PartJob, PartWorker, ProcessesDieError
 from pipeline.jobs.progress import Outcome, Progress
 from pipeline.jobs.room import Need
 
-ACTORS_SECONDS = 600
-"""How long a job waits for its first actors before it fails."""
 PATIENCE = 12
 """How many parts may lose their processes before the first one is done; then the first parts find out why."""
 IDLE_ROUNDS = 100
@@ -49,6 +47,7 @@ IDLE_ROUNDS = 100
 DEATHS = (WorkerCrashedError, RayActorError, ActorUnavailableError, OutOfMemoryError, NodeDiedError, ObjectLostError)
 """How Ray says that a process ended, or took with it what was on its way."""
 LOOK_SECONDS = 1.0
+"""Between two looks at what the actors have done."""
 Batch = Any
 """A dict of columns; Ray's own annotations of batches do not fit plain dicts."""
 
@@ -82,13 +81,13 @@ def run_on_ray(parts: Sequence[str], job: PartJob, compute: Compute, progress: P
 
 
 def set_up_ray_data(*, ordered: bool, losses: int = 0) -> None:
-    """Settings of this process: errors as they were raised, no output of its own, and no endless wait for a process.
+    """Settings of this process: errors as they were raised, no output of its own, and work as soon as there is one actor.
 
     ``ordered`` keeps the order of rows, at the price of waiting for the slowest. As many blocks as ``losses`` says may be left out
     because their processes died, any number with -1.
     """
     context = DataContext.get_current()
-    context.wait_for_min_actors_s = ACTORS_SECONDS
+    context.wait_for_min_actors_s = -1
     context.execution_options.preserve_order = ordered
     context.max_errored_blocks = losses
     context.enable_progress_bars = False
@@ -107,15 +106,16 @@ def _round(
     The round is over when more than ``patience`` parts lost theirs; -1 is no limit.
     """
     set_up_ray_data(ordered=False, losses=patience)
-    dataset: Dataset = ray.data.range(len(parts), override_num_blocks=len(parts))
+    # A block a part, in the store at once: a task that reads names would need a core of its own, which the actors have.
+    dataset: Dataset = ray.data.from_arrow([pa.table({"part": [name]}) for name in parts])
     with warnings.catch_warnings():
         # A lost part is for the next round. Restarts stay unbounded: Ray Data waits for ever for an actor that is out of them.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         dataset = dataset.map_batches(
             _Actor,
             batch_size=1,
-            fn_constructor_kwargs={"parts": list(parts), "job": job, "counter": counter},
-            compute=ActorPoolStrategy(min_size=1, max_size=min(compute.actors, len(parts)), max_tasks_in_flight_per_actor=1),
+            fn_constructor_kwargs={"job": job, "counter": counter},
+            compute=ActorPoolStrategy(size=min(compute.actors, len(parts)), max_tasks_in_flight_per_actor=1),
             max_restarts=-1,
             max_task_retries=0,
             num_cpus=float(compute.threads),
@@ -133,13 +133,13 @@ def _round(
 class _Actor:
     """Does parts. The worker makes its stages when they are first needed, so that an error there is one of the stage."""
 
-    def __init__(self, *, parts: Sequence[str], job: PartJob, counter: Any) -> None:
-        self._parts, self._counter, self._worker = parts, counter, PartWorker(job)
+    def __init__(self, *, job: PartJob, counter: Any) -> None:
+        self._counter, self._worker = counter, PartWorker(job)
         self._told = time.monotonic()
         self._untold: list[Outcome] = []
 
     def __call__(self, batch: Batch) -> Batch:
-        name = self._parts[int(batch["id"][0])]
+        name = str(batch["part"][0])
         sums, error = {}, b""
         try:
             sums = self._worker(name, self._tell)
