@@ -241,7 +241,7 @@ class Folder:
             if self.is_local:
                 Path(self.at(name)).unlink()
             else:
-                self.fs.delete_file(self.at(name))
+                while_away(lambda: self.fs.delete_file(self.at(name)), self.at(name))
 
     def remove_folder(self, name: str) -> None:
         """Removes a local folder that is empty; one that is gone or holds something stays as it is."""

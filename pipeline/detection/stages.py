@@ -50,7 +50,6 @@ def part_job(config: DetectConfig, sight: Sight, folder: Folder) -> PartJob:
         died=fail,
         table=_table,
         order=ORDER,
-        sums=_sums,
         outcomes=_outcomes,
         batch=TOGETHER if config.compute.on_gpu else 1,
         threads=config.compute.threads,
@@ -90,10 +89,6 @@ def _table(rows: Sequence[DetectionRow], part: str) -> pa.Table:
 
 def _outcomes(rows: Sequence[DetectionRow]) -> list[Outcome]:
     return [Outcome(row.status) for row in rows]
-
-
-def _sums(rows: pa.Table) -> dict[str, int]:
-    return {"rows": rows.num_rows}
 
 
 @dataclass(frozen=True)

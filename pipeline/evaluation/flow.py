@@ -41,7 +41,6 @@ def part_job(config: EvaluateConfig, sizes: Sequence[int], folder: Folder) -> Pa
         died=fail,
         table=_table,
         order=ORDER,
-        sums=_sums,
         outcomes=outcomes,
         batch=TOGETHER if config.compute.on_gpu else 1,
         threads=config.compute.threads,
@@ -56,7 +55,3 @@ def fail(pair: Pair, stage: str, reason: str) -> list[EvaluationRow]:
 
 def _table(rows: Sequence[EvaluationRow], part: str) -> pa.Table:
     return as_table(rows)
-
-
-def _sums(rows: pa.Table) -> dict[str, int]:
-    return {"rows": rows.num_rows}

@@ -84,7 +84,7 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
     with record_run(config.record, "evaluate", flat(config) | {"pairs": len(job.pairs)}, tags) as tracking:
         progress = Progress(console, total=len(job.pairs), tracking=tracking)
-        signature = signature_of([options(config), [[pair.key, pair.sha256_in, pair.sha256_out] for pair in job.pairs]])
+        signature = signature_of([options(config), [_facts(pair) for pair in job.pairs]])
         with work_folder(config.out, "evaluate", signature=signature, config=options(config)) as work:
             done = part_job(config, job.sizes, work.folder)
             table = in_order(do_all(job.pairs, pairs_as_table, done, compute=config.compute, console=console, progress=progress))
@@ -95,6 +95,12 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     for name in (ROWS_FILE, SUMMARY_FILE, REPORT_FILE):
         console.print(f"{name:20} {Folder(config.out).at(name)}", soft_wrap=True, highlight=False)
     return 1 if any(summary.counts[status] for status in UNFINISHED) else 0
+
+
+def _facts(pair: Pair) -> list[Any]:
+    """What tells a pair from another of its name, without opening its files."""
+    files = [[ref.uri, ref.size_bytes] for ref in (pair.original, pair.protected) if ref]
+    return [pair.key, pair.sha256_in, pair.sha256_out, *files]
 
 
 def summary_of(job: Job, table: pa.Table) -> Summary:

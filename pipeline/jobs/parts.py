@@ -77,7 +77,7 @@ class PartJob:
     died: Callable[[Any, str, str], list[Any]]
     table: Callable[[Sequence[Any], str], pa.Table]
     order: tuple[str, ...]
-    sums: Callable[[pa.Table], dict[str, Any]]
+    sums: Callable[[pa.Table], dict[str, Any]] = field(default_factory=lambda: count_rows)
     commit: Callable[[PartJob, str, pa.Table], dict[str, Any]] = field(default_factory=lambda: commit_rows)
     outcomes: Callable[[Sequence[Any]], Sequence[Any]] = _as_it_is
     deaths: int = field(default_factory=lambda: DEATHS)
@@ -109,6 +109,7 @@ class PartWorker:
         try:
             if trying.deaths >= job.deaths:
                 _blame(job, keeper, part, trying)
+                journal.say(trying := Trying())
             waiting = _waiting(job, keeper, part)
             self._functions = self._functions or [stage.make() for stage in job.stages]
             if before:
@@ -215,6 +216,11 @@ def fold(functions: Sequence[Function], photos: list[Any]) -> list[Any]:
     for function in functions:
         photos = function(photos)
     return photos
+
+
+def count_rows(table: pa.Table) -> dict[str, Any]:
+    """The sums of a verb that reads its rows again."""
+    return {"rows": table.num_rows}
 
 
 def commit_rows(job: PartJob, part: str, table: pa.Table) -> dict[str, Any]:

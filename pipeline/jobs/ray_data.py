@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
@@ -126,8 +126,9 @@ def _round(
             for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
                 check_interrupt()
                 yield str(batch["name"][0]), _result(batch)
-        except DEATHS:
-            return
+        except DEATHS as error:
+            if isinstance(error, RayActorError) and error.actor_init_failed:
+                raise ProcessesDieError(f"no actor can begin: {error}") from error
 
 
 class _Actor:
@@ -145,7 +146,7 @@ class _Actor:
             sums = self._worker(name, self._tell)
         except Exception as raised:  # whatever it is, the driver raises it; raised here, Ray Data would take it for a lost part
             raised.add_note(traceback.format_exc())
-            error = pickle.dumps(raised)
+            error = packed(raised)
         self._tell((), now=True)
         return {"name": [name], "sums": [json.dumps(sums)], "error": pa.array([error], pa.binary())}
 
@@ -156,16 +157,26 @@ class _Actor:
             self._untold, self._told = [], time.monotonic()
 
 
+def packed(error: Exception) -> bytes:
+    """An error for the driver, which raises it as it was; one that cannot travel becomes a RuntimeError of the same words."""
+    try:
+        data = pickle.dumps(error)
+        pickle.loads(data)
+    except Exception:  # its class may do anything when it is taken apart and put together
+        return pickle.dumps(RuntimeError("".join(traceback.format_exception(error))))
+    return data
+
+
 def _result(batch: Mapping[str, Any]) -> dict[str, Any]:
     if error := batch["error"][0]:
-        raise pickle.loads(error)
+        raise pickle.loads(error)  # made by `packed` in an actor of this very run
     sums: dict[str, Any] = json.loads(str(batch["sums"][0]))
     return sums
 
 
 @ray.remote(num_cpus=0)
 class _Counter:
-    """Adds up what the actors have done since it was last asked."""
+    """Adds up what the actors have done."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -175,9 +186,8 @@ class _Counter:
         self._counts.update(counts)
         self._l2 += l2
 
-    def take(self) -> tuple[dict[str, int], float]:
-        counts, l2, self._counts, self._l2 = dict(self._counts), self._l2, Counter(), 0.0
-        return counts, l2
+    def sums(self) -> tuple[Counter[str], float]:
+        return self._counts, self._l2
 
 
 @contextmanager
@@ -186,12 +196,14 @@ def _progress_of(progress: Progress) -> Iterator[Any]:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     counter = _Counter.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     over = threading.Event()
+    shown: tuple[Counter[str], float] = (Counter(), 0.0)
 
     def look() -> None:
-        try:
-            progress.count(*ray.get(counter.take.remote(), timeout=10 * LOOK_SECONDS))
-        except RayError:
-            over.set()  # nothing is shown any more; the work goes on
+        nonlocal shown
+        with suppress(RayError):  # it has no time for an answer, or its host is lost: the next look may show more
+            counts, l2 = ray.get(counter.sums.remote(), timeout=10 * LOOK_SECONDS)
+            progress.count(counts - shown[0], l2 - shown[1])
+            shown = (counts, l2)
 
     def watch() -> None:
         while not over.wait(LOOK_SECONDS):
@@ -201,11 +213,9 @@ def _progress_of(progress: Progress) -> Iterator[Any]:
     thread.start()
     try:
         yield counter
-        lost = over.is_set()
         over.set()
         thread.join()
-        if not lost:
-            look()
+        look()
     finally:
         over.set()
         ray.kill(counter)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from pipeline.ledger.errors import LedgerError
-from pipeline.storage import open_storage, scheme_of
+from pipeline.storage import open_storage, scheme_of, split_options
 
 _WILDCARD = re.compile(r"[*?\[{]")
 
@@ -31,12 +31,12 @@ def check_places(in_uri: str | Path, out_uri: str | Path) -> None:
 
 def base_folder(uri: str | Path) -> str:
     """The part of a place before its first wildcard; all of it when it has none or when a file or folder has that very name."""
-    text = str(uri)
+    text, options = split_options(str(uri))
     wildcard = _WILDCARD.search(text)
     if wildcard is None or (scheme_of(uri) == "file" and os.path.lexists(_local(uri))):
-        return text
+        return text + options
     base, slash, _ = text[: wildcard.start()].rpartition("/")
-    return base or slash or "."
+    return (base or slash or ".") + options
 
 
 def _storage(uri: str | Path) -> str:

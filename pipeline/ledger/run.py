@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline.ledger.layout import CONFIG, OWN, PARTS, PLAN, PLAN_FILE, PROGRESS
+from pipeline.ledger.layout import CONFIG, OWN, PARTS, PARTS_BEFORE, PLAN, PLAN_FILE, PROGRESS
 from pipeline.ledger.lock import Lock
 from pipeline.ledger.owner import claim
 from pipeline.storage import Folder
@@ -43,9 +43,13 @@ class RunFolder:
 
 
 def open_run(out_uri: str | Path, *, signature: str, config: Mapping[str, Any], retry_failed: bool = False) -> RunFolder:
-    """The run folder of `out_uri`, created or resumed, locked for this process: see `pipeline.ledger.owner.claim`."""
+    """The run folder of `out_uri`, created or resumed, locked for this process: see `pipeline.ledger.owner.claim`.
+
+    Until there is a plan, other options replace those of a call that could not list its input.
+    """
     folder = Folder(out_uri)
-    lock = claim(folder, CONFIG, verb="protect", signature=signature, config=config)
+    begun = folder.exists(PLAN_FILE) or folder.exists(PARTS_BEFORE)
+    lock = claim(folder, CONFIG, verb="protect", signature=signature, config=config, is_begun=begun)
     return RunFolder(folder, signature=signature, retry_failed=retry_failed, lock=lock)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
+from pipeline.storage import Folder
 from tests.fast.tiny import BUILD
 from tests.verbs import protect
 
@@ -34,3 +37,17 @@ def files(folder: Path) -> dict[str, bytes]:
     found = (path for path in folder.rglob("*") if path.is_file() and ".disrupt" not in path.parts and path.name != "report.html")
     found = (path for path in found if path.suffix != ".parquet")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def failing(names: str, monkeypatch: pytest.MonkeyPatch, *, after: int, error: BaseException) -> None:
+    """The writing of files whose names fit the pattern works some times, then raises."""
+    real, left = Folder.write, after
+
+    def write(folder: Folder, name: str, data: bytes | memoryview) -> str:
+        nonlocal left
+        left -= fnmatch(name, names)
+        if left < 0:
+            raise error
+        return real(folder, name, data)
+
+    monkeypatch.setattr(Folder, "write", write)

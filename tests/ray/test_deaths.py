@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,17 @@ def test_an_error_of_a_stage_is_raised_at_once_as_it_is(photos: Path, tmp_path: 
     with pytest.raises(ZeroDivisionError):
         protect([str(photos), str(out), "--engine", "ray", *WORDS, "--generator", slow_net.BUILD_FAULTY, "--part-photos", "1"])
     assert outcome.parts(out) < COUNT
+
+
+class StubbornError(Exception):
+    """An error that cannot be put together again from its arguments."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one + other)
+
+
+def test_an_error_that_cannot_travel_is_told_in_its_words() -> None:
+    told = pickle.loads(ray_data.packed(StubbornError("a bug", " of a library")))
+    assert isinstance(told, RuntimeError)
+    assert "a bug of a library" in str(told)
+    assert repr(pickle.loads(ray_data.packed(ValueError("as it is")))) == repr(ValueError("as it is"))

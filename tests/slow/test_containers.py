@@ -6,7 +6,6 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from pipeline.containers.image_table import NO_IMAGE
 from pipeline.storage import Folder
-from tests.fast.runs import rows, run, statuses
+from tests.fast.runs import failing, rows, run, statuses
 from tests.fast.tiny import photo_bytes
 
 PHOTOS = {"a": photo_bytes(22, 20, seed=1), "b": photo_bytes(20, 23, seed=2), "in/c": photo_bytes(21, 21, seed=3)}
@@ -164,20 +163,6 @@ def test_webdataset_and_datasets_read_what_was_written(tmp_path: Path) -> None:
     assert again["disrupt_status"][:] == ["protected"] * 3
 
 
-def failing(names: str, monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
-    """The writing of files whose names fit works some times, then the run is stopped."""
-    real, left = Folder.write, after
-
-    def write(folder: Folder, name: str, data: bytes | memoryview) -> str:
-        nonlocal left
-        left -= fnmatch(name, names)
-        if left < 0:
-            raise KeyboardInterrupt
-        return real(folder, name, data)
-
-    monkeypatch.setattr(Folder, "write", write)
-
-
 def two_containers(folder: Path, make: Callable[[Path, dict[str, bytes]], Path], suffix: str) -> Path:
     make(folder / f"s0.{suffix}", PHOTOS)
     make(folder / f"in/s1.{suffix}", {"a": PHOTOS["b"], "bad": BROKEN})
@@ -196,7 +181,7 @@ def test_a_stopped_run_and_a_fresh_one_give_the_same_bytes(
     source = two_containers(tmp_path / "in", make, suffix)
     assert run(source, tmp_path / "fresh") == 1
     with monkeypatch.context() as patched:
-        failing(stop[0], patched, after=stop[1])
+        failing(stop[0], patched, after=stop[1], error=KeyboardInterrupt())
         assert run(source, tmp_path / "out") == 130
     assert run(source, tmp_path / "out") == 1
     for name in (f"s0.{suffix}", f"in/s1.{suffix}"):

@@ -23,7 +23,7 @@ UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of which ru_maxrss count
 
 
 @pytest.mark.parametrize(("width", "height", "words", "most_MB"), [
-    (8000, 6000, ("--region", "box"), 1300),
+    (8000, 6000, ("--region", "box"), 1200),
     (8000, 6000, ("--region", "box", "--format", "jpeg"), 1400),
     (4000, 3000, ("--region", "square", "--steps", "2"), 1400),
 ])  # fmt: skip

@@ -13,7 +13,6 @@ from pipeline.signals.judge import Judge
 from pipeline.tables.signals.scores import F64, Translator, score, sign
 
 AVERAGED = (10, 100, 1000)
-EPSILON = 6
 
 
 def outcomes(bundle: Bundle, photos: Sequence[U8], more: Sequence[U8], forger: Translator) -> Iterator[tuple[str, float, str]]:

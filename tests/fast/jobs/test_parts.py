@@ -224,3 +224,19 @@ def test_finished_rows_reach_the_journal_after_a_while(tmp_path: Path, monkeypat
     monkeypatch.setattr(Journal, "add", lambda journal, rows: kept.append(rows.num_rows))
     PartWorker(job)("000000", nothing)
     assert kept and sum(kept) <= len(KEYS) and max(kept) > 1
+
+
+def test_deaths_before_the_first_photo_are_counted_anew_after_one_was_blamed(tmp_path: Path) -> None:
+    planned_in(tmp_path)
+    job = job_in(tmp_path)
+    Journal(job.folder, "000000").say(Trying("03", "read", DEATHS - 1))
+
+    def broken() -> Any:
+        raise StopError
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
+        patch.setattr(Journal, "calm", nothing)
+        PartWorker(replace(job, stages=(Stage("read", broken),)))("000000", nothing)
+    assert Journal(job.folder, "000000").trying() == Trying()
+    PartWorker(job)("000000", nothing)
+    assert {row["key"] for row in read_part(job.folder, "000000").to_pylist() if row["reason"]} == {"03"}

@@ -77,3 +77,10 @@ def test_a_glob_stands_for_the_folder_before_its_wildcard(glob: str, base: str) 
 def test_no_photo_may_be_written_over_what_belongs_to_the_run() -> None:
     assert all(is_reserved(name) for name in ("manifest.parquet", "Report.HTML", ".disrupt", ".Disrupt/x.png"))
     assert not any(is_reserved(name) for name in ("a/manifest.parquet", ".disrupted/x.png", "report.png"))
+
+
+def test_the_question_mark_of_a_storage_option_is_no_wildcard() -> None:
+    options = "?endpoint_override=localhost:9000"
+    assert base_folder(f"s3://bucket/in{options}") == f"s3://bucket/in{options}"
+    assert base_folder(f"s3://bucket/in/*.jpg{options}") == f"s3://bucket/in{options}"
+    check_places(f"s3://bucket/in{options}", f"s3://bucket/out{options}")

@@ -22,12 +22,18 @@ def open_(out: Path | str, *, signature: str = "sig", retry_failed: bool = False
     return open_run(out, signature=signature, config=CONFIG | changes, retry_failed=retry_failed)
 
 
+def begin(out: Path) -> None:
+    """A run that has a plan."""
+    with open_(out) as run:
+        run.folder.write(".disrupt/plan.json", b"{}")
+
+
 def outputs(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.png")}
 
 
 def test_another_run_is_refused_with_the_options_that_differ(tmp_path: Path) -> None:
-    open_(tmp_path).close()
+    begin(tmp_path)
     with pytest.raises(LedgerError) as caught:
         open_(tmp_path, signature="other", ascent={"steps": 20, "name": "pgd"}, seed=3)
     message = str(caught.value)
@@ -71,7 +77,7 @@ def test_an_empty_folder_and_one_whose_first_start_was_cut_short_are_taken(tmp_p
 
 
 def test_a_damaged_config_is_refused(tmp_path: Path) -> None:
-    open_(tmp_path).close()
+    begin(tmp_path)
     (tmp_path / ".disrupt/config.json").write_text('{"signature": ')
     with pytest.raises(LedgerError, match="damaged"):
         open_(tmp_path)
@@ -90,7 +96,7 @@ def test_a_place_that_cannot_be_a_folder_says_so(tmp_path: Path) -> None:
 
 
 def test_a_failed_start_gives_the_folder_back(tmp_path: Path) -> None:
-    open_(tmp_path).close()
+    begin(tmp_path)
     with pytest.raises(LedgerError, match="another run"):
         open_(tmp_path, signature="other")
     assert not (tmp_path / ".disrupt/lock.json").exists()
@@ -137,3 +143,11 @@ def test_a_work_folder_goes_on_where_it_was_stopped_and_leaves_nothing_when_it_i
         assert not run.folder.exists(".disrupt/plan.json")
         run.folder.write("manifest/000000.parquet", b"rows")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["summary.csv"]
+
+
+def test_a_call_that_could_not_plan_does_not_keep_the_next_one_out(tmp_path: Path) -> None:
+    open_(tmp_path).close()
+    open_(tmp_path, signature="other", seed=3).close()
+    begin(tmp_path / "planned")
+    with pytest.raises(LedgerError, match="another run"):
+        open_(tmp_path / "planned", signature="other")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-from pipeline.storage import Folder
-from tests.fast.runs import files, rows, run, statuses
+from tests.fast.runs import failing, files, rows, run, statuses
 from tests.fast.tiny import photo_folder
 
 NAMES = {f"{name}.jpg": i for i, name in enumerate("abcdef")}
@@ -37,20 +35,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("undisturbed")
     assert run(photo_folder(folder / "photos", NAMES), folder / "out") == 0
     return files(folder / "out")
-
-
-def failing(names: str, monkeypatch: pytest.MonkeyPatch, *, after: int, error: BaseException) -> None:
-    """The writing of files whose names fit the pattern works some times, then raises."""
-    real, left = Folder.write, after
-
-    def write(folder: Folder, name: str, data: bytes | memoryview) -> str:
-        nonlocal left
-        left -= fnmatch(name, names)
-        if left < 0:
-            raise error
-        return real(folder, name, data)
-
-    monkeypatch.setattr(Folder, "write", write)
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
