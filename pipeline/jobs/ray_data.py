@@ -128,7 +128,7 @@ def _round(
                 yield str(batch["name"][0]), _result(batch)
         except DEATHS as error:
             if isinstance(error, RayActorError) and error.actor_init_failed:
-                raise ProcessesDieError(f"no actor can begin: {error}") from error
+                raise ProcessesDieError(f"no actor can begin: {str(error).strip().splitlines()[-1]}") from error
 
 
 class _Actor:
