@@ -17,9 +17,9 @@ from functools import partial
 import pyarrow as pa
 
 from pipeline.jobs.parts import PartJob, Stage, same
-from pipeline.ledger import schema
 from pipeline.ledger.run import RunFolder
 from pipeline.ledger.schema import ManifestRow, rows_to_table
+from pipeline.ledger.schema import Stage as StageName
 from pipeline.photos.encode import FORMATS
 from pipeline.protection.job import Job
 from pipeline.protection.options import ProtectConfig
@@ -68,10 +68,9 @@ def pixel_stage(config: ProtectConfig, signer: Signer | None) -> Callable[[Seque
     return Protect(config, threads=config.compute.threads, signer=signer)
 
 
-def died(work: Work, stage: str, reason: str, *, write: Callable[[Sequence[Work]], list[ManifestRow]]) -> list[ManifestRow]:
+def died(work: Work, stage: StageName, reason: str, *, write: Callable[[Sequence[Work]], list[ManifestRow]]) -> list[ManifestRow]:
     """The row of a photo that killed its process."""
-    known = next(name for name in schema.STAGES if name == stage)
-    row = ManifestRow(key=work.key, status="failed", stage=known, reason=reason, bytes_in=work.ref.size_bytes)  # type: ignore[arg-type]
+    row = ManifestRow.failed(work.key, stage=stage, reason=reason, bytes_in=work.ref.size_bytes)
     return write([end(work, row)])
 
 

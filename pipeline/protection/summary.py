@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.ledger.schema import STATUSES
-from pipeline.protection.sums import STATUSES as STATUS_RANK
-from pipeline.protection.sums import Sums
+from pipeline.protection.sums import WORST_FIRST, Sums
 from pipeline.report.outcome import Reason
 
 
@@ -104,7 +103,7 @@ def _reason(one: Sequence[Any]) -> Reason:
 
 
 def _rank(reason: Reason) -> tuple[int, int, str, str]:
-    return STATUS_RANK.index(reason.status), -reason.count, reason.text, reason.stage
+    return WORST_FIRST.index(reason.status), -reason.count, reason.text, reason.stage
 
 
 def _mean(moments: Sequence[float]) -> float:

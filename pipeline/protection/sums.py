@@ -24,7 +24,8 @@ MOST_REASONS = 1000
 OTHER_REASONS = "another reason: see the manifest"
 SAMPLES = 64
 """Photos of which some become the examples of the report."""
-STATUSES = ("failed", "not_disrupted", "skipped", "protected")
+WORST_FIRST = ("failed", "not_disrupted", "skipped", "protected")
+"""Statuses in the order in which their reasons are told."""
 BINS = {"class_l2": 0.002, "psnr": 0.1, "seconds": 0.01}
 """Widths of the bins in which values are counted; the threshold of L2 is the border of one."""
 NAMES = ("generator", "recipe", "signals", "signature")
@@ -98,7 +99,7 @@ def _reasons(rows: pa.Table) -> list[list[Any]]:
     why = pc.fill_null(pc.coalesce(rows["reason"], rows["note"]), "no reason recorded")
     table = rows.set_column(rows.schema.get_field_index("reason"), "reason", why)
     table = table.filter(pc.or_(pc.not_equal(rows["status"], "protected"), pc.is_valid(rows["note"])))
-    return _few_reasons([[one.status, one.stage, one.text, one.count, list(one.keys)] for one in reasons_of(table, STATUSES)])
+    return _few_reasons([[one.status, one.stage, one.text, one.count, list(one.keys)] for one in reasons_of(table, WORST_FIRST)])
 
 
 def _few_reasons(reasons: list[list[Any]]) -> list[list[Any]]:
