@@ -14,7 +14,9 @@ DEMO := demo
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 PIP_FLAGS ?=
 PIP := $(PY) -m pip --disable-pip-version-check
-INSTALL := $(PIP) install --quiet --quiet --no-warn-script-location $(PIP_FLAGS) -c constraints.txt
+# What is imported is compiled by IMPORT, once; the other twenty thousand files would take a minute.
+INSTALL := $(PIP) install --quiet --quiet --no-compile --no-warn-script-location $(PIP_FLAGS) -c constraints.txt
+IMPORT := $(PY) -c 'import mlflow, ray.data, ray.train.torch, ray.tune, torch, pipeline.cli'
 # One run of pytest a level. A level without tests (code 5) is no failure.
 PYTEST = $(PY) -m pytest -q
 LEVEL = if [ -d tests/$(1) ]; then $(PYTEST) $(2) tests/$(1) || [ $$? -eq 5 ]; else echo "tests/$(1): no tests yet"; fi
@@ -30,6 +32,7 @@ ACTORS ?= 2
 RUNS ?= 20
 BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py tests/bench/chaos.py,$(sort $(wildcard tests/bench/*.py)))
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:  ## this list
@@ -117,10 +120,12 @@ $(PY):
 $(VENV)/.samples: pyproject.toml constraints.txt | $(PY)
 	@echo "installing into $(VENV): about 2 GB, some minutes the first time"
 	@$(INSTALL) -e ".[samples]"
+	@$(IMPORT)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 	@echo "installing with the development tools into $(VENV): about 2 GB, some minutes the first time"
 	@$(INSTALL) -e ".[samples,dev]"
 	@$(INSTALL) --no-deps torchattacks==3.5.1  # by itself it would bring torchvision and old libraries
+	@$(IMPORT)
 	@touch $@ $(VENV)/.samples
