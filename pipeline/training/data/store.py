@@ -104,7 +104,7 @@ class PictureFiles:
                     if file.readinto(picture.data) != picture.nbytes:
                         raise OSError("the file is cut short")
                 except OSError as error:
-                    raise TrainError(f"{self.paths[at]}: {error}; remove the file and run the same command again") from error
+                    raise TrainError(f"{self.paths[at]}: {error}; run the same command again to decode it anew") from error
         return torch.from_numpy(u8_NCHW).reshape(*rows.shape, 3, *self.size)
 
 
@@ -183,7 +183,7 @@ class Store:
         return in_memory(pictures) if _nbytes(pictures) <= self.most_bytes else pictures
 
     def _finish(self, parts: Sequence[Part]) -> list[dict[str, Any]]:
-        missing = [part for part in parts if not part.record.is_file()]
+        missing = [part for part in parts if not _is_whole(part)]
         for _ in self.decode(missing) if missing else ():
             pass
         return [json.loads(part.record.read_bytes()) for part in parts]
@@ -267,6 +267,12 @@ def describe(sets: Iterable[Pixels], memory_mb: float) -> str:
         elif some:
             lines.append(f"{count} pictures are held in memory ({size:.0f} MB)")
     return ", ".join(lines)
+
+
+def _is_whole(part: Part) -> bool:
+    if not (part.record.is_file() and part.pixels.is_file()):
+        return False
+    return part.pixels.stat().st_size == len(json.loads(part.record.read_bytes())["entries"]) * part.fit.nbytes
 
 
 def _open(parts: Sequence[Part], records: Sequence[Mapping[str, Any]]) -> PictureFiles:
