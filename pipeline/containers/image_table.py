@@ -57,7 +57,8 @@ def open_table(
     damaged or encrypted file, no rows, no such column or several, and a protected table.
     """
     try:
-        file = while_away(lambda: pq.ParquetFile(source, buffer_size=buffer_bytes, page_checksum_verification=True), place)
+        options = {"buffer_size": buffer_bytes, "pre_buffer": not buffer_bytes, "page_checksum_verification": True}
+        file = while_away(lambda: pq.ParquetFile(source, **options), place)
         schema = file.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(place, error) from error

@@ -113,17 +113,28 @@ def _connect(job: Job, console: Console, stack: ExitStack) -> None:
 def decode_parts(parts: Sequence[Part], *, console: Console, connect: Callable[[], None] | None) -> Iterator[Part]:
     """Decode parts on the cluster that ``connect`` connects to, with None in this process, and say how far that is."""
     console.print(f"decoding the pictures once, into {parts[0].folder}", highlight=False, soft_wrap=True)
-    decode: Decode = decode_here
+    said, done, pictures = time.monotonic(), 0, 0
+
+    def say() -> None:
+        nonlocal said
+        if time.monotonic() - said > PAUSE_SECONDS:
+            said = time.monotonic()
+            console.print(f"{done}/{len(parts)} parts" + (f", {pictures} pictures" if pictures else ""), highlight=False)
+
+    def tell() -> None:
+        nonlocal pictures
+        pictures += 1
+        say()
+
+    decode: Decode = partial(decode_here, tell=tell)
     if connect:
         from pipeline.training.feed import decode_on_ray
 
         connect()
         decode = decode_on_ray
-    said = time.monotonic()
-    for done, part in enumerate(decode(parts), 1):
-        if time.monotonic() - said > PAUSE_SECONDS:
-            said = time.monotonic()
-            console.print(f"{done}/{len(parts)} parts decoded", highlight=False)
+    for part in decode(parts):
+        done += 1
+        say()
         yield part
 
 

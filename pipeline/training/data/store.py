@@ -116,10 +116,10 @@ Decode = Callable[[Sequence[Part]], Iterator[Part]]
 """Decodes parts, in any order; yields each when it is whole."""
 
 
-def decode_here(parts: Sequence[Part]) -> Iterator[Part]:
-    """Decode the parts in this process, one after the other; yields each when it is whole."""
+def decode_here(parts: Sequence[Part], tell: Callable[[], None] = lambda: None) -> Iterator[Part]:
+    """Decode the parts in this process, one after the other; yields each when it is whole, and calls ``tell`` for each picture."""
     for part in parts:
-        decode_part(part)
+        decode_part(part, tell)
         yield part
 
 
@@ -203,7 +203,7 @@ class Contents:
     skipped: int
 
 
-def decode_part(part: Part) -> None:
+def decode_part(part: Part, tell: Callable[[], None] = lambda: None) -> None:
     """Write the pictures of a part, then its record. A picture that cannot be read is counted.
 
     Never more than one picture is in memory. Raises TrainError when the disk is full, ContainerError as `labelled_photos` does.
@@ -212,6 +212,7 @@ def decode_part(part: Part) -> None:
 
     def fill(file: BinaryIO) -> None:
         for entry, name, load in _entries(part):
+            tell()
             try:
                 pixels_HWC, _ = decode_picture(load(), part.fit)
             except (PhotoRefusedError, PhotoBrokenError, OSError) as error:

@@ -24,7 +24,7 @@ from pipeline.training.data.unpaired import Unpaired, load_unpaired
 from pipeline.training.job import Job, open_source, plan
 from pipeline.training.options import TrainConfig, TrainError
 from pipeline.training.systems.system import Batch
-from tests.fast.training.few_faces import write_faces
+from tests.fast.training.few_faces import NARROW, write_faces
 from tests.verbs import train
 
 Members = Sequence[tuple[str, bytes]]
@@ -92,8 +92,7 @@ def same(one: Batch, other: Batch) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("regime", ["few-images", "published"])
-@pytest.mark.parametrize("form", ["folder", "tars", "parquet"])
+@pytest.mark.parametrize(("form", "regime"), [("folder", "published"), ("tars", "few-images"), ("parquet", "published")])
 def test_batches_are_those_of_the_folder_in_memory_whatever_the_form_and_the_order_of_steps(
     form: str, regime: str, faces: Path, tmp_path: Path
 ) -> None:
@@ -225,6 +224,22 @@ def test_a_file_that_went_away_ends_the_training_with_the_fix(faces: Path, tmp_p
     with pytest.raises(TrainError, match="cut short; run the same command again"):
         source.batch(0)
     assert same(faces_of(faces, tmp_path).batch(0), faces_of(faces, tmp_path, memory_mb=500).batch(0))
+
+
+def test_a_training_says_where_its_pictures_are_and_keeps_their_files_until_it_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, files = as_tars(write_faces(tmp_path / "faces"), tmp_path / "in"), tmp_path / "out/.disrupt/pictures"
+    words = [data, str(tmp_path / "out"), *NARROW, "--no-tracking", "--steps", "2"]
+    assert train([*words, "--minutes", "0", "--memory-mb", "0"]) == 0
+    said = capsys.readouterr().out
+    assert f"12 pictures are read from {files}" in said
+    assert len(list(files.glob("*.u8"))) == 2
+    assert train(words) == 0
+    said = capsys.readouterr().out
+    assert "12 pictures are held in memory" in said
+    assert "decoding" not in said
+    assert not files.exists()
 
 
 @pytest.mark.parametrize("data", ["nothing-*.tar", "gone.tar", "gone-{0..1}.tar"])
