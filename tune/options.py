@@ -24,6 +24,7 @@ from pipeline.jobs.options import (
     own_default,
     signature_of,
 )
+from pipeline.storage import is_uri
 from pipeline.training.options import SAMPLES, Manipulations, TrainConfig
 from tune.space import Range, read_space
 
@@ -37,10 +38,10 @@ class SearchConfig:
 
     Example: disrupt tune faces searched --trials 24
 
-    DATA is a folder of photos, with or without labels.csv, as for disrupt train --system signals. Each trial learns a set of
-    signals for a few steps. Its score is the average precision with which the detector tells untouched from manipulated photos:
-    photos that are not trained on, manipulated by generators that are not trained on, after JPEG of quality 85. A trial whose
-    signals cost a photo more than --least-psnr allows scores 0.
+    DATA is photos as for disrupt train --system signals: a folder, with or without labels.csv, or containers. Each trial learns a
+    set of signals for a few steps. Its score is the average precision with which the detector tells untouched from manipulated
+    photos: photos that are not trained on, manipulated by generators that are not trained on, after JPEG of quality 85. A trial
+    whose signals cost a photo more than --least-psnr allows scores 0.
 
     Writes trials.csv, trials.parquet, report.html and best.yaml into OUT (disrupt train takes best.yaml as --config), and the best
     set, trained on, into OUT/best. Run the same command again to go on after a stop. Exit code: 0 when done, 1 when no trial has a
@@ -48,7 +49,7 @@ class SearchConfig:
     """
 
     data: Annotated[str, PathOption((SAMPLES,)), tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """Folder with the photos, or the word samples."""
+    """Folder with the photos, containers of them, or the word samples."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder for what is written; new, empty, or of the same search to be continued. On a cluster: seen by all its machines."""
 
@@ -86,6 +87,10 @@ class SearchConfig:
     """Learning rate of Adam at the start."""
     licence: Annotated[tuple[str, ...], own_default("LICENCE [LICENCE ...]", "all")] = ()
     """Only photos with one of these words in the column licence of labels.csv."""
+    image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
+    """Column of a Parquet file that holds the photos; or the suffix of the photo where samples of a tar have several."""
+    memory_mb: Annotated[float, tyro.conf.arg(metavar="MB")] = 500.0
+    """Decoded photos of a split that each trial holds in memory; more are decoded once into OUT and read from there."""
     manipulations: Annotated[Manipulations, FLAT] = Manipulations()
     seed: int = 0
     """Seed of the search and of every trial: trials differ by their values alone."""
@@ -128,8 +133,10 @@ class SearchConfig:
         """The options that decide the trials, as plain values."""
         facts = {name: value for name, value in flat(self).items() if name not in HOW_IT_RUNS}
         facts |= {name: [str(path) for path in facts[name]] for name in ("weights", "held_out_weights")}
+        if self.image is None:
+            del facts["image"]  # searches before it had none
         ranges = {name: [float(each.low), float(each.high)] for name, each in self.space().items()}
-        data = self.data if self.data == SAMPLES else str(Path(self.data).absolute())
+        data = self.data if self.data == SAMPLES or is_uri(self.data) else str(Path(self.data).absolute())
         return facts | {"data": data, "range": ranges, "every": self.steps_between_scores}
 
 
@@ -149,11 +156,11 @@ LIMITS: dict[str, tuple[float, float, str]] = {
 """From, to and unit of each option that is a number and no option of a training."""
 
 HOW_IT_RUNS = {
-    "output", "minutes", "final_steps", "threads", "gpus_per_trial", "concurrency", "address", "tracking", "experiment", "register",
-    "config",
+    "output", "minutes", "memory_mb", "final_steps", "threads", "gpus_per_trial", "concurrency", "address", "tracking",
+    "experiment", "register", "config",
 }  # fmt: skip
 """Options that leave the trials as they are."""
-OF_TRAINING = ("size", "d_conv_dim", "batch", "lr", "licence", "manipulations", "seed")
+OF_TRAINING = ("size", "d_conv_dim", "batch", "lr", "licence", "image", "memory_mb", "manipulations", "seed")
 """Options that a training has under the same name."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
+from functools import partial
 
 import pyarrow.parquet as pq
 import torch
@@ -20,7 +22,7 @@ from pipeline.storage import Folder, write_uri
 from pipeline.training.export import BUNDLE_FILE
 from pipeline.training.job import Job, held_out_squares, open_source, plan
 from pipeline.training.options import TrainConfig
-from pipeline.training.run import run_train
+from pipeline.training.run import decode_parts, run_train, say_what_is_read
 from tune.objective import HeldOut
 from tune.options import SearchConfig, signature, training_options, trial_options
 from tune.report import open_run, terminal_table, write_page
@@ -81,18 +83,28 @@ def _search(
     config: SearchConfig, first: Job, generators: tuple[SourceName, ...], record: Tracking, console: Console
 ) -> list[TrialRow]:
     """The rows of a search on Ray; ``first`` is the training of the first trial."""
-    source = open_source(first)
-    photos = held_out_squares(first).u8_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
+    with ExitStack() as stack:
+
+        def connect() -> None:
+            stack.enter_context(connected(config.address, console, trial_need(config)))
+
+        source = open_source(first, partial(decode_parts, console=console, connect=connect))
+        say_what_is_read(first, source, console)
+        inputs = TrialInputs(first.config, source, _held_out(config, first, generators, console))
+        connect()
+        interrupted = stack.enter_context(watch_sigint())
+        return search(config, inputs, record, console, interrupted=interrupted)
+
+
+def _held_out(config: SearchConfig, first: Job, generators: tuple[SourceName, ...], console: Console) -> HeldOut:
+    photos = held_out_squares(first).in_memory.permute(0, 2, 3, 1).contiguous().numpy()
     if len(photos) < 2:
         raise ConfigError(f"split val of {config.data} has {len(photos)} photos; a score needs at least 2")
     count = min(config.photos, len(photos))
     pick = [round(i * (len(photos) - 1) / (count - 1)) for i in range(count)]
-    held_out = HeldOut(tuple(photos[i] for i in pick), generators, config.least_psnr)
     names = ", ".join(generator.name for generator in generators)
     console.print(f"{config.trials} trials of up to {config.steps} steps; scored on {count} photos with {names}", highlight=False)
-    inputs = TrialInputs(first.config, source, held_out)
-    with connected(config.address, console, trial_need(config)), watch_sigint() as interrupted:
-        return search(config, inputs, record, console, interrupted=interrupted)
+    return HeldOut(tuple(photos[i] for i in pick), generators, config.least_psnr)
 
 
 def _write_results(config: SearchConfig, rows: list[TrialRow], command: str, record: Tracking) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -16,6 +16,8 @@ from pipeline.storage import open_storage, while_away
 
 ADDED_PREFIX = "disrupt_"
 CHUNK_BYTES = 2**30  # an Arrow array of bytes ends at 2 GiB, and a struct of more cannot be read back from one row group
+ROWS = 16
+"""Rows that are in memory together where they are read one by one."""
 NO_IMAGE = "the row holds no image"
 ONLY_PATH = "the row holds only a path, not the image's bytes"
 
@@ -45,14 +47,18 @@ class Group:
     refused: list[str | None]
 
 
-def open_table(source: str | BinaryIO | pa.NativeFile, place: str, *, column: str | None = None) -> ImageTable:
+def open_table(
+    source: str | BinaryIO | pa.NativeFile, place: str, *, column: str | None = None, buffer_bytes: int = 0
+) -> ImageTable:
     """The table with its image column found: the only column of bytes, or the one named `column`; `place` names it in errors.
 
     A column of bytes is binary, large_binary, or the struct of bytes and path that the library `datasets` writes. Only the footer
-    is read. Raises ContainerError for a damaged or encrypted file, no rows, no such column or several, and a protected table.
+    is read; later a column of a row group is read in pieces of ``buffer_bytes``, at once with 0. Raises ContainerError for a
+    damaged or encrypted file, no rows, no such column or several, and a protected table.
     """
     try:
-        file = while_away(lambda: pq.ParquetFile(source, page_checksum_verification=True), place)
+        options = {"buffer_size": buffer_bytes, "pre_buffer": not buffer_bytes, "page_checksum_verification": True}
+        file = while_away(lambda: pq.ParquetFile(source, **options), place)
         schema = file.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(place, error) from error
@@ -91,13 +97,32 @@ def read_group(table: ImageTable, group: int) -> Group:
         rows[table.column].validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(f"{table.place}, row group {group}", error) from error
-    values = rows[table.column].to_pylist()
+    return Group(rows, *_images(rows[table.column].to_pylist()))
+
+
+def read_rows(table: ImageTable, columns: Sequence[str]) -> Iterator[tuple[bytes | None, str | None, dict[str, Any]]]:
+    """Of each row the image's bytes or why there are none, and those of the ``columns`` that it has a text or number in.
+
+    Raises ContainerError where the data are damaged or encrypted, after the rows before.
+    """
+    others = [name for name in columns if name in table.file.schema_arrow.names and name != table.column]
+    try:
+        for rows in table.file.iter_batches(ROWS, columns=[table.column, *others]):
+            values = rows.to_pylist()
+            for image, refused, row in zip(*_images([row.pop(table.column) for row in values]), values, strict=True):
+                yield image, refused, {name: value for name, value in row.items() if isinstance(value, str | int | float)}
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(table.place, error) from error
+
+
+def _images(values: list[Any]) -> tuple[list[bytes | None], list[str | None]]:
+    """Of each value the bytes, and the reason where there are none."""
     images = [value["bytes"] if isinstance(value, dict) else value for value in values]
     refused = [
         None if image is not None else ONLY_PATH if isinstance(value, dict) and value["path"] else NO_IMAGE
         for value, image in zip(values, images, strict=True)
     ]
-    return Group(rows, images, refused)
+    return images, refused
 
 
 def with_images(

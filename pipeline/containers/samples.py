@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BufferedReader, RawIOBase
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from pipeline.containers.image_table import ADDED_PREFIX, Group, open_table, read_group, with_images, write_table
+from pipeline.containers.image_table import (
+    ADDED_PREFIX,
+    NO_IMAGE,
+    Group,
+    open_table,
+    read_group,
+    read_rows,
+    with_images,
+    write_table,
+)
 from pipeline.containers.listing import PhotoRef
 from pipeline.containers.naming import fold_name
 from pipeline.containers.tar import NewImage, Sample, read_samples, write_tar
+from pipeline.photos.photo import PhotoRefusedError
 from pipeline.storage import open_storage, while_away
 
 PIECE_BYTES = 8 * 2**20
@@ -54,6 +65,53 @@ def held_photos(ref: PhotoRef, *, image: str | None) -> Iterator[Held]:
     for keys, _, group in _groups(ref, image):
         for key, data, refused in zip(keys, group.images, group.refused, strict=True):
             yield Held(key, data, refused)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A photo in a container with what is said of it: ``load`` gives its bytes, or raises PhotoRefusedError with the reason."""
+
+    key: str
+    load: Callable[[], bytes]
+    labels: Mapping[str, Any]
+
+
+def labelled_photos(ref: PhotoRef, *, image: str | None, columns: Sequence[str]) -> Iterator[Labelled]:
+    """The photos of a container as `held_photos` gives them, each with those of the ``columns`` that it has.
+
+    They are columns of a table, or keys of the JSON object in `KEY.json` of a sample; ``cls`` is the number in `KEY.cls`. A member
+    that is no such thing says nothing. Of a table no more than a few photos are in memory, whatever its row groups.
+    """
+    if ref.container == "tar":
+        for key, sample in _samples(ref, image):
+            if sample.image or sample.refused:
+                labels = {name: value for name, value in _labels(sample).items() if name in columns}
+                yield Labelled(key, _loader(sample.data, sample.refused), labels)
+        return
+    with _opened(ref) as file:
+        table = open_table(file, ref.uri, column=image, buffer_bytes=PIECE_BYTES)
+        for number, (data, refused, labels) in enumerate(read_rows(table, columns)):
+            yield Labelled(f"{ref.key}/{number:06d}", _loader(data, refused), labels)
+
+
+def _labels(sample: Sample) -> dict[str, Any]:
+    members = {name.rpartition("/")[2].partition(".")[2].lower(): data for name, data in sample.others}
+    labels: dict[str, Any] = {}
+    with suppress(ValueError, RecursionError):
+        found = json.loads(members.get("json", b"{}"))
+        labels |= found if isinstance(found, dict) else {}
+    with suppress(ValueError):
+        labels |= {"cls": int(members["cls"])} if "cls" in members else {}
+    return {name: value for name, value in labels.items() if isinstance(value, str | int | float)}
+
+
+def _loader(data: bytes | None, refused: str | None) -> Callable[[], bytes]:
+    def load() -> bytes:
+        if refused is not None or data is None:
+            raise PhotoRefusedError(refused or NO_IMAGE)
+        return data
+
+    return load
 
 
 def rewrite(file: BinaryIO, ref: PhotoRef, result: Callable[[str], Result], *, image: str | None, suffix: str) -> None:

@@ -50,7 +50,7 @@ def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out:
     signals_nCHW = signal_set(state.nets.G).signals().detach()
     signals = Signals(unit_to_level(signals_nCHW.float().cpu()).numpy(), system.budget)
     power = max(float(np.square(signals.signals_nCHW).mean((1, 2, 3)).max(initial=0)), 1e-12)
-    photos = list(held_out.u8_NCHW.permute(0, 2, 3, 1).contiguous().numpy())
+    photos = list(held_out.in_memory.permute(0, 2, 3, 1).contiguous().numpy())
     return write_bundle(
         out / BUNDLE_FILE,
         signals_nCHW=signals.signals_nCHW,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from ray.data import Dataset, TaskPoolStrategy
 
 from pipeline.jobs.ray_data import set_up_ray_data
 from pipeline.training.data.batches import Source
+from pipeline.training.data.store import Part, decode_part
 from pipeline.training.systems.system import Batch
 
 TASK_CPUS = 0.25
@@ -67,6 +68,20 @@ def batches(steps: range, source: ray.ObjectRef[Source], *, tasks: int) -> Datas
     rows = ray.data.from_items([{"step": step} for step in steps], override_num_blocks=-(-len(steps) // BLOCK))
     work = partial(_make, source=[source])  # in a list Ray hands the reference over, not the value
     return rows.map_batches(work, batch_size=1, num_cpus=TASK_CPUS, compute=TaskPoolStrategy(size=tasks))
+
+
+def decode_on_ray(parts: Sequence[Part]) -> Iterator[Part]:
+    """Decode the parts in tasks of the connected cluster; yields each when it is whole."""
+    set_up_ray_data(ordered=False)
+    rows = ray.data.from_items([{"part": number} for number in range(len(parts))], override_num_blocks=len(parts))
+    decoded = rows.map_batches(partial(_decode, parts=[ray.put(list(parts))]), batch_size=1, num_cpus=1)
+    for row in decoded.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
+        yield parts[int(row["part"][0])]
+
+
+def _decode(row: Any, *, parts: list[ray.ObjectRef[list[Part]]]) -> Any:
+    decode_part(ray.get(parts[0])[int(row["part"][0])])
+    return row
 
 
 def _make(row: Any, *, source: list[ray.ObjectRef[Source]]) -> Any:

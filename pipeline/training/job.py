@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.jobs.options import NOTHING, SHIPPED, ConfigError, one_of
 from pipeline.signals.manipulation import load_source, source_names
 from pipeline.training.adversarial import Adversarial, blur_before
-from pipeline.training.data.faces import Faces, FacesSource, load_faces, load_squares
+from pipeline.training.data.faces import SIDE, TABLE, Faces, FacesSource, load_faces, load_labelled, load_squares
 from pipeline.training.data.label_pairs import LabelPairs, load_label_pairs
-from pipeline.training.data.pictures import Unpaired, load_unpaired
 from pipeline.training.data.sample_data import write_sample_data
+from pipeline.training.data.store import FOLDER as PICTURES
+from pipeline.training.data.store import Decode, Store, containers_in, decode_here
+from pipeline.training.data.unpaired import Unpaired, load_unpaired
 from pipeline.training.loop import Schedule
 from pipeline.training.options import SAMPLES, TrainConfig, signature
 from pipeline.training.state import STATE_FILE, TrainState
@@ -141,34 +145,58 @@ def _system(system: System, config: TrainConfig) -> System:
     return changed
 
 
-def open_source(job: Job) -> FacesSource | Unpaired | LabelPairs:
-    """The pictures of the training. Raises the project's own errors for a folder or a label that is not as it has to be."""
-    folder, size, count, seed = _folder(job), job.sizes.image, job.batch, job.config.seed
+def open_source(job: Job, decode: Decode = decode_here) -> FacesSource | Unpaired | LabelPairs:
+    """The pictures of the training; ``decode`` decodes those that do not fit memory.
+
+    Raises the project's own errors for a place or a label that is not as it has to be.
+    """
+    place, size, count, seed = _place(job), job.sizes.image, job.batch, job.config.seed
     if job.row.data == "unpaired":
-        return load_unpaired(folder, size=size, count=count, seed=seed)
+        return load_unpaired(Path(place), size=size, count=count, seed=seed, store=_store(job, decode))
     if job.row.data == "label_maps":
-        return load_label_pairs(folder, size=size, count=count, seed=seed)
-    train, val = (_faces(folder, job, split) for split in ("train", "val"))
+        return load_label_pairs(Path(place), size=size, count=count, seed=seed)
+    train, val = (_faces(place, job, split, _store(job, decode)) for split in ("train", "val"))
     return FacesSource(train, val, size=size, count=count, seed=seed, balanced=job.recipe.balanced)
 
 
-def _faces(folder: Path, job: Job, split: str) -> Faces:
-    licences = job.config.licence or None
-    if job.row.data == "photos":
-        return load_squares(folder, split=split, licences=licences, size=2 * job.sizes.image)
-    return load_faces(folder, attributes=job.row.columns, split=split, licences=licences)
+def _faces(place: str, job: Job, split: str, store: Store) -> Faces:
+    licences, row = job.config.licence or None, job.row
+    size = 2 * job.sizes.image if row.data == "photos" else SIDE
+    refs = () if Path(place, TABLE).is_file() else containers_in(place)
+    if refs:
+        return load_labelled(
+            refs, attributes=row.columns, split=split, licences=licences, size=size, store=store, one_class=row.one_class
+        )
+    if row.data == "photos":
+        return load_squares(place, split=split, licences=licences, size=size, store=store)
+    return load_faces(Path(place), attributes=row.columns, split=split, licences=licences, size=size, store=store)
 
 
-def _folder(job: Job) -> Path:
+def _place(job: Job) -> str:
     """Where the pictures are; the samples are written there first."""
     if job.config.data == SAMPLES:
-        return write_sample_data(job.out / SAMPLES / job.config.system, job.config.system)
-    return Path(job.config.data)
+        return str(write_sample_data(job.out / SAMPLES / job.config.system, job.config.system))
+    return job.config.data
+
+
+def _store(job: Job, decode: Decode = decode_here) -> Store:
+    return Store(job.out / PICTURES, job.config.memory_mb * 1e6, decode, job.config.image)
 
 
 def held_out_squares(job: Job) -> Faces:
-    """The photos of split val of a training of signals, at twice the side that it trains with."""
-    return _faces(_folder(job), job, "val")
+    """The photos of split val of a training of signals, at twice the side that it trains with; as many as fit memory."""
+    faces = _faces(_place(job), job, "val", _store(job))
+    if isinstance(faces.u8_NCHW, Tensor):
+        return faces
+    count = max(int(job.config.memory_mb * 1e6) // math.prod(faces.u8_NCHW.shape[1:]), 1)
+    pick = torch.linspace(0, len(faces.names) - 1, min(count, len(faces.names))).long()
+    return dataclasses.replace(
+        faces,
+        names=tuple(faces.names[i] for i in pick),
+        u8_NCHW=faces.u8_NCHW[pick],
+        labels_NK=faces.labels_NK[pick],
+        known_NK=faces.known_NK[pick],
+    )
 
 
 def open_state(job: Job, *, device: torch.device | str = "cpu", checkpoint: Path | None = None) -> TrainState:

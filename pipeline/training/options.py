@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,7 @@ from pipeline.jobs.options import (
     within,
 )
 from pipeline.signals.bundle import JOURNEYS
+from pipeline.storage import is_uri
 
 
 class TrainError(ValueError):
@@ -80,6 +82,10 @@ class TrainConfig:
     folders train_label, train_inst, train_img. signals: any photos, with or without labels.csv. The word samples takes the sample
     photos that come with the package's extra samples.
 
+    Instead of a folder of faces or photos: containers, as a folder, a pattern, shard-{000..012}.tar or a URI. WebDataset tars have
+    the labels in KEY.json (of ganimation also the number of the expression in KEY.cls), Parquet files have a column of images and
+    one for each label. split and licence are such labels too; without split a tenth is val. cyclegan takes them in trainA, trainB.
+
     The system signals learns a set of faint signals and their detector instead of a generator, and writes
     bundle.safetensors.
 
@@ -88,7 +94,7 @@ class TrainConfig:
     """
 
     data: Annotated[str, PathOption((SAMPLES,)), tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """Folder with the pictures, or the word samples."""
+    """Folder with the pictures, containers of them, or the word samples."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder for what is written; new, empty, or of the same training to be continued. On a cluster: seen by all its machines."""
 
@@ -142,6 +148,11 @@ class TrainConfig:
     those that the system has."""
     licence: Annotated[tuple[str, ...], own_default("LICENCE [LICENCE ...]", "all")] = ()
     """Only pictures with one of these words in the column licence of labels.csv."""
+    image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
+    """Column of a Parquet file that holds the pictures; or the suffix of the picture where samples of a tar have several."""
+    memory_mb: Annotated[float, tyro.conf.arg(metavar="MB")] = 500.0
+    """Decoded pictures that are held in memory, of each split or folder. A larger set is decoded once into OUT/.disrupt/pictures
+    and read from there picture by picture; batches are the same either way. The files go when the training is done."""
     init_from: Annotated[Path | None, own_default("FILE", "none")] = None
     """Start from the networks in this state.pt of another training of the same system and sizes; ganimation also from a stargan."""
     vgg: Annotated[Path | None, own_default("FILE", "none")] = None
@@ -184,8 +195,9 @@ class TrainConfig:
         """Raise ConfigError for a value that cannot be, saying what was expected. The system's own checks come later."""
         if not self.data.strip():
             raise ConfigError("DATA is empty: give a folder with pictures, or the word samples")
-        if self.data != SAMPLES and not Path(self.data).is_dir():
-            raise ConfigError(f"DATA {self.data}: no such folder; the word samples takes the sample photos")
+        is_pattern = is_uri(self.data) or re.search(r"[*?\[{]", self.data)
+        if self.data != SAMPLES and not Path(self.data).exists() and not is_pattern:
+            raise ConfigError(f"DATA {self.data}: no such folder or container; the word samples takes the sample photos")
         if self.output.exists() and not self.output.is_dir():
             raise ConfigError(f"OUT {self.output} is a file; it has to be a folder")
         one_of("--attack-reference", self.attack_reference, REFERENCES)
@@ -230,6 +242,8 @@ class TrainConfig:
         left_out = HOW_IT_RUNS | (set() if self.system == "signals" else OF_SIGNALS)
         left_out |= OF_ATTACKS if self.adversarial == "none" else set()
         facts = {name: value for name, value in flat(self).items() if name not in left_out}
+        if self.image is None:
+            del facts["image"]  # trainings before it had none
         paths: dict[str, Any] = {name: str(value) for name, value in facts.items() if isinstance(value, Path)}
         if "weights" in facts:
             paths["weights"] = [str(path) for path in facts["weights"]]
@@ -255,6 +269,7 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "gpus_per_worker": (0, 64, "GPUs"),
     "retries": (0, 1000, "replaced workers"),
     "threads": (1, 1024, "CPU threads per process"),
+    "memory_mb": (0, 10**9, "MB"),
     "signals": (0, 4096, "signals"),
     "budget": (0.5, 16, "levels"),
     "accumulate": (1, 4096, "parts"),
@@ -276,7 +291,7 @@ WHOLE_NUMBERS = {"r1_every", "rec_every", "pool"}
 
 HOW_IT_RUNS = {
     "output", "minutes", "workers", "gpus_per_worker", "address", "retries", "threads", "accumulate", "every", "grid_every",
-    "tracking", "experiment", "register", "config",
+    "memory_mb", "tracking", "experiment", "register", "config",
 }  # fmt: skip
 """Options that leave the trained weights as they are, but for the rounding of sums."""
 OF_ATTACKS = {"epsilon", "attack_steps", "attack_step_size", "attack_reference", "attack_start", "consistency"}

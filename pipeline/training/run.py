@@ -6,7 +6,10 @@ import dataclasses
 import json
 import shlex
 import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +20,11 @@ from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.tracking import Tracking, no_record, record_run
 from pipeline.ledger.owner import claim
 from pipeline.storage import Folder
+from pipeline.training.data.faces import FacesSource
+from pipeline.training.data.label_pairs import LabelPairs
+from pipeline.training.data.store import FOLDER as PICTURES
+from pipeline.training.data.store import Decode, Part, decode_here, describe
+from pipeline.training.data.unpaired import Unpaired
 from pipeline.training.export import export, export_bundle
 from pipeline.training.job import Job, held_out_squares, open_source, open_state, plan, threads
 from pipeline.training.loop import SaveDue, Stopped, train
@@ -28,6 +36,8 @@ from pipeline.training.systems.signals import SignalSystem
 DONE, BROKEN_OFF = 0, 1
 RUN_FILE = ".disrupt/train.json"
 """The options of the training that a folder belongs to."""
+PAUSE_SECONDS = 15.0
+"""Between two lines about pictures that are decoded."""
 
 
 def run_train(config: TrainConfig, *, command: str, console: Console, run_id: str | None = None) -> int:
@@ -39,30 +49,32 @@ def run_train(config: TrainConfig, *, command: str, console: Console, run_id: st
     job = plan(config)
     if config.gpus_per_worker and not config.workers and not torch.cuda.is_available():
         raise ConfigError("--gpus-per-worker asks for a GPU, but torch sees none here; leave it out to train on the CPU")
-    with claim(
-        Folder(job.out),
-        RUN_FILE,
-        verb="train",
-        signature=job.signature,
-        config=config.what_changes_results(),
-        is_begun=bool(checkpoints(job.out)),
-        advice=f"Give another folder; --init-from {job.state_file} starts it from the networks trained here.",
+    with (
+        claim(
+            Folder(job.out),
+            RUN_FILE,
+            verb="train",
+            signature=job.signature,
+            config=config.what_changes_results(),
+            is_begun=bool(checkpoints(job.out)),
+            advice=f"Give another folder; --init-from {job.state_file} starts it from the networks trained here.",
+        ),
+        ExitStack() as stack,
     ):
         torch.set_num_threads(threads(config))
-        source = open_source(job)
-        if source.skipped:
-            console.print(f"{source.skipped} pictures cannot be read and are left out", highlight=False)
         device = "cuda" if config.gpus_per_worker and not config.workers else "cpu"
         state = open_state(job, device=device, checkpoint=settle_checkpoint(job.out))  # on Ray only to refuse one that does not fit
         if state.step >= job.settings.steps:
             console.print(f"{job.out} has all its {job.settings.steps} steps; nothing to do", highlight=False)
             return _finish(job, no_record(), console)
-        with _open_record(job, command, run_id) as tracking, ExitStack() as stack:
+        connect = partial(_connect, job, console, stack) if config.workers else None
+        source = open_source(job, partial(decode_parts, console=console, connect=connect))
+        say_what_is_read(job, source, console)
+        with _open_record(job, command, run_id) as tracking:
             if config.workers:
-                from pipeline.jobs.ray import connected
-                from pipeline.training.driver import train_on_ray, workers_need
+                from pipeline.training.driver import train_on_ray
 
-                stack.enter_context(connected(config.address, console, workers_need(job)))
+                _connect(job, console, stack)
                 events = train_on_ray(job, source)
             else:
                 is_interrupted = stack.enter_context(defer_sigint())
@@ -90,6 +102,52 @@ def run_train(config: TrainConfig, *, command: str, console: Console, run_id: st
             return code
 
 
+def _connect(job: Job, console: Console, stack: ExitStack) -> None:
+    """Be connected to the cluster until the stack is left."""
+    from pipeline.jobs.ray import connected
+    from pipeline.training.driver import workers_need
+
+    stack.enter_context(connected(job.config.address, console, workers_need(job)))
+
+
+def decode_parts(parts: Sequence[Part], *, console: Console, connect: Callable[[], None] | None) -> Iterator[Part]:
+    """Decode parts on the cluster that ``connect`` connects to, with None in this process, and say how far that is."""
+    console.print(f"decoding the pictures once, into {parts[0].folder}", highlight=False, soft_wrap=True)
+    said, done, pictures = time.monotonic(), 0, 0
+
+    def say() -> None:
+        nonlocal said
+        if time.monotonic() - said > PAUSE_SECONDS:
+            said = time.monotonic()
+            console.print(f"{done}/{len(parts)} parts" + (f", {pictures} pictures" if pictures else ""), highlight=False)
+
+    def tell() -> None:
+        nonlocal pictures
+        pictures += 1
+        say()
+
+    decode: Decode = partial(decode_here, tell=tell)
+    if connect:
+        from pipeline.training.feed import decode_on_ray
+
+        connect()
+        decode = decode_on_ray
+    for part in decode(parts):
+        done += 1
+        say()
+        yield part
+
+
+def say_what_is_read(job: Job, source: FacesSource | Unpaired | LabelPairs, console: Console) -> None:
+    """Say how many pictures a training has, where they are, and how many are left out."""
+    lines = [describe(source.pictures, job.config.memory_mb)] if source.pictures else []
+    lines += [f"{source.skipped} pictures cannot be read and are left out"] if source.skipped else []
+    if isinstance(source, FacesSource) and source.train.unlabelled:
+        lines.append(f"{source.train.unlabelled} pictures have no labels and are left out")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
 def _finish(job: Job, tracking: Tracking, console: Console) -> int:
     """Write what the training is for, hand it to the record, and say how to use it."""
     checkpoint = settle_checkpoint(job.out)
@@ -102,6 +160,8 @@ def _finish(job: Job, tracking: Tracking, console: Console) -> int:
         paths = [export_bundle(job.system, state, held_out_squares(job), job.out, config=config)]
     else:
         paths = export(job.system, state.G_ema, job.out, size=job.sizes.image, blur=job.config.blur)
+    if state.step >= job.settings.steps:
+        shutil.rmtree(job.out / PICTURES, ignore_errors=True)
     tracking.artifact(job.out / LOG_FILE)
     tracking.model([*paths], job.config.register or f"disrupt-{job.config.system}")
     lines = [f"written: {', '.join(str(path) for path in paths)}", *how_to_use(job, paths)]

@@ -113,7 +113,7 @@ def main() -> None:
         raise TrainError(f"{a.state} is of {name}, regimes {', '.join(row.recipes)}; only stargan and ganimation are measured")
     blur_before(nets.G, a.blur)
     faces = load_faces(a.faces, attributes=row.columns, split=a.split, licences=(a.licence,))
-    x_BCHW = resized(faces.u8_NCHW, sizes.image)
+    x_BCHW = resized(faces.in_memory, sizes.image)
     same = reconstruction(system, nets, x_BCHW, faces.labels_NK)
     print(f"{len(x_BCHW)} faces; L1 of giving a photo back: {same:.4f}\n")
     print("| class | L1 to the photo | L1 there and back | classifier agrees, before | after |\n" + "| --- " * 5 + "|")

@@ -77,6 +77,7 @@ SMALL = {
     "disrupt train FACES spread": f"{NARROW} --workers 1 --address RAY",
     "disrupt train FACES strong": SMALL_SIGNALS,
     "disrupt train FACES signals": SMALL_SIGNALS,
+    "disrupt train faces.parquet": NARROW,
     "disrupt train HORSES": NARROW,
     "disrupt train SCENES": NARROW,
     "disrupt tune": f"{SMALL_SIGNALS} --trials 1 --grace 1 --every 1 --photos 2 --final-steps 0 --address RAY",
@@ -152,6 +153,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (text,) = re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
         (folder / name).write_text(textwrap.dedent(text), encoding="utf-8")
     add_expressions(write_faces(folder / "FACES"))
+    with (folder / "FACES" / "labels.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{"image": (folder / "FACES" / row["file"]).read_bytes(), **row} for row in csv.DictReader(file)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "faces.parquet")
     for name in ("HORSES/trainA", "HORSES/trainB", "SCENES/train_img"):
         (folder / name).mkdir(parents=True)
         for i in range(3):

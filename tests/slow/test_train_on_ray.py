@@ -95,10 +95,12 @@ def test_one_worker_goes_on_from_the_plain_loop_and_the_plain_loop_from_it_bit_f
     monkeypatch.chdir(tmp_path)  # Ray's processes run elsewhere
     out = tmp_path / "out"
     words = [os.path.relpath(faces), "out", *WORDS]
-    assert train([*words, "--workers", "1", "--minutes", "0"]) == 0
+    assert train([*words, "--workers", "1", "--minutes", "0", "--memory-mb", "0"]) == 0  # pictures in files, decoded on Ray
     assert torch.load(out / "state.pt", weights_only=True)["step"] < STEPS
+    assert len(list((out / ".disrupt/pictures").glob("*.u8"))) == 2  # train and val
     assert train(words) == 0
     assert distance(out, looped) == 0
+    assert not (out / ".disrupt/pictures").exists()
 
 
 def test_more_workers_than_the_cluster_can_hold_are_refused(

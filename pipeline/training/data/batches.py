@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -40,9 +41,15 @@ def shuffled(seed: int, step: int, *, batch: int, count: int, about: str) -> Ten
     first = step * batch
     epochs = range(first // count, (first + batch - 1) // count + 1)
     own_seed = seed * 2**32 + zlib.crc32(about.encode())
-    row = torch.cat([torch.randperm(count, generator=stream_of(own_seed, epoch)) for epoch in epochs])
+    row = torch.cat([_permutation(own_seed, epoch, count) for epoch in epochs])
     start = first - epochs[0] * count
     return row[start : start + batch]
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, count: int) -> Tensor:
+    """The order of one epoch, which a process of a large set needs in each of its steps."""
+    return torch.randperm(count, generator=stream_of(seed, epoch))
 
 
 def resized(u8_BCHW: Tensor, size: int) -> Tensor:

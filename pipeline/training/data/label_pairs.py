@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 from pipeline.generators.pix2pixhd import LABELS, label_planes
 from pipeline.images.levels import pixels_to_unit
 from pipeline.training.data.batches import mirror, shuffled, stream_of
-from pipeline.training.data.pictures import picture_files, read_pictures, stretch
+from pipeline.training.data.pictures import Fit, picture_files, read_pictures
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch
 
@@ -61,6 +60,11 @@ class LabelPairs:
         """Scenes left out because a file of theirs cannot be read."""
         return self.train.skipped
 
+    @property
+    def pictures(self) -> list[Tensor]:
+        """The photos."""
+        return [] if self.train.u8_NCHW is None else [self.train.u8_NCHW]
+
     def batch(self, step: int) -> Batch:
         """The planes and photos of a step."""
         index_B = shuffled(self.seed, step, batch=self.count, count=len(self.train.labels_NHW), about="scenes")
@@ -96,7 +100,7 @@ def _scenes(folder: Path, split: str, kinds: tuple[str, ...], *, size: int, mult
     scenes = list(maps)
     photos: Tensor | None = None
     if "img" in kinds:
-        pictures = read_pictures([files[scene]["img"] for scene in scenes], partial(stretch, height=size, width=width))
+        pictures = read_pictures([files[scene]["img"] for scene in scenes], Fit(size, width))
         scenes, photos = [scenes[row] for row in pictures.rows], pictures.u8_NCHW
         for scene, photo_HW in zip(scenes, pictures.shapes, strict=True):
             _check_shape(files[scene], maps[scene][0].shape, photo_HW)

@@ -46,6 +46,8 @@ class SystemRow:
     data: Literal["faces", "unpaired", "label_maps", "photos"]
     columns: tuple[str, ...] = ()
     """The columns of labels.csv that are the labels of faces."""
+    one_class: bool = False
+    """Whether a face has one of these labels only, so that its number says all."""
     size: int = 64
     conv_dim: int = 32
     d_conv_dim: int = 32
@@ -61,7 +63,7 @@ SYSTEMS: dict[str, SystemRow] = {
     ),
     "ganimation": SystemRow(
         {FEW: Recipe(GANIMATION[FEW], 8, 2e-4), PUBLISHED: published(GANIMATION[PUBLISHED], 25, 1e-4, d_steps=5, decay_from=2 / 3)},
-        "faces", columns=EXPRESSIONS, zoo="ganimation",
+        "faces", columns=EXPRESSIONS, one_class=True, zoo="ganimation",
     ),
     "cyclegan": SystemRow(
         {PUBLISHED: published(CycleGANSystem(), 1, 2e-4)}, "unpaired", size=128, d_conv_dim=64, steps=80_000, zoo="cyclegan",

@@ -33,7 +33,7 @@ def faces(count: int = 6, size: int = 64) -> Faces:
 
 def batch_of(count: int = 4, dtype: torch.dtype = torch.float64) -> Batch:
     some = faces(count)
-    images = some.u8_NCHW.to(dtype) / 127.5 - 1
+    images = some.in_memory.to(dtype) / 127.5 - 1
     return {"image": images, "labels": some.labels_NK.to(dtype), "known": some.known_NK.to(dtype)}
 
 

@@ -34,7 +34,7 @@ def test_rows_are_taken_by_split_and_licence_with_their_labels(tmp_path: Path) -
     assert faces.labels_NK.tolist() == [[1, 0], [0, 1], [0, 1]]
     assert faces.known_NK.tolist() == [[1, 1], [0, 1], [0, 1]]  # no hair column is 1: not known
     assert faces.u8_NCHW.shape == (3, 3, 16, 16)
-    assert faces.u8_NCHW[0, :, 5, 5].tolist() == [10 * ord("a") % 255, 0, 0]
+    assert faces.in_memory[0, :, 5, 5].tolist() == [10 * ord("a") % 255, 0, 0]
     mit = load_faces(tmp_path, attributes=("Male",), split="val", licences=("MIT",), size=16)
     assert mit.labels_NK.tolist() == [[0.25]]
 

@@ -17,7 +17,7 @@ from PIL import Image
 from pipeline.generators.pix2pixhd import label_planes
 from pipeline.training.data.batches import shuffled
 from pipeline.training.data.label_pairs import load_label_pairs
-from pipeline.training.data.pictures import load_unpaired
+from pipeline.training.data.unpaired import load_unpaired
 from pipeline.training.options import TrainError
 
 

@@ -99,7 +99,7 @@ def test_the_published_draw_shows_each_face_once_an_epoch_as_it_is_or_mirrored()
     some = faces(9)
     uniform = FacesSource(some, faces(3), size=64, count=3, seed=7, balanced=False)
     images = torch.cat([uniform.batch(step)["image"] for step in range(6)])
-    as_stored = some.u8_NCHW / 127.5 - 1
+    as_stored = some.in_memory / 127.5 - 1
     for epoch in images.chunk(2):
         plain, mirrored = ((epoch[:, None] - as_stored.flip(dims)).abs().amax((2, 3, 4)) < 1e-5 for dims in ((), (3,)))
         assert (plain | mirrored).sum(0).tolist() == [1] * 9
@@ -166,7 +166,7 @@ def test_quality_of_a_generator_that_changes_nothing_is_perfect_but_for_the_edit
 
     nets = Nets(torch.nn.ModuleDict({"G": Same()}), begun().nets.D)
     some = faces(4)
-    x_BCHW = some.u8_NCHW / 127.5 - 1
+    x_BCHW = some.in_memory / 127.5 - 1
     assert reconstruction(SYSTEM, nets, x_BCHW, some.labels_NK) == 0
     for quality in per_class(SYSTEM, nets, x_BCHW, some.labels_NK):
         assert quality.moved == quality.cycle == 0

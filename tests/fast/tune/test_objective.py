@@ -48,7 +48,7 @@ def job_in(folder: Path, config: SearchConfig, **values: float) -> Job:
 
 
 def held_out(job: Job, *, generators: tuple[str, ...] = OTHER, least_psnr: float = 38.0) -> HeldOut:
-    photos = held_out_squares(job).u8_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
+    photos = held_out_squares(job).in_memory.permute(0, 2, 3, 1).contiguous().numpy()
     return HeldOut(tuple(photos), source_names(generators, (), shipped=SHIPPED), least_psnr)
 
 
