@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs as pafs
 
 from pipeline.ledger.layout import PROGRESS
 from pipeline.ledger.results import write_result, write_table
-from pipeline.storage import Folder, while_away
+from pipeline.storage import Folder
 
 _TRYING = "trying.json"
 
@@ -35,9 +34,7 @@ class Journal:
     def __init__(self, folder: Folder, part: str) -> None:
         self._folder = folder
         self._place = f"{PROGRESS}/{part}"
-        place = pafs.FileSelector(folder.at(self._place), allow_not_found=True)
-        infos = while_away(lambda: folder.fs.get_file_info(place), self._place)
-        self._names = sorted(info.base_name for info in infos if info.base_name.endswith((".parquet", ".json")))
+        self._names = sorted(name for name in folder.names_in(self._place) if name.endswith((".parquet", ".json")))
         self._next = sum(name.endswith(".parquet") for name in self._names)
 
     def rows(self) -> list[pa.Table]:
