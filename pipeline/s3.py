@@ -67,9 +67,9 @@ def _split(path: str) -> tuple[str, str]:
 def _client_of(fs: pafs.S3FileSystem) -> Any:
     """The client with the settings of this filesystem, which are what it is pickled by; without keys botocore finds them itself."""
     settings = fs.__reduce__()[1][0]
-    names = ("access_key", "secret_key", "region", "scheme", "endpoint_override", "anonymous", "tls_ca_file_path")
+    names = ("region", "scheme", "endpoint_override", "anonymous", "tls_ca_file_path")
     with _LOCK:  # clients may be used by several threads, but not made
-        return _client(*(settings[name] for name in names))
+        return _client(settings["access_key"], settings["secret_key"], tuple(settings[name] for name in names))
 
 
 @lru_cache(maxsize=1)
@@ -80,10 +80,11 @@ def _session() -> Any:
 
 
 @lru_cache(maxsize=128)
-def _client(key: str | None, secret: str | None, region: str, scheme: str, endpoint: str, anonymous: bool, ca_file: str) -> Any:
+def _client(key: str | None, secret: str | None, place: tuple[str, str, str, bool, str]) -> Any:
     from botocore import UNSIGNED
     from botocore.config import Config
 
+    region, scheme, endpoint, anonymous, ca_file = place
     config = Config(
         region_name=region,
         signature_version=UNSIGNED if anonymous else None,

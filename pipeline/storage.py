@@ -46,7 +46,8 @@ _NO_KEY = re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|Exp
 """How S3 says that it takes none of our credentials, for whatever object."""
 _ADVICE = {
     r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|InvalidToken|ExpiredToken"
-    r"|Unable to locate credentials|PERMISSION_DENIED|UNAUTHENTICATED|AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch": (
+    r"|Unable to locate credentials|PERMISSION_DENIED|UNAUTHENTICATED"
+    r"|AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch": (
         "The storage refuses: check the credentials (AWS_PROFILE or AWS_ACCESS_KEY_ID for S3, GOOGLE_APPLICATION_CREDENTIALS for "
         "Google Cloud) and that they may list, read and write there."
     ),

@@ -21,11 +21,20 @@ _TRYING = "trying.json"
 
 @dataclass(frozen=True)
 class Trying:
-    """What a process is at: a photo by its key and the stage it is in, or the whole part; and how many died there before."""
+    """What a process is at: a photo by its key and the stage it is in, or the whole part; and how many died there before.
+
+    A ``group`` of more than one are that photo and those that come after it.
+    """
 
     key: str | None = None
     stage: str | None = None
     deaths: int = 0
+    group: int = 1
+
+    @property
+    def suspect(self) -> str | None:
+        """The photo that is to blame if there is one."""
+        return self.key if self.group == 1 else None
 
 
 class Journal:

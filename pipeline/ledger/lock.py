@@ -77,7 +77,7 @@ class Lock:
         """Gives the folder back; a lock that another job has taken over stays. Doing it twice, or on a lost disk, is no error."""
         self._stop.set()
         self._thread.join()
-        with contextlib.suppress(OSError, StoreAwayError), _guard(self._folder):  # a lock that stays is stale once this process has ended
+        with contextlib.suppress(OSError, StoreAwayError), _guard(self._folder):  # one that stays is stale once this process ended
             holder = _read_owner(self._folder)
             if holder is not None and holder.id == self.owner.id:
                 self._folder.remove(LOCK)

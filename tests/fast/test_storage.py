@@ -21,7 +21,16 @@ import fsspec
 import pytest
 
 from pipeline import s3, storage
-from pipeline.storage import FileTooLargeError, Folder, StoreAwayError, StoreRefusesError, is_temporary, open_storage, read_uri, temporary_path
+from pipeline.storage import (
+    FileTooLargeError,
+    Folder,
+    StoreAwayError,
+    StoreRefusesError,
+    is_temporary,
+    open_storage,
+    read_uri,
+    temporary_path,
+)
 from tests.fast.s3 import s3_store
 
 

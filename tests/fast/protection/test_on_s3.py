@@ -32,11 +32,12 @@ def protect(store: Store) -> int:
     return run(store.uri.format("photos"), store.uri.format("out"), "--part-photos", "2", "--examples", "0")
 
 
-@pytest.mark.parametrize(("methods", "error", "grace"), [("PUT", "AccessDenied", 10), ("GET", "ExpiredToken", 13)])
+@pytest.mark.parametrize("refusal", [("PUT", "AccessDenied", 10), ("GET", "ExpiredToken", 23)])
 def test_a_store_that_refuses_half_way_ends_the_run_in_one_line_and_the_same_command_completes_it(
-    store: Store, tmp_path: Path, capsys: Said, methods: str, error: str, grace: int
+    store: Store, tmp_path: Path, capsys: Said, refusal: tuple[str, str, int]
 ) -> None:
-    store.refuse, store.refused, store.grace = (403, error), methods, grace
+    store.refused, error, store.grace = refusal
+    store.refuse = (403, error)
     assert protect(store) == 2
     said = capsys.readouterr().err
     assert said.count("disrupt protect:") == 1
