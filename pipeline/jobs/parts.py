@@ -31,6 +31,8 @@ ALL_DIED = 3
 DIED = f"its process died {DEATHS} times: it crashed, or the system ended it for want of memory (fewer --actors need less)"
 KEEP_SECONDS, KEEP_SECONDS_REMOTE = 5.0, 60.0
 """How long finished rows wait for their place in the journal: what a stop may cost."""
+KEEP_ROWS_REMOTE = 128
+"""So many of them do not wait longer on a distant store."""
 GROUP_REMOTE = 32
 """So many photos share their notes on a distant store, where each note is a request."""
 PARTS_FOR_EACH = 4
@@ -199,7 +201,8 @@ class _Keeper:
     def add(self, rows: Sequence[Any], *, at_once: bool = False) -> None:
         self._fresh += rows
         self._tell(self._job.outcomes(rows))
-        if at_once or time.monotonic() - self._kept > self._pause:
+        is_much = not self._job.folder.is_local and len(self._fresh) >= KEEP_ROWS_REMOTE
+        if at_once or is_much or time.monotonic() - self._kept > self._pause:
             self.keep()
 
     def keep(self) -> None:

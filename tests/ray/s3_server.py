@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from typing import Any
 
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -36,9 +37,25 @@ class Server:
         """A place in the bucket."""
         return f"s3://key:secret@{BUCKET}/{name}?scheme=http&endpoint_override=127.0.0.1:{self.port}&region=us-east-1"
 
+    def put(self, name: str, data: bytes) -> None:
+        """Puts an object there, without a request."""
+        self.objects.put_object(BUCKET, name, data)
+
+    def get(self, name: str) -> bytes:
+        """What an object holds, without a request."""
+        return bytes(self.objects.get_object(BUCKET, name).value)
+
+    def names(self, folder: str, suffix: str) -> list[str]:
+        """The names below a folder that end so."""
+        return [key.removeprefix(f"{folder}/") for key in self.objects.buckets[BUCKET].keys if fnmatch(key, f"{folder}/*{suffix}")]
+
+    def times(self, kind: str, below: str) -> Counter[str]:
+        """How often each name that begins so was asked for in this way."""
+        return Counter(path for each, path in self.requests if each == kind and path.startswith(f"/{BUCKET}/{below}"))
+
     def counts(self, below: str = "") -> Counter[str]:
         """How many requests of each class there were for names that begin so."""
-        return Counter(kind for kind, path in self.requests if path.startswith(f"/{BUCKET}/{below}"))
+        return Counter(kind for kind, path in list(self.requests) if path.startswith(f"/{BUCKET}/{below}"))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answers a request, as WSGI has it."""
