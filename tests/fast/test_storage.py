@@ -218,7 +218,7 @@ def test_a_file_on_s3_is_read_written_and_removed_in_one_request_each_and_no_upl
     with s3_store() as store:
         folder, large = Folder(store.uri), secrets.token_bytes(16_000_000)  # pyarrow would make four parts of it
         folder.write("a b.png", memoryview(large))
-        folder.write_with("c", lambda file: file.write(b"1234"))
+        folder.write_with("c", lambda file: file.writelines([b"12", b"34"]))
         assert folder.read("a b.png") == large
         assert read_uri(folder.uri_of("c"), most=4) == b"1234"
         with pytest.raises(FileTooLargeError):

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any
 
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
-from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 DELAY_SECONDS = 0.03
@@ -55,7 +55,7 @@ class Server:
 
     def counts(self, below: str = "") -> Counter[str]:
         """How many requests of each class there were for names that begin so."""
-        return Counter(kind for kind, path in list(self.requests) if path.startswith(f"/{BUCKET}/{below}"))
+        return Counter(kind for kind, path in list(self.requests) if path.startswith(f"/{BUCKET}/{below}".rstrip("/")))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answers a request, as WSGI has it."""

@@ -33,7 +33,7 @@ def start(server: Server, words: list[str]) -> subprocess.Popen[str]:
 
 def wait(process: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
     """Returns when the run has reached something."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 900
     while not reached():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "too slow"
@@ -57,7 +57,7 @@ def disturb(server: Server, words: list[str], count: int) -> None:
         process.communicate()
     again = start(server, words)
     try:
-        _, said = again.communicate(timeout=300)
+        _, said = again.communicate(timeout=900)
     finally:
         if again.poll() is None:
             os.killpg(again.pid, signal.SIGKILL)
