@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import ipaddress
 import os
 import posixpath
@@ -25,6 +26,8 @@ from urllib.parse import quote, unquote
 import fsspec
 from pyarrow import fs as pafs
 
+from pipeline import s3
+
 if TYPE_CHECKING:
     import aiohttp
 
@@ -39,13 +42,16 @@ _AWAY = re.compile(
     r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|NETWORK_CONNECTION|REQUEST_TIMEOUT|THROTTLING|HTTP status (500|502|503|504)"
     r"|SlowDown|ServiceUnavailable|InternalError|timed out|[Cc]onnection (refused|reset|aborted)|[Cc]annot connect|Couldn't connect"
 )
+_NO_KEY = re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken|Unable to locate credentials")
+"""How S3 says that it takes none of our credentials, for whatever object."""
 _ADVICE = {
     r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[013]|InvalidToken|ExpiredToken"
-    r"|PERMISSION_DENIED|UNAUTHENTICATED|AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch": (
+    r"|Unable to locate credentials|PERMISSION_DENIED|UNAUTHENTICATED"
+    r"|AuthenticationFailed|AuthorizationFailure|AuthorizationPermissionMismatch": (
         "The storage refuses: check the credentials (AWS_PROFILE or AWS_ACCESS_KEY_ID for S3, GOOGLE_APPLICATION_CREDENTIALS for "
         "Google Cloud) and that they may list, read and write there."
     ),
-    r"NO_SUCH_BUCKET|HTTP status 301|ContainerNotFound|bucket does not exist|Bucket '.*' not found": (
+    r"NO_SUCH_BUCKET|NoSuchBucket|HTTP status 301|ContainerNotFound|bucket does not exist|Bucket '.*' not found": (
         "There is no such bucket: create it, or check its name and region."
     ),
 }
@@ -62,6 +68,10 @@ class FileTooLargeError(OSError):
 
 class StoreAwayError(ValueError):
     """A distant store did not answer for a long time; the message says what to do."""
+
+
+class StoreRefusesError(StoreAwayError):
+    """A distant store takes no credentials of ours; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +123,7 @@ def open_storage(uri: str | Path) -> tuple[pafs.FileSystem, str]:
 
 @lru_cache(maxsize=128)
 def _client(scheme: str, authority: str, options: str) -> tuple[pafs.FileSystem, str]:
-    """The one filesystem of this process for a bucket, and the path of the bucket in it: a client has connections and threads.
-
-    On S3 a small file is one request, sent when it is closed, instead of an upload in parts; a kill leaves no unfinished ones.
-    """
-    if scheme == "s3" and "allow_delayed_open" not in options:
-        options = "&".join(filter(None, (options, "allow_delayed_open=true")))
+    """The one filesystem of this process for a bucket, and the path of the bucket in it: a client has connections and threads."""
     uri = f"{scheme}://{quote(authority, safe=':@%')}/" + (f"?{options}" if options else "")
     filesystem, root = pafs.FileSystem.from_uri(uri)
     return filesystem, f"{root.rstrip('/')}/" if root else ""
@@ -175,17 +180,21 @@ class Folder:
     def exists(self, name: str = "") -> bool:
         """Whether a file or a folder has this name; without a name, whether the folder itself is there."""
         path = self.at(name) if name else self.path
-        return os.path.lexists(path) if self.is_local else self.fs.get_file_info(path).type != pafs.FileType.NotFound
+        return os.path.lexists(path) if self.is_local else self._info(path).type != pafs.FileType.NotFound
 
     def is_folder(self) -> bool:
         """Whether this is a folder and no file; on an object store, a prefix that holds something."""
-        return Path(self.path).is_dir() if self.is_local else self.fs.get_file_info(self.path).type == pafs.FileType.Directory
+        return Path(self.path).is_dir() if self.is_local else self._info(self.path).type == pafs.FileType.Directory
 
     def names(self) -> set[str]:
         """The names directly in the folder. Raises OSError when it cannot be listed."""
         if self.is_local:
             return {entry.name for entry in Path(self.path).iterdir()}
-        return {info.base_name for info in self.fs.get_file_info(pafs.FileSelector(self.path))}
+        return {info.base_name for info in self._info(pafs.FileSelector(self.path))}
+
+    def names_in(self, name: str) -> set[str]:
+        """The names directly in a folder below this one; none when it is missing."""
+        return {info.base_name for info in self._info(pafs.FileSelector(self.at(name), allow_not_found=True))}
 
     def files(self, *, skip: str = "") -> Iterator[StoredFile]:
         """Every file at any depth; links are listed, not followed. Local folders of the name ``skip`` are not entered.
@@ -195,7 +204,7 @@ class Folder:
         Raises OSError when the folder is missing (FileNotFoundError), is a file (NotADirectoryError) or cannot be listed.
         """
         if not self.is_local:
-            infos = self.fs.get_file_info(pafs.FileSelector(self.path, recursive=True))
+            infos = self._info(pafs.FileSelector(self.path, recursive=True))
             infos.sort(key=lambda info: info.path)
             yield from (StoredFile(info.path, int(info.size or 0)) for info in infos if info.type == pafs.FileType.File)
             return
@@ -212,6 +221,9 @@ class Folder:
                 elif entry.is_file():
                     yield StoredFile(entry.path, entry.stat().st_size)
             waiting += reversed(folders)
+
+    def _info(self, place: str | pafs.FileSelector) -> Any:
+        return while_away(lambda: self.fs.get_file_info(place), self.path)
 
     def read(self, name: str) -> bytes:
         """All bytes of a file. Raises OSError when it cannot be read."""
@@ -232,7 +244,7 @@ class Folder:
             return path
         with tempfile.TemporaryFile() as whole:
             fill(whole)
-            while_away(lambda: _upload(self.fs, path, whole), path)
+            while_away(lambda: _write_remote(self.fs, path, whole), path)
         return path
 
     def remove(self, name: str) -> None:
@@ -241,7 +253,7 @@ class Folder:
             if self.is_local:
                 Path(self.at(name)).unlink()
             else:
-                while_away(lambda: self.fs.delete_file(self.at(name)), self.at(name))
+                while_away(lambda: _delete_remote(self.fs, self.at(name)), self.at(name))
 
     def remove_folder(self, name: str) -> None:
         """Removes a local folder that is empty; one that is gone or holds something stays as it is."""
@@ -299,6 +311,11 @@ def read_bytes(fs: pafs.FileSystem, path: str, *, most: int | None = None) -> by
 
 
 def _read_remote(fs: pafs.FileSystem, path: str, most: int | None) -> bytes:
+    if isinstance(fs, pafs.S3FileSystem):
+        with s3.as_os_error(path):
+            answer = s3.get(fs, path)
+            with contextlib.closing(answer["Body"]) as body:
+                return _read_all(body, answer["ContentLength"], most)
     with fs.open_input_file(path) as file:
         return _read_all(file, file.size(), most)
 
@@ -368,29 +385,39 @@ def _replacing(path: str) -> Iterator[BinaryIO]:
     _sync_folder(temporary.parent)
 
 
-def _write_remote(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:
-    make_folder(fs, posixpath.dirname(path))
-    with fs.open_output_stream(path, compression=None) as stream:
-        stream.write(data)
-
-
-def _upload(fs: pafs.FileSystem, path: str, whole: IO[bytes]) -> None:
-    make_folder(fs, posixpath.dirname(path))
+def _write_remote(fs: pafs.FileSystem, path: str, data: bytes | memoryview | IO[bytes]) -> None:
+    """Writes what is given in one upload, on S3 in one request where it takes so much."""
+    size = len(data) if isinstance(data, (bytes, memoryview)) else data.seek(0, os.SEEK_END)
+    whole = io.BytesIO(data) if isinstance(data, (bytes, memoryview)) else data
     whole.seek(0)
+    if isinstance(fs, pafs.S3FileSystem) and size <= s3.LARGEST:
+        s3.put(fs, path, whole)
+        return
+    make_folder(fs, posixpath.dirname(path))
     with fs.open_output_stream(path, compression=None) as stream:
         shutil.copyfileobj(whole, stream, _PIECE)
+
+
+def _delete_remote(fs: pafs.FileSystem, path: str) -> None:
+    if isinstance(fs, pafs.S3FileSystem):
+        s3.delete(fs, path)
+    else:
+        fs.delete_file(path)
 
 
 def while_away(call: Callable[[], T], place: str) -> T:
     """What the call returns, made again and again while a distant store is away or overloaded, with pauses of up to 30 seconds.
 
-    Raises other errors as they are, and StoreAwayError after AWAY_SECONDS: no photo is to blame for its store.
+    Raises other errors as they are, StoreAwayError after AWAY_SECONDS, and StoreRefusesError when it takes none of our credentials:
+    no photo is to blame for its store.
     """
     began, pause = time.monotonic(), 1.0
     while True:
         try:
             return call()
         except OSError as error:
+            if _NO_KEY.search(str(error)):
+                raise StoreRefusesError(f"{error}. What is done is kept; run the same command again with others.") from error
             if not _AWAY.search(str(error)) or isinstance(error, FileNotFoundError):
                 raise
             gone = time.monotonic() - began

@@ -37,7 +37,9 @@ def list_table(uri: str | Path) -> Listing:
     """
     place = str(uri)
     table = _read(place)
-    home = place.rpartition("/")[0] if scheme_of(place) != "file" else posixpath.dirname(open_storage(place)[1])
+    plain, options = split_options(place)
+    options = "" if scheme_of(place) == "https" else options  # a query of the web belongs to one file
+    home = plain.rpartition("/")[0] if scheme_of(place) != "file" else posixpath.dirname(open_storage(place)[1])
     rows = {name: table[name].to_pylist() for name in table.column_names}
     boxes = [_box(place, number, values) for number, values in _number_rows(rows, BOX_COLUMNS)]
     found: list[tuple[str, str, Box | None, str | None]] = []
@@ -45,11 +47,11 @@ def list_table(uri: str | Path) -> Listing:
     for number, (path, given) in _number_rows(rows, _TEXT_COLUMNS):
         if not path:
             raise ListingError(f"{place}, row {number}: the path is empty")
-        where, key = _locate(str(path), home)
+        where, key = _locate(str(path), home, options)
         key = str(given) if given else key
         if first_row.setdefault(key, number) != number:
             raise ListingError(f"{place}, rows {first_row[key]} and {number}: both are {key!r}; keep one row for each photo")
-        found.append((key, where, boxes[number - 1], _refused_place(str(path), home)))
+        found.append((key, where, boxes[number - 1], _refused_place(str(path), home, options)))
     if not found:
         raise ListingError(f"{place}: the table has no rows")
     sizes = _sizes(where for _, where, _, refused in found if not refused)
@@ -96,27 +98,27 @@ def _box(place: str, number: int, values: tuple[object, ...]) -> Box | None:
     return left, top, right, bottom
 
 
-def _locate(path: str, home: str) -> tuple[str, str]:
-    """Where a file lies (a local path or a URI), and its key."""
+def _locate(path: str, home: str, options: str) -> tuple[str, str]:
+    """Where a file lies (a local path or a URI), and its key. What lies below the table's folder is opened as the table is."""
     if scheme_of(path) == "file" and scheme_of(home) == "file":
         is_uri = "://" in path[:8]
         where = open_storage(path)[1] if is_uri else os.path.join(home, path)  # noqa: PTH118 (Path would hide `a/../b`)
         below = where.removeprefix(home.rstrip("/") + "/")
         return where, _tidy(below.lstrip("/"))
     if scheme_of(path) == "file" and not path.startswith("/"):
-        return Folder(home).uri_of(path), _tidy(path)
+        return Folder(home + options).uri_of(path), _tidy(path)
     if scheme_of(path) == "file":
         return path, _tidy(path.lstrip("/"))
-    place = path.partition("?")[0]
-    return path, _tidy(
-        unquote(place.removeprefix(home + "/") if place.startswith(home + "/") else place.partition("://")[2].lstrip("/"))
-    )
+    place, own = split_options(path)
+    if place.startswith(f"{home}/"):
+        return place + (own or options), _tidy(unquote(place.removeprefix(f"{home}/")))
+    return path, _tidy(unquote(place.partition("://")[2].lstrip("/")))
 
 
-def _refused_place(path: str, home: str) -> str | None:
+def _refused_place(path: str, home: str, own: str = "") -> str | None:
     """Why a table may not name this place: the tables of others are not to reach servers that only this machine can reach."""
     scheme, (place, options) = scheme_of(path), split_options(path)
-    if scheme == "file" or path.startswith(f"{home}/"):
+    if scheme == "file" or (place.startswith(f"{home}/") and (scheme == "https" or options in {"", own})):
         return None
     if scheme not in SCHEMES:
         return f"a table may not name {scheme}:// places, only local files and {', '.join(SCHEMES[1:])}"

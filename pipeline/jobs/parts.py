@@ -1,7 +1,8 @@
 """How a part of a run is done: one process takes it from the plan to its commit, and a few photos at a time are in memory.
 
 A process that dies leaves a note in the journal of its part. Who takes the part next goes on after the last photo that was kept,
-one photo at a time, and notes each before it is tried. A photo at which processes died `DEATHS` times becomes a failed row.
+one photo at a time, and notes each before it is tried (on a distant store first in groups, to note less). A photo at which
+processes died `DEATHS` times becomes a failed row.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ ALL_DIED = 3
 DIED = f"its process died {DEATHS} times: it crashed, or the system ended it for want of memory (fewer --actors need less)"
 KEEP_SECONDS, KEEP_SECONDS_REMOTE = 5.0, 60.0
 """How long finished rows wait for their place in the journal: what a stop may cost."""
+KEEP_ROWS_REMOTE = 128
+"""So many of them do not wait longer on a distant store."""
+GROUP_REMOTE = 32
+"""So many photos share their notes on a distant store, where each note is a request."""
 PARTS_FOR_EACH = 4
 """Parts of a small run for each of its processes, so that none waits long for the last one."""
 BATCH_PIXELS = 2**26
@@ -113,8 +118,7 @@ class PartWorker:
             waiting = _waiting(job, keeper, part)
             self._functions = self._functions or [stage.make() for stage in job.stages]
             if before:
-                for photo in waiting:
-                    keeper.add(self._carefully(journal, photo, trying), at_once=True)
+                self._carefully(journal, keeper, waiting, trying)
             else:
                 for rows in self._stream(waiting):
                     keeper.add(rows)
@@ -127,9 +131,25 @@ class PartWorker:
         journal.clear()
         return sums
 
-    def _carefully(self, journal: Journal, photo: Any, before: Trying) -> list[Any]:
+    def _carefully(self, journal: Journal, keeper: _Keeper, photos: Iterable[Any], before: Trying) -> None:
+        """Does the photos where processes died: one by one, on a distant store in groups that are noted, but for the last such."""
+        most = 1 if self._job.folder.is_local else GROUP_REMOTE
+        alone = together = 0
+        for photo in photos:
+            alone = before.group if photo.key == before.key else max(alone - 1, 0)
+            if alone or most == 1:
+                keeper.add(self._alone(journal, photo, before), at_once=True)
+                together = 0
+                continue
+            if together % most == 0:
+                keeper.keep()
+                journal.say(Trying(photo.key, group=most))
+            keeper.add(fold(self._functions, [photo]))
+            together += 1
+
+    def _alone(self, journal: Journal, photo: Any, before: Trying) -> list[Any]:
         """The rows of a photo, each of its stages noted before it begins."""
-        deaths = before.deaths if before.key == photo.key else 0
+        deaths = before.deaths if before.suspect == photo.key else 0
         value: Any = [photo]
         for stage, function in zip(self._job.stages, self._functions, strict=True):
             journal.say(Trying(photo.key, stage.name, deaths))
@@ -181,7 +201,8 @@ class _Keeper:
     def add(self, rows: Sequence[Any], *, at_once: bool = False) -> None:
         self._fresh += rows
         self._tell(self._job.outcomes(rows))
-        if at_once or time.monotonic() - self._kept > self._pause:
+        is_much = not self._job.folder.is_local and len(self._fresh) >= KEEP_ROWS_REMOTE
+        if at_once or is_much or time.monotonic() - self._kept > self._pause:
             self.keep()
 
     def keep(self) -> None:
@@ -237,12 +258,12 @@ def _waiting(job: PartJob, keeper: _Keeper, part: str) -> Iterator[Any]:
 
 def _blame(job: PartJob, keeper: _Keeper, part: str, trying: Trying) -> None:
     """Gives the photo at which processes died its row."""
-    culprits = _waiting(job, keeper, part) if trying.key is not None else iter(())
+    culprits = _waiting(job, keeper, part) if trying.suspect is not None else iter(())
     for photo in (photo for photo in culprits if photo.key == trying.key):
         keeper.add(job.died(photo, trying.stage or job.stages[0].name, DIED), at_once=True)
         keeper.done.add(photo.key)
         break
-    if keeper.all_died() or (trying.key is None and trying.deaths > job.deaths):
+    if keeper.all_died() or (trying.suspect is None and trying.deaths > job.deaths):
         raise ProcessesDieError(f"processes die over all photos: {DIED.partition(': ')[2]}. What is done is kept.")
 
 

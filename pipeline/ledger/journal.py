@@ -11,22 +11,30 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs as pafs
 
 from pipeline.ledger.layout import PROGRESS
 from pipeline.ledger.results import write_result, write_table
-from pipeline.storage import Folder, while_away
+from pipeline.storage import Folder
 
 _TRYING = "trying.json"
 
 
 @dataclass(frozen=True)
 class Trying:
-    """What a process is at: a photo by its key and the stage it is in, or the whole part; and how many died there before."""
+    """What a process is at: a photo by its key and the stage it is in, or the whole part; and how many died there before.
+
+    A ``group`` of more than one are that photo and those that come after it.
+    """
 
     key: str | None = None
     stage: str | None = None
     deaths: int = 0
+    group: int = 1
+
+    @property
+    def suspect(self) -> str | None:
+        """The photo that is to blame if there is one."""
+        return self.key if self.group == 1 else None
 
 
 class Journal:
@@ -35,9 +43,7 @@ class Journal:
     def __init__(self, folder: Folder, part: str) -> None:
         self._folder = folder
         self._place = f"{PROGRESS}/{part}"
-        place = pafs.FileSelector(folder.at(self._place), allow_not_found=True)
-        infos = while_away(lambda: folder.fs.get_file_info(place), self._place)
-        self._names = sorted(info.base_name for info in infos if info.base_name.endswith((".parquet", ".json")))
+        self._names = sorted(name for name in folder.names_in(self._place) if name.endswith((".parquet", ".json")))
         self._next = sum(name.endswith(".parquet") for name in self._names)
 
     def rows(self) -> list[pa.Table]:

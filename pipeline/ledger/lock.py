@@ -20,7 +20,7 @@ import psutil
 
 from pipeline.ledger.errors import CANNOT_WRITE, LedgerError, unwritable
 from pipeline.ledger.layout import LOCK, OWN
-from pipeline.storage import Folder, make_folder
+from pipeline.storage import Folder, StoreAwayError, make_folder
 
 STALE_SECONDS = 120.0
 BEAT_SECONDS = 15.0
@@ -77,7 +77,7 @@ class Lock:
         """Gives the folder back; a lock that another job has taken over stays. Doing it twice, or on a lost disk, is no error."""
         self._stop.set()
         self._thread.join()
-        with contextlib.suppress(OSError), _guard(self._folder):  # a lock that stays is stale once this process has ended
+        with contextlib.suppress(OSError, StoreAwayError), _guard(self._folder):  # one that stays is stale once this process ended
             holder = _read_owner(self._folder)
             if holder is not None and holder.id == self.owner.id:
                 self._folder.remove(LOCK)
@@ -98,7 +98,7 @@ class Lock:
             except LedgerError as lost:
                 self._lost = lost
                 return
-            except OSError:
+            except (OSError, StoreAwayError):
                 continue  # a full or absent disk for a while: the lock grows old, and the job meets the error on its own
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs as pafs
 
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import MANIFEST_FILE, PARTS
@@ -23,7 +22,7 @@ from pipeline.ledger.plan import AT_HAND
 from pipeline.ledger.results import write_result
 from pipeline.ledger.rows import join_sorted
 from pipeline.ledger.schema import MANIFEST
-from pipeline.storage import Folder, while_away
+from pipeline.storage import Folder
 
 ONE_FILE = 1_000_000
 """Below so many rows the manifest is one file too."""
@@ -41,14 +40,13 @@ def commit_part(folder: Folder, name: str, rows: pa.Table, sums: dict[str, Any])
 
 def committed(folder: Folder) -> set[str]:
     """The names of the parts that are committed; none when there are no parts yet."""
-    infos = folder.fs.get_file_info(pafs.FileSelector(folder.at(PARTS), allow_not_found=True))
-    return {posixpath.splitext(info.base_name)[0] for info in infos if _NAME.match(info.base_name)}
+    return {posixpath.splitext(name)[0] for name in folder.names_in(PARTS) if _NAME.match(name)}
 
 
 def committed_sums(folder: Folder, name: str) -> dict[str, Any] | None:
     """The sums of a part, None when it is not committed."""
     path = f"{PARTS}/{name}.parquet"
-    return _sums(folder, name) if while_away(lambda: folder.exists(path), path) else None
+    return _sums(folder, name) if folder.exists(path) else None
 
 
 def remove_part(folder: Folder, name: str) -> None:
@@ -88,7 +86,7 @@ def write_manifest(folder: Folder, names: Sequence[str], rows: int) -> str | Non
 def _open(folder: Folder, name: str) -> pq.ParquetFile:
     path = f"{PARTS}/{name}.parquet"
     try:
-        return while_away(lambda: pq.ParquetFile(folder.fs.open_input_file(folder.at(path))), path)
+        return pq.ParquetFile(pa.BufferReader(folder.read(path)))
     except pa.ArrowException as error:
         advice = "Remove that file and run the same command: its photos are done again."
         raise LedgerError(f"the part {folder.at(path)} is damaged: {error}. {advice}") from error

@@ -8,16 +8,53 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, unquote
+from xml.sax.saxutils import escape
 
 
 @dataclass
 class Store:
-    """The place as a URI, the error to answer with and to which methods, and the requests so far: method, path and query."""
+    """The place as a URI, and the requests so far: method, path and query; and what it holds, by `/bucket/key`.
+
+    ``refuse`` is the error to answer with, to the methods of ``refused``, once ``grace`` more of them were answered.
+    """
 
     uri: str = ""
     refuse: tuple[int, str] | None = None
     refused: str = "GET HEAD PUT POST"
+    grace: int = 0
     requests: list[str] = field(default_factory=list)
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    def answer(self, method: str, path: str, data: bytes) -> tuple[int, str, bytes]:
+        """Status, code of an error, and what comes back."""
+        self.requests.append(f"{method} {path}")
+        place, _, query = path.partition("?")
+        name = unquote(place)
+        if self.refuse and method in self.refused.split():
+            self.grace -= 1
+            if self.grace < 0:
+                return *self.refuse, b""
+        if method == "PUT" and not query:
+            self.objects[name] = data
+        elif method == "DELETE":
+            self.objects.pop(name, None)
+        elif "list-type" in query:
+            return 200, "", self._list(name, parse_qs(query))
+        elif name not in self.objects or query:
+            return 404, "NoSuchKey", b""
+        return 200, "", self.objects.get(name, b"") if method in {"GET", "HEAD"} else b""
+
+    def _list(self, bucket: str, query: dict[str, list[str]]) -> bytes:
+        prefix, delimiter = query.get("prefix", [""])[0], query.get("delimiter", [""])[0]
+        keys = [name.removeprefix(f"{bucket.rstrip('/')}/") for name in sorted(self.objects)]
+        rest = {key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}
+        own = {key for end, key in rest.items() if not delimiter or delimiter not in end}
+        below = {prefix + end.partition(delimiter)[0] + delimiter for end, key in rest.items() if key not in own}
+        size = {key: len(self.objects[f"{bucket.rstrip('/')}/{key}"]) for key in own}
+        found = [f"<Contents><Key>{escape(key)}</Key><Size>{size[key]}</Size></Contents>" for key in sorted(own)]
+        found += [f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in sorted(below)]
+        return f"<ListBucketResult><KeyCount>{len(found)}</KeyCount>{''.join(found)}</ListBucketResult>".encode()
 
 
 @contextmanager
@@ -31,23 +68,20 @@ def s3_store() -> Iterator[Store]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass
 
-        def _read(self) -> None:
-            """Takes the body off the connection, whole or in the chunks of HTTP."""
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        def _data(self) -> bytes:
+            """The body, whole or in the chunks of HTTP."""
+            data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             is_last = self.headers.get("Transfer-Encoding") != "chunked"
             while not is_last:
                 size = int(self.rfile.readline(), 16)
-                is_last = not self.rfile.read(size + 2)[:-2]
+                data += (piece := self.rfile.read(size + 2)[:-2])
+                is_last = not piece
+            return data
 
         def _answer(self) -> None:
-            self._read()
-            store.requests.append(f"{self.command} {self.path}")
-            is_known = (self.command == "PUT" and "?" not in self.path) or "list-type" in self.path
-            status, code = (200, "") if is_known else (404, "NoSuchKey")
-            if store.refuse and self.command in store.refused:
-                status, code = store.refuse
-            said = f"<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>" if code else "<ListBucketResult/>"
-            body = said.encode() if code or self.command == "GET" else b""
+            status, code, body = store.answer(self.command, self.path, self._data())
+            if code:
+                body = f"<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>".encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

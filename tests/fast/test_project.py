@@ -71,6 +71,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline.disruption", "pipeline.generators", "pipeline.channels"),
     ("pipeline.photos",),
     ("pipeline.images", "pipeline.storage"),
+    ("pipeline.s3",),
     ("pipeline",),
 )
 """Rooms from the top down. A module knows its own room and rooms of lower layers; modules do not import each other in a circle."""

@@ -20,8 +20,17 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline import storage
-from pipeline.storage import FileTooLargeError, Folder, StoreAwayError, is_temporary, open_storage, read_uri, temporary_path
+from pipeline import s3, storage
+from pipeline.storage import (
+    FileTooLargeError,
+    Folder,
+    StoreAwayError,
+    StoreRefusesError,
+    is_temporary,
+    open_storage,
+    read_uri,
+    temporary_path,
+)
 from tests.fast.s3 import s3_store
 
 
@@ -205,13 +214,44 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         read_uri(tmp_path / "pipe.jpg")
 
 
-def test_a_small_file_on_s3_is_one_request_and_all_files_share_one_client() -> None:
+def test_a_file_on_s3_is_read_written_and_removed_in_one_request_each_and_no_upload_is_in_parts() -> None:
+    with s3_store() as store:
+        folder, large = Folder(store.uri), secrets.token_bytes(16_000_000)  # pyarrow would make four parts of it
+        folder.write("a b.png", memoryview(large))
+        folder.write_with("c", lambda file: file.writelines([b"12", b"34"]))
+        assert folder.read("a b.png") == large
+        assert read_uri(folder.uri_of("c"), most=4) == b"1234"
+        with pytest.raises(FileTooLargeError):
+            read_uri(folder.uri_of("c"), most=3)
+        folder.remove("c")
+        folder.remove("c")
+        with pytest.raises(FileNotFoundError):
+            folder.read("c")
+        methods = [request.partition(" ")[0] for request in store.requests]
+        assert methods == ["PUT", "PUT", "GET", "GET", "GET", "DELETE", "DELETE", "GET"]
+        assert store.requests[0] == "PUT /bucket/some%20folder/a%20b.png"
+
+
+def test_all_files_of_a_bucket_on_s3_share_one_client() -> None:
     with s3_store() as store:
         folder = Folder(store.uri)
-        folder.write("a b.png", bytes(1_000_000))
-        assert store.requests == ["PUT /bucket/some%20folder/a%20b.png"]
         assert open_storage(folder.uri_of("a b.png")) == (folder.fs, "bucket/some folder/a b.png")
         assert open_storage(folder.uri_of("c"))[0] is pickle.loads(pickle.dumps(folder)).fs is folder.fs
+        assert s3._client_of(folder.fs) is s3._client_of(folder.fs)
+
+
+def test_a_store_that_takes_no_credentials_ends_the_run_and_one_that_withholds_an_object_does_not() -> None:
+    with s3_store() as store:
+        folder = Folder(store.uri)
+        store.refused += " DELETE"
+        for code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
+            store.refuse = (403, code)
+            for call in (lambda: folder.read("a"), lambda: folder.write("a", b"1"), lambda: folder.remove("a")):
+                with pytest.raises(StoreRefusesError, match=code):
+                    call()
+        store.refuse = (403, "AccessDenied")
+        with pytest.raises(OSError, match="AccessDenied"):
+            folder.read("a")
 
 
 SLOW_DOWN = "When uploading part for key 'a' in bucket 'b': AWS Error SLOW_DOWN (HTTP status 503) during PutObject operation: x"
@@ -221,6 +261,8 @@ AWAY = [
     "AWS Error INTERNAL_FAILURE during GetObject operation",
     "google::cloud::Status(UNAVAILABLE: HTTP status 503)",
     "Connection reset by peer: [Errno 104] Connection reset",
+    'bucket/a: AWS Error NETWORK_CONNECTION: Could not connect to the endpoint URL: "http://x"',
+    "bucket/a: AWS Error SlowDown (HTTP status 503): reached max retries",
 ]
 
 

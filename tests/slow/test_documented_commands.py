@@ -47,7 +47,7 @@ LIBRARIES = [
     "matplotlib.pyplot",
 ]
 """What every command would load anew, a second each."""
-LANGUAGES = {"", "python", "csv", "yaml"}
+LANGUAGES = {"", "python", "csv", "yaml", "json"}
 """Of fenced blocks; those without one hold commands."""
 FEW = "--limit 1 --steps 4 --examples 0"
 NARROW = "--steps 1 --conv-dim 4 --d-conv-dim 4 --batch 2 --grid-every 0"
@@ -94,6 +94,8 @@ NOT_RUN = {
     "make test": "is what runs this test",
     "source .venv/bin/activate": "the environment is the one that runs this test",
     "disrupt protect s3://": "needs a cloud account",
+    "aws ": "the same",
+    "export AWS_ACCESS_KEY_ID": "the same",
     "disrupt protect photos on-gpus": "needs two GPUs",
     "ray ": "needs machines: test_cluster_launcher.py runs ray up, submit, job submit, dashboard and down on SSH hosts",
     "export RAY_API_SERVER_ADDRESS": "the same",

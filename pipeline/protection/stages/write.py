@@ -18,7 +18,7 @@ from pipeline.photos.encode import ReadBackError, encode_photo, output_notes, re
 from pipeline.photos.photo import Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Effect, Work
-from pipeline.storage import Folder
+from pipeline.storage import Folder, advice_on
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Destination:
 def write_photos(works: Sequence[Work], config: ProtectConfig, to: Destination) -> list[ManifestRow]:
     """Write every protected photo under its final name; returns the rows.
 
-    Raises LedgerError when the storage is full: that is the whole job's problem, not one photo's.
+    Raises LedgerError when the storage is full or refuses to be written: that is the whole job's problem, not one photo's.
     """
     return [_finish(work, config, to) for work in works]
 
@@ -72,7 +72,7 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
     try:
         to.folder.write(work.output, encoded)
     except OSError as error:
-        if is_disk_full(error):
+        if is_disk_full(error) or advice_on(error):
             raise unwritable(to.folder.path, error) from error
         return ManifestRow.failed(key, stage="write", reason=f"cannot be written: {error}", bytes_in=len(data))
     status, reason = verdict(effect)

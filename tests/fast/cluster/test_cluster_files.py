@@ -203,3 +203,10 @@ def ray_version() -> str:
 def kuberay_schema() -> dict[str, Any]:
     schema: dict[str, Any] = json.loads((Path(__file__).parent / "kuberay.schema.json").read_text())
     return schema
+
+
+def test_the_rule_for_unfinished_uploads_is_the_one_that_the_page_shows() -> None:
+    shown = (ROOT / "cluster/README.md").read_text(encoding="utf-8").partition("```json\n")[2].partition("```")[0]
+    rule = json.loads((ROOT / "cluster/lifecycle.json").read_text(encoding="utf-8"))
+    assert json.loads(shown) == rule
+    assert rule["Rules"][0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}

@@ -13,7 +13,7 @@ from pyarrow import parquet as pq
 from pipeline.containers.find import Listing, ListingError, find_photos
 from pipeline.containers.read import UnusablePhotoError, read_photo
 from pipeline.containers.table import _refused_place
-from pipeline.storage import read_uri
+from pipeline.storage import Folder, read_uri
 from tests.fast.s3 import s3_store
 
 
@@ -132,6 +132,24 @@ def test_the_rows_of_a_table_are_not_asked_for_one_by_one() -> None:
         assert [(ref.size_bytes, ref.refused) for ref in refs] == [(0, None)] * 20
     finally:
         fs.rm("/asked", recursive=True)
+
+
+def test_rows_below_the_table_are_opened_with_its_options_and_with_no_others() -> None:
+    with s3_store() as store:
+        place, _, options = store.uri.partition("?")
+        evil = f"{place}/z.jpg?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
+        rows = ["path", "a b.jpg", f"{place}/c.jpg", f"{place}/d.jpg?{options}", evil]
+        Folder(store.uri).write("t.csv", "\n".join(rows).encode())
+        Folder(store.uri).write("a b.jpg", b"1")
+        refs = find_photos(f"{place}/t.csv?{options}").refs
+        assert [(ref.key, bool(ref.refused)) for ref in refs] == [
+            ("a b.jpg", False),
+            ("c.jpg", False),
+            ("d.jpg", False),
+            ("z.jpg", True),
+        ]
+        assert read_uri(refs[0].uri) == b"1"
+        assert [ref.uri.partition("?")[2] for ref in refs[:3]] == [options] * 3
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433"])

@@ -130,11 +130,12 @@ def test_a_stop_in_order_keeps_what_is_done_and_the_next_process_is_not_careful(
 
 
 @settings(deadline=None, max_examples=30)
-@given(deaths=st.lists(st.integers(0, 9), max_size=6), batch=st.sampled_from([1, 3]))
+@given(deaths=st.lists(st.integers(0, 9), max_size=6), batch=st.sampled_from([1, 3]), is_distant=st.booleans())
 def test_however_often_processes_die_the_end_is_as_if_they_never_had(
-    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], batch: int
+    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], batch: int, is_distant: bool
 ) -> None:
-    folder = tmp_path_factory.mktemp("run")
+    folder = str(tmp_path_factory.mktemp("run"))
+    folder = f"memory:/{folder}" if is_distant else folder
     plan, waiting = planned_in(folder), [KEYS[number] for number in deaths if deaths.count(number) < DEATHS]
 
     def dying(some: Sequence[Photo]) -> list[Photo]:
@@ -149,6 +150,7 @@ def test_however_often_processes_die_the_end_is_as_if_they_never_had(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Journal, "calm", nothing)  # a process that dies says nothing
             patch.setattr(parts._Keeper, "keep", lambda keeper: None)
+            patch.setattr(parts, "GROUP_REMOTE", 4)
             try:
                 PartWorker(job)("000000", nothing)
                 break
@@ -187,6 +189,37 @@ def test_a_careful_process_notes_each_stage_of_each_photo(tmp_path: Path, monkey
     assert said[1:4] == [Trying("00", name, 0) for name in ("read", "compute", "write")]
     assert said[4] == Trying("01", "read", 2)
     assert keys_in(tmp_path) == KEYS
+
+
+def test_on_a_distant_store_groups_are_noted_and_the_photo_that_kills_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, notes, deaths = f"memory:/{tmp_path}", list[Trying](), 0
+    planned_in(place)
+    say = Journal.say
+
+    def noted(journal: Journal, trying: Trying) -> None:
+        notes.append(trying)
+        say(journal, trying)
+
+    def deadly(some: Sequence[Photo]) -> list[Photo]:
+        if some[0].key == "05":
+            raise StopError
+        return list(some)
+
+    monkeypatch.setattr(parts, "GROUP_REMOTE", 4)
+    monkeypatch.setattr(Journal, "calm", nothing)
+    monkeypatch.setattr(Journal, "say", noted)
+    job = with_stage(job_in(place), "compute", deadly)
+    while not committed(job.folder):
+        try:
+            PartWorker(job)("000000", nothing)
+        except StopError:
+            deaths += 1
+    assert deaths == 1 + 1 + DEATHS, "in the part, in the group, alone"
+    assert {row["key"] for row in read_part(job.folder, "000000").to_pylist() if row["reason"]} == {"05"}
+    assert keys_in(place) == KEYS
+    assert {note.key for note in notes if note.suspect} == {"05"}, "what was kept before it is not tried again"
 
 
 def test_batches_are_as_large_as_count_and_pixels_allow_and_rows_stay_in_order(tmp_path: Path) -> None:
