@@ -13,7 +13,7 @@ Interval = tuple[float, float]
 
 NONE: Interval = (math.nan, math.nan)
 LEVEL = 0.95
-AT_ONCE = 4_000_000
+AT_ONCE = 1_000_000
 """Values of photos, and of draws, in memory."""
 
 
