@@ -101,7 +101,7 @@ def limit_photos(refs: Iterable[PhotoRef], limit: int | None, *, image: str | No
             continue
         if left <= 0:
             return
-        count = _count(ref, image, left + 1) if ref.container else 1
+        count = _count(ref, image, left + 1) if _opens(ref) else 1
         yield replace(ref, most=left) if count > left else ref
         left -= count
 
@@ -111,7 +111,7 @@ def about_photos(refs: Iterable[PhotoRef], *, image: str | None, enough: int) ->
     ``enough``."""
     count = 0
     for ref in refs:
-        count += _guess(ref, image) if ref.container else 1
+        count += _guess(ref, image) if _opens(ref) else 1
         if count >= enough:
             break
     return count
@@ -202,6 +202,11 @@ def _records(table: pa.Table) -> list[Mapping[str, Any] | None]:
     if not set(names) <= set(table.column_names):
         return [None] * table.num_rows
     return [{"status": row[names[0]], "reason": row[names[1]]} for row in table.select(names).to_pylist()]
+
+
+def _opens(ref: PhotoRef) -> bool:
+    """Whether it is a container that will be read."""
+    return ref.container is not None and ref.refused is None
 
 
 def _count(ref: PhotoRef, image: str | None, most: int) -> int:

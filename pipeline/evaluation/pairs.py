@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -110,7 +110,7 @@ def _containers(original: PhotoRef, protected: PhotoRef | None, part: str | None
     if protected and protected.container != original.container:
         return end_pair(original, "failed", f"a {original.container} container, but the protected one is {protected.container}")
     ended = refusal(original, protected or original)
-    return Pair(original.key, original, protected, part=part, ended=ended)
+    return Pair(original.key, original, protected and replace(protected, most=original.most), part=part, ended=ended)
 
 
 def _by_manifest(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef], manifest: Sequence[Mapping[str, Any]]) -> list[Pair]:

@@ -96,10 +96,12 @@ def measure(folder: Folder, photos: int, verb: str, pipe: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--verbs", nargs="+", default=["evaluate", "detect"])
+    given = parser.parse_args()
     table = Table("verb", "photos", "seconds", "processor s", "MB at the start", "MB at the peak")
     fresh = multiprocessing.get_context("spawn")
-    for verb in ("evaluate", "detect"):
-        for photos in parser.parse_args().photos:
+    for verb in given.verbs:
+        for photos in given.photos:
             with tempfile.TemporaryDirectory() as place:
                 folder = Folder(place)
                 making = fresh.Process(target=make, args=(folder, photos, verb))

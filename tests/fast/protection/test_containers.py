@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.containers.listing import PhotoRef
-from pipeline.containers.samples import about_photos
+from pipeline.containers.samples import about_photos, limit_photos
 from pipeline.jobs.options import Compute
 from pipeline.ledger.plan import read_plan
 from pipeline.storage import Folder
@@ -196,6 +197,9 @@ def test_the_engine_counts_photos_and_not_containers(tmp_path: Path) -> None:
     assert 200 <= about_photos([ref["tar"]], image=None, enough=10**6) < 800, "headers count as photos: small ones seem more"
     assert about_photos([ref["parquet"]] * 9, image=None, enough=1000) == 1000
     assert Compute().on_ray(about_photos([ref["parquet"]] * 5, image=None, enough=1000))
+    link = replace(ref["tar"], refused="a link")
+    assert about_photos([link], image=None, enough=9) == 1
+    assert list(limit_photos([link, ref["tar"]], 3, image=None)) == [link, replace(ref["tar"], most=2)]
     assert about_photos([PhotoRef("x", str(tmp_path / "gone.tar"), 0, container="tar")], image=None, enough=9) == 1
 
 
