@@ -33,7 +33,8 @@ from pipeline.storage import Folder
 
 PART = 1024
 CLASSES = ("Blond", "Brown", "Male", "Smile", "Young")
-LIMITS = Thresholds(0.75, 0.5)
+MANIPULATED, CARRIES = 0.75, 0.5
+LIMITS = Thresholds(MANIPULATED, CARRIES)
 
 
 def evaluation_part(keys: list[str], rng: np.random.Generator) -> pa.Table:
@@ -54,8 +55,8 @@ def detection_part(keys: list[str], rng: np.random.Generator) -> pa.Table:
     """Rows of pictures."""
     numbers = {"manipulated": rng.random(len(keys)), "likeness": rng.random(len(keys))}
     columns: dict[str, Any] = numbers | {"key": keys, "status": ["judged"] * len(keys), "signal": [1] * len(keys)}
-    columns |= {"carries": numbers["likeness"] > LIMITS.carries, "width": [500] * len(keys), "height": [500] * len(keys)}
-    columns["decision"] = ["manipulated" if value > LIMITS.manipulated else "untouched" for value in numbers["manipulated"]]
+    columns |= {"carries": numbers["likeness"] > CARRIES, "width": [500] * len(keys), "height": [500] * len(keys)}
+    columns["decision"] = ["manipulated" if value > MANIPULATED else "untouched" for value in numbers["manipulated"]]
     arrays = [pa.array(columns.get(field.name, [None] * len(keys)), field.type) for field in DETECTION]
     return pa.Table.from_arrays(arrays, schema=DETECTION)
 
