@@ -42,7 +42,7 @@ def evaluation_part(keys: list[str], rng: np.random.Generator) -> pa.Table:
     count = len(keys) * len(CLASSES)
     numbers = {name: rng.random(count) / 5 for name in ("l1", "l2", "l2_mask", "mask_share", "floor_l2")}
     files = {name: np.repeat(rng.random(len(keys)), len(CLASSES)) for name in ("psnr", "ssim")}
-    texts = {"key": [key for key in keys for _ in CLASSES], "class": list(CLASSES) * len(keys)}
+    texts: dict[str, Any] = {"key": [key for key in keys for _ in CLASSES], "class": list(CLASSES) * len(keys)}
     texts |= {"generator": ["g"] * count, "channel": ["clean"] * count, "status": ["measured"] * count, "flags": [[]] * count}
     above = {"disrupted": numbers["l2"] > 0.05, "success_mask": numbers["l2_mask"] > 0.05}
     levels = {"linf_levels": [6] * count, "epsilon": [6] * count}
