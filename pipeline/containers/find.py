@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from pipeline.containers.braces import expand
 from pipeline.containers.image_table import holds_images
 from pipeline.containers.listing import PHOTO_SUFFIXES, READ_SUFFIXES, ContainerKind, Listing, ListingError, PhotoRef
-from pipeline.containers.naming import OWN_FOLDER, unsafe_reason
+from pipeline.containers.naming import OWN_FOLDER, fold_name, folders_of, unsafe_reason
 from pipeline.containers.pattern import compile_pattern, is_pattern, split_pattern
+from pipeline.containers.samples import limit_photos
 from pipeline.containers.table import list_table
 from pipeline.photos.foreign import refused_by_suffix
 from pipeline.storage import Folder, StoredFile, split_options
@@ -25,17 +27,22 @@ __all__ = ["Listing", "ListingError", "PhotoRef", "find_photos", "walk_photos"]
 TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
 CONTAINERS: dict[str, ContainerKind] = {".tar": "tar", ".parquet": "parquet"}
 """Containers by their suffixes; those that come first are taken where a folder holds several kinds."""
+OWN_TABLES = re.compile(r"manifest\.parquet|manifest/.*")
+"""What a protection run writes into its folder beside containers."""
+Containers = bool | Literal["only"]
 LINK_REASON = "a symbolic link; links are not followed"
 LINKED_FOLDER_REASON = "a symbolic link to a folder; links are not followed: give that folder itself"
 
 
-def find_photos(source: str | Path) -> Listing:
-    """All photos of a place at once, sorted by key: see `walk_photos`."""
-    walk = walk_photos(source)
-    return Listing(tuple(sorted(walk, key=lambda ref: ref.key)), walk.ignored)
+def find_photos(
+    source: str | Path, *, containers: Containers = False, limit: int | None = None, image: str | None = None
+) -> Listing:
+    """All photos of a place at once, or those of the first ``limit`` that come, sorted by key: see `walk_photos`."""
+    walk = walk_photos(source, containers=containers)
+    return Listing(tuple(sorted(limit_photos(walk, limit, image=image), key=lambda ref: ref.key)), walk.ignored)
 
 
-def walk_photos(source: str | Path, *, containers: bool = False) -> PhotoWalk:
+def walk_photos(source: str | Path, *, containers: Containers = False) -> PhotoWalk:
     """The photos of a folder (recursively), a pattern such as `photos/**/*.jpg`, a `.csv` or `.parquet` table, or a single file.
 
     Keys are relative to the folder, to the part of the pattern without signs, or as `list_table` says. Links are listed as refused
@@ -44,7 +51,8 @@ def walk_photos(source: str | Path, *, containers: bool = False) -> PhotoWalk:
     cannot be read, or in the end when there was no photo in it.
 
     With ``containers`` a place without photos gives its containers instead: its tars, or where there are none its Parquet files; a
-    single Parquet file is one when it holds images and no paths. Brace patterns (`shard-{000..012}.tar`) name containers.
+    single Parquet file is one when it holds images and no paths. Brace patterns (`shard-{000..012}.tar`) name containers. Two of
+    one name are refused, for their photos could have one key. With "only" photos are passed over, and there may be nothing.
     """
     return PhotoWalk(source, containers=containers)
 
@@ -52,10 +60,10 @@ def walk_photos(source: str | Path, *, containers: bool = False) -> PhotoWalk:
 class PhotoWalk(Iterator[PhotoRef]):
     """Photos as they are found, and how many other files were passed over so far; made by `walk_photos`."""
 
-    def __init__(self, source: str | Path, *, containers: bool = False) -> None:
+    def __init__(self, source: str | Path, *, containers: Containers = False) -> None:
         self.ignored = 0
         self._containers = containers
-        self._refs = self._walk(str(source))
+        self._refs = _distinct(self._walk(str(source)))
 
     def __next__(self) -> PhotoRef:
         return next(self._refs)
@@ -86,13 +94,16 @@ class PhotoWalk(Iterator[PhotoRef]):
     def _folder(self, folder: Folder, place: str, pattern: re.Pattern[str] | None) -> Iterator[PhotoRef]:
         held: dict[ContainerKind, list[PhotoRef]] = {kind: [] for kind in CONTAINERS.values()}
         found, base = False, folder.path.rstrip("/") + "/" if folder.path else ""
+        is_run = bool(self._containers) and folder.exists(OWN_FOLDER)
         for file in folder.files(skip=OWN_FOLDER):
             key = file.path.removeprefix(base)
             if OWN_FOLDER in key.split("/") or (pattern is not None and not pattern.fullmatch(key)):
                 continue
+            if is_run and OWN_TABLES.fullmatch(key):
+                continue
             name = posixpath.basename(key)
             is_photo = posixpath.splitext(name)[1].lower() in PHOTO_SUFFIXES and not name.startswith("._")  # macOS, no pixels
-            if is_photo or (file.is_link and Path(file.path).is_dir()):
+            if self._containers != "only" and (is_photo or (file.is_link and Path(file.path).is_dir())):
                 found = True
                 yield _ref(key, folder.uri_of(key), file)
             else:
@@ -103,7 +114,7 @@ class PhotoWalk(Iterator[PhotoRef]):
         if not found and (containers := next(filter(None, held.values()), [])):
             self.ignored -= len(containers)
             yield from containers
-        elif not found:
+        elif not found and self._containers != "only":
             what = "photos found" if pattern is None else "photo fits the pattern"
             others = f" ({self.ignored} other files there)" if self.ignored else ""
             raise ListingError(f"{place}: no {what}{others}; photos end in {' '.join(sorted(READ_SUFFIXES))}")
@@ -138,6 +149,20 @@ def _file_or_table(file: Folder, place: str) -> Iterable[PhotoRef]:
 def _stored(file: Folder) -> StoredFile:
     is_link = file.is_local and Path(file.path).is_symlink()
     return StoredFile(file.path, int(file.fs.get_file_info(file.path).size or 0), is_link)
+
+
+def _distinct(refs: Iterable[PhotoRef]) -> Iterator[PhotoRef]:
+    """The same, once no container has the name of another or of a folder that holds one."""
+    names: set[str] = set()
+    folders: set[str] = set()
+    for ref in refs:
+        if ref.container:
+            own, above = fold_name(ref.key), {fold_name(name) for name in folders_of(ref.key)}
+            if own in names or own in folders or names & above:
+                raise ListingError(f"the container {ref.uri} has the name {ref.key!r} of another, or of a folder of containers")
+            names.add(own)
+            folders |= above
+        yield ref
 
 
 def _container(key: str, uri: str, file: StoredFile, kind: ContainerKind) -> PhotoRef:

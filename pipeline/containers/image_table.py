@@ -37,6 +37,11 @@ class ImageTable:
         """How many row groups there are, each a unit of work."""
         return int(self.file.num_row_groups)
 
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        return int(self.file.metadata.num_rows)
+
 
 @dataclass(frozen=True)
 class Group:
@@ -46,15 +51,24 @@ class Group:
     images: list[bytes | None]
     refused: list[str | None]
 
+    def first(self, most: int) -> Group:
+        """The first rows of the group."""
+        return Group(self.table.slice(0, most), self.images[:most], self.refused[:most])
+
 
 def open_table(
-    source: str | BinaryIO | pa.NativeFile, place: str, *, column: str | None = None, buffer_bytes: int = 0
+    source: str | BinaryIO | pa.NativeFile,
+    place: str,
+    *,
+    column: str | None = None,
+    buffer_bytes: int = 0,
+    protected: bool = False,
 ) -> ImageTable:
     """The table with its image column found: the only column of bytes, or the one named `column`; `place` names it in errors.
 
     A column of bytes is binary, large_binary, or the struct of bytes and path that the library `datasets` writes. Only the footer
     is read; later a column of a row group is read in pieces of ``buffer_bytes``, at once with 0. Raises ContainerError for a
-    damaged or encrypted file, no rows, no such column or several, and a protected table.
+    damaged or encrypted file, no rows, no such column or several, and for a table that was protected, unless it is to be.
     """
     try:
         options = {"buffer_size": buffer_bytes, "pre_buffer": not buffer_bytes, "page_checksum_verification": True}
@@ -63,7 +77,7 @@ def open_table(
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(place, error) from error
     shown = ", ".join(f"{field.name} ({field.type})" for field in schema)
-    if again := [name for name in schema.names if name.startswith(ADDED_PREFIX)]:
+    if (again := [name for name in schema.names if name.startswith(ADDED_PREFIX)]) and not protected:
         raise ContainerError(f"{place}: has the column {again[0]}: it was protected before; give the original table")
     fitting = [field.name for field in schema if _holds_images(field.type)]
     if column is not None and schema.names.count(column) != 1:
@@ -74,9 +88,10 @@ def open_table(
     if column is None and len(fitting) != 1:
         what = f"several image columns ({', '.join(fitting)}), name one" if fitting else f"no image column, which is {_KINDS}"
         raise ContainerError(f"{place}: has {what}; it has {shown}")
-    if file.metadata.num_rows == 0:
+    table = ImageTable(place, column or fitting[0], file)
+    if table.row_count == 0:
         raise ContainerError(f"{place}: the table has no rows")
-    return ImageTable(place, column or fitting[0], file)
+    return table
 
 
 def holds_images(place: str) -> bool:

@@ -25,7 +25,7 @@ class PhotoRef:
 
     `box` is (left, top, right, bottom) in upright pixels, where the table gives one. `refused` is the reason why the file will
     not be read at all (a symbolic link, a raw file, a name that leaves the output folder); it still gets its manifest row.
-    With ``container`` it is a file that holds photos, and its key the name without the suffix.
+    With ``container`` it is a file that holds photos, and its key the name without the suffix; ``most`` of them are used, or all.
     """
 
     key: str
@@ -34,6 +34,7 @@ class PhotoRef:
     box: Box | None = None
     refused: str | None = None
     container: ContainerKind | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)

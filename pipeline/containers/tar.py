@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import posixpath
@@ -9,7 +10,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.containers.errors import ContainerError, one_line
 from pipeline.containers.listing import PHOTO_SUFFIXES
@@ -19,6 +20,8 @@ from pipeline.storage import StoreAwayError
 
 LIMIT_BYTES = 256 * 2**20
 RECORD_SUFFIX = ".disrupt.json"
+RECORD_BYTES = 2**16
+"""A record of more is none of ours."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Sample:
 
     `image` is None and `data` empty where no member is a photo. `position` is how many others come before the photo.
     `refused` is the reason why the photo will not be used; `whole` is false where a refused sample lacks the members that its
-    reason is about, or where its names would come twice.
+    reason is about, or where its names would come twice. ``record`` is what an earlier run said of the photo.
     """
 
     key: str
@@ -37,6 +40,7 @@ class Sample:
     refused: str | None = None
     position: int = 0
     whole: bool = True
+    record: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,15 @@ class _Header(tarfile.TarInfo):
 
 
 def read_samples(
-    file: BinaryIO, place: str, *, image_suffix: str | None = None, limit_bytes: int = LIMIT_BYTES
+    file: BinaryIO, place: str, *, image_suffix: str | None = None, protected: bool = False, limit_bytes: int = LIMIT_BYTES
 ) -> Iterator[Sample]:
     """The samples of a tar (plain, gz, bz2 or xz) in file order, read once from front to back; `place` names it in errors.
 
     The key is WebDataset's: the name up to the first dot of its last part. A sample with several photos is refused unless
     `image_suffix` (`jpg`, `input.png`, in lower case) says which. Refused are links, devices, names that leave the folder,
     names and keys that come again, and members that take a sample beyond `limit_bytes`. Names without a key (`README`,
-    `.DS_Store`) are samples of their own; macOS's `._a.jpg` is no photo and belongs to `a`; folders are passed over. Raises
+    `.DS_Store`) are samples of their own; macOS's `._a.jpg` is no photo and belongs to `a`; folders are passed over. Samples that
+    were protected before are refused, or with ``protected`` read with their records, which say which photo is meant. Raises
     ContainerError where the tar is cut or damaged, has no end mark, or goes on behind it, after the samples known to be whole.
     """
     earlier: set[tuple[str, bool]] = set()
@@ -90,7 +95,7 @@ def read_samples(
         keyed = [member for member in members if member.key is not None]
         alone = [(member.name, [member]) for member in members if member.key is None]
         for key, parts in [(run, keyed), *alone] if keyed else alone:
-            yield _sample(key, parts, image_suffix, comes_again=(key, parts is keyed) in earlier)
+            yield _sample(key, parts, image_suffix, protected=protected, comes_again=(key, parts is keyed) in earlier)
             earlier.add((key, parts is keyed))
 
 
@@ -147,12 +152,13 @@ def _refusal(header: tarfile.TarInfo, room_bytes: int) -> str | None:
     return unsafe_reason(_plain(header.name))
 
 
-def _sample(key: str, members: list[_Member], image_suffix: str | None, *, comes_again: bool) -> Sample:
+def _sample(key: str, members: list[_Member], image_suffix: str | None, *, protected: bool, comes_again: bool) -> Sample:
     kept = {member.name: member.data for member in members if member.data is not None}
     names = list(kept)
     photos = [name for name in names if _is_photo(name)]
     fitting = [name for name in photos if image_suffix is None or _last(name).partition(".")[2].lower() == image_suffix]
-    image = fitting[0] if len(fitting) == 1 else None
+    record = _record(kept) if protected else None
+    image = (record and _recorded(record, kept, photos)) or (fitting[0] if len(fitting) == 1 else None)
     reasons = [f"{member.name!r}: {member.refused}" for member in members if member.refused]
     if comes_again:
         reasons.append("its key came before: the members of a sample must follow each other")
@@ -163,7 +169,7 @@ def _sample(key: str, members: list[_Member], image_suffix: str | None, *, comes
         reasons.append(f"not clear which of its members is the photo: name one suffix ({', '.join(photos)})")
     if photos and members[0].key is None:
         reasons.append("a photo whose name begins with a dot has no key")
-    if photos and any(name.lower().endswith(RECORD_SUFFIX) for name in names):
+    if photos and not protected and any(name.lower().endswith(RECORD_SUFFIX) for name in names):
         reasons.append(f"has a member *{RECORD_SUFFIX}: it was protected before; give the original photos")
     if image and (foreign := refused_by_suffix(_suffix(image))):
         reasons.append(foreign)
@@ -175,7 +181,27 @@ def _sample(key: str, members: list[_Member], image_suffix: str | None, *, comes
         refused=reasons[0] if reasons else None,
         position=names.index(image) if image else 0,
         whole=whole,
+        record=record,
     )
+
+
+def _record(kept: Mapping[str, bytes]) -> Mapping[str, Any] | None:
+    """What a run said of the photo; None where nothing was said that can be read."""
+    for name, data in kept.items():
+        if name.lower().endswith(RECORD_SUFFIX) and len(data) <= RECORD_BYTES:
+            try:
+                record = json.loads(data)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(record, dict):
+                return record
+    return None
+
+
+def _recorded(record: Mapping[str, Any], kept: Mapping[str, bytes], photos: list[str]) -> str | None:
+    """The photo whose bytes are those that the record speaks of."""
+    sha256 = record.get("sha256_out") or record.get("sha256_in")
+    return next((name for name in photos if hashlib.sha256(kept[name]).hexdigest() == sha256), None)
 
 
 def _output(sample: Sample, new: NewImage | None) -> list[tuple[str, bytes]]:

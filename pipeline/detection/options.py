@@ -45,7 +45,8 @@ class DetectConfig:
     """
 
     input: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    """Folder (searched at any depth), glob, single picture, table (.csv, .parquet), or a storage URI such as s3://bucket/pictures."""
+    """Folder (searched at any depth), glob, single picture, table (.csv, .parquet), or a storage URI such as s3://bucket/pictures.
+    Or pictures in containers: WebDataset tars, also as shard-{000..012}.tar, and Parquet files with an image column."""
     signals: Annotated[Path, FILE_OR_SHIPPED, tyro.conf.arg(metavar="BUNDLE")]
     """The bundle.safetensors with which the photos were signed, or the word shipped. On a cluster: at the same place on all of its
     machines."""
@@ -57,6 +58,9 @@ class DetectConfig:
     carry a signal though unsigned. Other photos, and files that were compressed or cropped more, give other shares."""
     key_file: Annotated[Path | None, own_default("FILE", "DISRUPT_SIGNAL_KEY, else none")] = None
     """File with the secret with which the photos were signed; with it, each name is compared with the signal found."""
+    image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
+    """Column of a Parquet file that holds the pictures; or the suffix of the picture where samples of a tar have several, such as
+    input.png. In a tar that disrupt protect wrote its records say which."""
     compute: Annotated[Compute, FLAT] = Compute()
     photos: Annotated[Photos, FLAT] = Photos()
     record: Annotated[Record, FLAT] = Record(experiment="detect")

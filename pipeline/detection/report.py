@@ -106,20 +106,21 @@ def _plots(summary: Summary) -> list[tuple[str, Markup]]:
     """(caption, drawing) of what the detector said. The drawings hold numbers and fixed labels only."""
     if not summary.judged:
         return []
-    paint = _painter(summary.probabilities, summary.limits.manipulated)
+    paint = _painter(summary.odds, summary.limits.manipulated)
     drawn = [("Probability that a picture is manipulated; the line is the threshold", drawing(paint, name="odds", size=(4.2, 2.3)))]
     limit = summary.limits.carries
-    likeness = histogram(summary.likenesses, name="like", label="likeness (cosine)", counted="pictures", threshold=limit)
+    likeness = histogram(*summary.likenesses, name="like", label="likeness (cosine)", counted="pictures", threshold=limit)
     drawn.append(("Likeness to the nearest signal; above the line a picture carries it", likeness))
     return [(caption, Markup(svg)) for caption, svg in drawn if svg]
 
 
-def _painter(probabilities: NDArray[np.float64], limit: float) -> Callable[[Axes], None]:
+def _painter(odds: NDArray[np.int64], limit: float) -> Callable[[Axes], None]:
     """Draws how many pictures have which probability, those above ``limit`` in the colour of a warning."""
+    borders = np.linspace(0, 1, BINS + 1)
+    middles = (borders[1:] + borders[:-1]) / 2
 
     def paint(axes: Axes) -> None:
-        parts = [probabilities[probabilities <= limit], probabilities[probabilities > limit]]
-        axes.hist(parts, bins=list(np.linspace(0, 1, BINS + 1)), stacked=True, color=[GOOD, BAD])
+        axes.hist([middles, middles], bins=list(borders), weights=list(odds), stacked=True, color=[GOOD, BAD])
         axes.axvline(limit, color=INK, linewidth=1, linestyle=(0, (4, 3)))
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("probability")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,21 +12,23 @@ from rich.console import Console
 
 from pipeline.containers.find import find_photos
 from pipeline.containers.listing import PhotoRef
+from pipeline.containers.samples import about_photos
 from pipeline.detection.decide import Expectation, thresholds
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.report import terminal_table, write_page
-from pipeline.detection.row import in_order
+from pipeline.detection.row import DETECTION
 from pipeline.detection.stages import Sight, part_job, refs_as_table
-from pipeline.detection.summary import Summary, summarise
+from pipeline.detection.summary import Summary, summarise, sums_of
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.flow import do_all
-from pipeline.jobs.options import ConfigError, flat, signature_of
+from pipeline.jobs.options import RAY_FROM, ConfigError, flat, signature_of
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.manifest import read_manifest
+from pipeline.ledger.parts import read_parts
 from pipeline.ledger.places import base_folder, check_places
-from pipeline.ledger.results import write_result, write_table
+from pipeline.ledger.results import write_result, write_tables
 from pipeline.ledger.run import work_folder
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.key import VARIABLE, read_secret
@@ -44,6 +47,11 @@ class Job:
     expect: Expectation | None
 
     @property
+    def in_containers(self) -> bool:
+        """Whether the pictures are in containers."""
+        return bool(self.refs and self.refs[0].container)
+
+    @property
     def sight(self) -> Sight:
         """How the bundle's detector looks at pictures."""
         photos = self.config.photos
@@ -60,43 +68,61 @@ def prepare(asked: DetectConfig) -> Job:
     if not config.compute.on_ray(0):
         check_gpu(config.compute)
     expect = _expectation(config, bundle)
-    return Job(config, bundle, find_photos(config.input).refs[: config.photos.limit], expect)
+    listing = find_photos(config.input, containers=True, limit=config.photos.limit, image=config.image)
+    return Job(config, bundle, listing.refs, expect)
 
 
 def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int:
     """Judge pictures; returns the exit code. Errors of the call are raised as ValueError."""
     job = prepare(asked)
-    console.print(f"{len(job.refs)} pictures; {_about(job.bundle)}", highlight=False, soft_wrap=True)
+    what = "containers" if job.in_containers else "pictures"
+    console.print(f"{len(job.refs)} {what}; {_about(job.bundle)}", highlight=False, soft_wrap=True)
     tags = {"command": command, "bundle": job.bundle.id}
-    with record_run(job.config.record, "detect", flat(job.config) | {"pictures": len(job.refs)}, tags) as tracking:
-        progress = Progress(console, total=len(job.refs), tracking=tracking)
+    with record_run(job.config.record, "detect", flat(job.config) | {what: len(job.refs)}, tags) as tracking:
+        progress = Progress(console, total=None if job.in_containers else len(job.refs), tracking=tracking)
         options = job.config.what_changes_results() | {"bundle": job.bundle.id}
         signature = signature_of([options, [[ref.key, ref.size_bytes] for ref in job.refs]])
         with work_folder(job.config.out, "detect", signature=signature, config=options) as work:
-            done = part_job(job.config, job.sight, work.folder)
-            compute = job.config.compute
-            table = in_order(do_all(job.refs, refs_as_table, done, compute=compute, console=console, progress=progress))
+            done, compute = part_job(job.config, job.sight, work.folder), job.config.compute
+            parts = do_all(job.refs, refs_as_table, done, about=about(job), compute=compute, console=console, progress=progress)
             progress.close()
-            table = job.expect(table) if job.expect else table
-            summary = summarise(table, thresholds(job.bundle, job.config.false_positive_rate))
-            conclude(job, table, summary, command=command, tracking=tracking)
+            summary = conclude(job, read_parts(work.folder, parts), command=command, tracking=tracking)
     console.print(terminal_table(summary, rate=job.config.false_positive_rate))
     for name in (ROWS_FILE, REPORT_FILE):
         console.print(f"{name:20} {Folder(job.config.out).at(name)}", soft_wrap=True, highlight=False)
     return 1 if summary.counts["failed"] else 0
 
 
-def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, tracking: Tracking) -> None:
-    """Write rows and report, and hand them and the numbers to the record."""
+def about(job: Job) -> int | None:
+    """About how many pictures are in containers, as far as that decides where they are judged; None where there are none."""
+    if not job.in_containers:
+        return None
+    return about_photos(job.refs, image=job.config.image, enough=RAY_FROM) if job.config.compute.engine == "auto" else 0
+
+
+def conclude(job: Job, tables: Iterator[pa.Table], *, command: str, tracking: Tracking) -> Summary:
+    """Write rows, as they come from the parts, and report; hand them and the numbers to the record. Returns the summary."""
     folder = Folder(job.config.out)
     rate = job.config.false_positive_rate
+    limits = thresholds(job.bundle, rate)
+    total = sums_of(DETECTION.empty_table(), limits)
+
+    def told() -> Iterator[pa.Table]:
+        nonlocal total
+        for table in tables:
+            rows = job.expect(table) if job.expect else table
+            total += sums_of(rows, limits)
+            yield rows
+
+    write_tables(folder, ROWS_FILE, told(), DETECTION)
+    summary = summarise(total, limits)
     page = write_page(summary, job.bundle, job.config.what_changes_results(), command, rate=rate, versions=versions())
     write_result(folder, REPORT_FILE, page.encode())
-    write_table(folder, ROWS_FILE, table)
     tracking.metrics(finals(summary))
     tracking.text(page, REPORT_FILE)
     if folder.is_local:
         tracking.artifact(folder.at(ROWS_FILE))
+    return summary
 
 
 def finals(summary: Summary) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What happens to pictures, top to bottom. `pipeline.jobs.parts` folds this list in a loop here or in an actor on Ray.
 
-part of the plan              names and places only
+part of the plan              names and places only; of a container, its pictures one by one
   -> look                     pictures decoded, upright, as small as the detector sees them
   -> detect (holds the detector)      rows
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,8 +18,9 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from pipeline.containers.listing import PhotoRef
+from pipeline.containers.listing import ContainerKind, PhotoRef
 from pipeline.containers.read import MAX_BYTES, UnusablePhotoError, read_photo
+from pipeline.containers.samples import End, photos_inside
 from pipeline.detection.decide import decide, thresholds
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.row import ORDER, DetectionRow, as_table
@@ -46,7 +47,7 @@ def part_job(config: DetectConfig, sight: Sight, folder: Folder) -> PartJob:
     return PartJob(
         folder,
         stages,
-        photos=_refs,
+        photos=partial(pictures_of, image=config.image),
         died=fail,
         table=_table,
         order=ORDER,
@@ -58,29 +59,58 @@ def part_job(config: DetectConfig, sight: Sight, folder: Folder) -> PartJob:
 
 def refs_as_table(refs: Sequence[PhotoRef]) -> pa.Table:
     """Pictures as rows of the plan."""
-    return table_of((PlannedPicture(ref.key, ref.uri, ref.size_bytes, ref.refused) for ref in refs), PLANNED)
+    planned = (PlannedPicture(ref.key, ref.uri, ref.size_bytes, ref.refused, ref.container, ref.most) for ref in refs)
+    return table_of(planned, PLANNED)
 
 
-def fail(ref: PhotoRef, stage: str, reason: str) -> list[DetectionRow]:
+def fail(picture: Picture, stage: str, reason: str) -> list[DetectionRow]:
     """The row of a picture that killed its process."""
-    return [DetectionRow(key=ref.key, status="failed", stage=stage, reason=reason)]
+    return [DetectionRow(key=picture.key, status="failed", stage=stage, reason=reason)]
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPicture:
-    """A picture as a row of the plan."""
+    """A picture, or a container of which ``most`` pictures are used, or all, as a row of the plan."""
 
     key: str
     uri: str
     size_bytes: Int64
     refused: str | None = None
+    container: ContainerKind | None = None
+    most: Int64 | None = None
 
 
 PLANNED = schema_of(PlannedPicture)
 
 
-def _refs(table: pa.Table) -> list[PhotoRef]:
-    return [PhotoRef(**row) for row in table.to_pylist()]
+@dataclass(frozen=True)
+class Picture:
+    """A picture to be judged: its bytes, where they are read already, or the row of one that is not to be looked at."""
+
+    ref: PhotoRef
+    data: bytes | None = None
+    ended: DetectionRow | None = None
+
+    @property
+    def key(self) -> str:
+        """The name of the picture in the run."""
+        return self.ref.key
+
+
+def pictures_of(table: pa.Table, *, image: str | None) -> Iterator[Picture]:
+    """The pictures of a part of the plan; ``image`` says which they are in containers."""
+    for row in table.to_pylist():
+        ref = PhotoRef(**row)
+        if ref.refused or not ref.container:
+            yield Picture(ref)
+            continue
+        for held in photos_inside(ref, image=image, protected=True):
+            if isinstance(held, End):
+                ended = DetectionRow(key=ref.key, status=held.status, stage=held.stage, reason=held.reason)
+                yield Picture(ref, ended=ended)
+            else:
+                inside = PhotoRef(held.key, ref.uri, len(held.data or b""), refused=held.refused)
+                yield Picture(inside, held.data)
 
 
 def _table(rows: Sequence[DetectionRow], part: str) -> pa.Table:
@@ -109,14 +139,14 @@ class Looked:
     seen_13SS: NDArray[np.float32] | None = None
 
 
-def look(refs: Sequence[PhotoRef], sight: Sight) -> list[Looked]:
+def look(pictures: Sequence[Picture], sight: Sight) -> list[Looked]:
     """What the detector is to see of each picture, in the same order; one that cannot be used has ended with its reason."""
-    return [_look(ref, sight) for ref in refs]
+    return [Looked(each.ended) if each.ended else _look(each.ref, each.data, sight) for each in pictures]
 
 
-def _look(ref: PhotoRef, sight: Sight) -> Looked:
+def _look(ref: PhotoRef, data: bytes | None, sight: Sight) -> Looked:
     try:
-        _, photo = read_photo(ref, max_pixels=sight.max_pixels, max_bytes=sight.max_bytes)
+        _, photo = read_photo(ref, max_pixels=sight.max_pixels, max_bytes=sight.max_bytes, data=data)
     except UnusablePhotoError as error:
         return Looked(DetectionRow(key=ref.key, status=error.status, stage=error.stage, reason=error.reason))
     width, height = upright_size(photo.width, photo.height, photo.orientation)

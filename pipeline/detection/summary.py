@@ -1,9 +1,9 @@
-"""The numbers of a detection, from its rows; the same for any order of the rows."""
+"""The numbers of a detection, from sums of its rows that merge; the same for any order of the rows."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.detection.decide import Thresholds
-from pipeline.detection.row import DECISIONS, STATUSES, in_order
-from pipeline.report.outcome import Reason, numbers, reasons_of
+from pipeline.detection.row import DECISIONS, STATUSES
+from pipeline.report.outcome import Reason, few_reasons, numbers, tally_reasons, tell_reasons
+from pipeline.report.plots import BINS
 
 SHOWN = 20
 """Pictures in a list of the report."""
+LIKENESS_BIN = 0.005
+"""Width of the bins in which likenesses are counted; the threshold is the border of one."""
 NOT_KNOWN = "no signals in the bundle"
 CARRIES = {True: "carries a signal", False: "no signal", None: NOT_KNOWN}
 
@@ -37,7 +40,8 @@ class Summary:
     """The numbers of a detection. ``counts`` are of all pictures, shares (0..1) of the judged ones.
 
     ``suspicious`` are the rows that are most likely manipulated, ``strangers`` the first of those that carry another signal than
-    their name stands for, of which there are ``stranger_count``; ``matching`` is None when no secret was given.
+    their name stands for, of which there are ``stranger_count``; ``matching`` is None when no secret was given. ``odds`` are
+    counts of probabilities, (2, BINS) from 0 to 1, first those up to the threshold; ``likenesses`` are middles and counts of bins.
     """
 
     counts: Mapping[str, int]
@@ -50,8 +54,8 @@ class Summary:
     suspicious: tuple[Mapping[str, Any], ...]
     reasons: tuple[Reason, ...]
     limits: Thresholds
-    probabilities: NDArray[np.float64]
-    likenesses: NDArray[np.float64]
+    odds: NDArray[np.int64]
+    likenesses: tuple[Sequence[float], Sequence[int]]
 
     @property
     def total(self) -> int:
@@ -68,37 +72,93 @@ class Summary:
         return count / self.judged if self.judged else 0.0
 
 
-def summarise(rows: pa.Table, limits: Thresholds) -> Summary:
-    """The summary of a DETECTION table; ``limits`` are the thresholds that its decisions come from."""
-    rows = in_order([rows])
+@dataclass(frozen=True)
+class Sums:
+    """What some rows add to the numbers. Lists of rows are as long as the report shows them."""
+
+    counts: Counter[str]
+    cases: Counter[tuple[str, bool | None]]
+    expected: int
+    matching: int
+    stranger_count: int
+    strangers: list[dict[str, Any]]
+    suspicious: list[dict[str, Any]]
+    reasons: list[list[Any]]
+    odds: NDArray[np.int64]
+    likenesses: Counter[int]
+
+    def __add__(self, other: Sums) -> Sums:
+        """The sums of both."""
+        return Sums(
+            self.counts + other.counts,
+            self.cases + other.cases,
+            self.expected + other.expected,
+            self.matching + other.matching,
+            self.stranger_count + other.stranger_count,
+            _first_strangers(self.strangers + other.strangers),
+            _most_suspicious(self.suspicious + other.suspicious),
+            few_reasons([*self.reasons, *other.reasons]),
+            self.odds + other.odds,
+            self.likenesses + other.likenesses,
+        )
+
+
+def sums_of(rows: pa.Table, limits: Thresholds) -> Sums:
+    """The sums of a DETECTION table; ``limits`` are the thresholds that its decisions come from."""
     judged = rows.filter(pc.equal(rows["status"], "judged"))
-    counts = _counts(rows["status"])
-    decisions = _counts(judged["decision"])
     strangers = judged.filter(pc.equal(judged["matches"], pa.scalar(False)))
-    matching = _counts(judged["matches"])[True] if judged["expected"].null_count < judged.num_rows else None
-    return Summary(
-        counts={status: counts[status] for status in STATUSES},
-        decisions={decision: decisions[decision] for decision in DECISIONS},
-        cases=_cases(judged),
-        carrying=_counts(judged["carries"])[True],
-        matching=matching,
+    order = [("manipulated", "descending"), ("key", "ascending")]
+    probabilities = numbers(judged["manipulated"])
+    is_above = probabilities > limits.manipulated
+    bins = np.ceil((numbers(judged["likeness"]) - (limits.carries or 0.0)) / LIKENESS_BIN).astype(int) - 1
+    return Sums(
+        counts=Counter(rows["status"].to_pylist()),
+        cases=Counter(zip(judged["decision"].to_pylist(), judged["carries"].to_pylist(), strict=True)),
+        expected=judged.num_rows - judged["expected"].null_count,
+        matching=pc.sum(judged["matches"]).as_py() or 0,
         stranger_count=strangers.num_rows,
-        strangers=tuple(strangers.slice(0, SHOWN).to_pylist()),
-        suspicious=tuple(judged.sort_by([("manipulated", "descending"), ("key", "ascending")]).slice(0, SHOWN).to_pylist()),
-        reasons=reasons_of(rows.filter(pc.not_equal(rows["status"], "judged")), STATUSES[::-1]),
-        limits=limits,
-        probabilities=numbers(judged["manipulated"]),
-        likenesses=numbers(judged["likeness"]),
+        strangers=strangers.sort_by("key").slice(0, SHOWN).to_pylist(),
+        suspicious=judged.sort_by(order).slice(0, SHOWN).to_pylist(),
+        reasons=tally_reasons(rows.filter(pc.not_equal(rows["status"], "judged")), STATUSES[::-1]),
+        odds=np.stack([np.histogram(probabilities[pick], BINS, (0, 1))[0] for pick in (~is_above, is_above)]),
+        likenesses=Counter(bins.tolist()),
     )
 
 
-def _counts(column: pa.ChunkedArray) -> Counter[Any]:
-    return Counter(column.to_pylist())
+def summarise(sums: Sums, limits: Thresholds) -> Summary:
+    """The summary of the sums of all rows."""
+    judged = sums.counts["judged"]
+    decisions: Counter[str] = Counter()
+    for (decision, _), count in sums.cases.items():
+        decisions[decision] += count
+    bins = sorted(sums.likenesses.items())
+    middles = [(limits.carries or 0.0) + (at + 0.5) * LIKENESS_BIN for at, _ in bins]
+    return Summary(
+        counts={status: sums.counts[status] for status in STATUSES},
+        decisions={decision: decisions[decision] for decision in DECISIONS},
+        cases=_cases(sums.cases, judged),
+        carrying=sum(count for (_, carries), count in sums.cases.items() if carries),
+        matching=sums.matching if sums.expected else None,
+        stranger_count=sums.stranger_count,
+        strangers=tuple(sums.strangers),
+        suspicious=tuple(sums.suspicious),
+        reasons=tell_reasons(sums.reasons, STATUSES[::-1]),
+        limits=limits,
+        odds=sums.odds,
+        likenesses=(middles, [count for _, count in bins]),
+    )
 
 
-def _cases(judged: pa.Table) -> tuple[Case, ...]:
+def _first_strangers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: str(row["key"]))[:SHOWN]
+
+
+def _most_suspicious(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: (-row["manipulated"], row["key"]))[:SHOWN]
+
+
+def _cases(counts: Counter[tuple[str, bool | None]], judged: int) -> tuple[Case, ...]:
     """Every decision with and without a signal, also those that no picture is in."""
-    counts = Counter(zip(judged["decision"].to_pylist(), judged["carries"].to_pylist(), strict=True))
-    possible = [True, False] if judged["carries"].null_count == 0 else [None]
+    possible = [None] if any(carries is None for _, carries in counts) else [True, False]
     cases = [(decision, carries, counts[decision, carries]) for decision in DECISIONS for carries in possible]
-    return tuple(Case(decision, CARRIES[carries], n, n / max(judged.num_rows, 1)) for decision, carries, n in cases)
+    return tuple(Case(decision, CARRIES[carries], n, n / max(judged, 1)) for decision, carries, n in cases)

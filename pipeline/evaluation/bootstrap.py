@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +13,48 @@ Interval = tuple[float, float]
 
 NONE: Interval = (math.nan, math.nan)
 LEVEL = 0.95
-_AT_ONCE = 4_000_000  # values of the table of draws in memory
+AT_ONCE = 1_000_000
+"""Values of photos, and of draws, in memory."""
 
 
-def draws(photos: int, *, times: int, seed: int) -> Iterator[Floats]:
-    """How often each photo is drawn, in blocks (draws, photos) that together have ``times`` rows; each row sums to ``photos``."""
-    rng = np.random.default_rng(seed)
-    block = max(1, _AT_ONCE // max(photos, 1))
-    for start in range(0, times, block):
-        count = min(block, times - start)
-        chosen = rng.integers(0, photos, (count, photos)) + photos * np.arange(count)[:, None]
-        yield np.bincount(chosen.ravel(), minlength=count * photos).reshape(count, photos).astype(np.float64)
+def resampled(sums: Iterable[Floats], photos: int, *, times: int, seed: int) -> Floats:
+    """The sums of values of photos for each draw of ``photos`` photos: (photos, M) in any cut along the photos -> (times, M).
+
+    Photos are taken in blocks of about AT_ONCE values, whatever the cut. How many of a draw's photos come from a block is drawn
+    first (binomial, of those that are left), then which: together the same as to draw from all photos at once.
+    """
+    pick, share = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    again, left = np.zeros((times, 0)), np.full(times, photos)
+    for block in _blocks(sums):
+        here = left if len(block) == photos else share.binomial(left, len(block) / photos)
+        again = again if again.size else np.zeros((times, block.shape[1]))
+        for rows, weights in draws(here, len(block), pick):
+            again[rows] += weights @ block
+        left, photos = left - here, photos - len(block)
+    return again
 
 
-def resampled(sums: Sequence[Floats], *, times: int, seed: int) -> list[Floats]:
-    """The sums of each group for each draw of the photos: (photos, M) each -> (times, M) each, all with the same draws."""
-    photos = len(sums[0]) if sums else 0
-    if photos < 2 or times == 0:
-        return [np.empty((0, group.shape[1])) for group in sums]
-    blocks = [[block @ group for group in sums] for block in draws(photos, times=times, seed=seed)]
-    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+def draws(counts: NDArray[np.int64], photos: int, rng: np.random.Generator) -> Iterator[tuple[slice, Floats]]:
+    """How often each photo is drawn, (draws, photos), for some draws at a time; row i sums to ``counts[i]``."""
+    at_once = max(1, AT_ONCE // max(photos, 1))
+    for start in range(0, len(counts), at_once):
+        some = counts[start : start + at_once]
+        chosen = rng.integers(0, photos, some.sum()) + photos * np.repeat(np.arange(len(some)), some)
+        weights = np.bincount(chosen, minlength=len(some) * photos).reshape(len(some), photos)
+        yield slice(start, start + len(some)), weights.astype(np.float64)
+
+
+def _blocks(sums: Iterable[Floats]) -> Iterator[Floats]:
+    """The same rows, cut into blocks of about AT_ONCE values."""
+    held: list[Floats] = []
+    for more in sums:
+        rows, most = more, max(1, AT_ONCE // max(1, more.shape[1]))
+        while len(rows) >= (room := most - sum(map(len, held))):
+            yield np.concatenate([*held, rows[:room]])
+            held, rows = [], rows[room:]
+        held += [rows] if len(rows) else []
+    if held:
+        yield np.concatenate(held)
 
 
 def interval(values: Floats) -> Interval:

@@ -1,6 +1,6 @@
 """What happens to pairs of files, top to bottom. `pipeline.jobs.parts` folds this list in a loop here or in an actor on Ray.
 
-part of the plan              references only
+part of the plan              references only; of containers, their photos one by one
   -> look                     both files decoded, compared, through the channels, as small as the generators see them
   -> measure (holds the generators)   rows
 """
@@ -12,11 +12,13 @@ from functools import partial
 
 import pyarrow as pa
 
+from pipeline.evaluation.inside import pairs_of_part
 from pipeline.evaluation.look import look
 from pipeline.evaluation.measures import Measure
 from pipeline.evaluation.options import EvaluateConfig
-from pipeline.evaluation.pairs import Pair, pairs_of_table
+from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.row import ORDER, EvaluationRow, as_table, outcomes
+from pipeline.evaluation.sums import sums_of
 from pipeline.jobs.parts import PartJob, Stage, same
 from pipeline.storage import Folder
 
@@ -37,10 +39,11 @@ def part_job(config: EvaluateConfig, sizes: Sequence[int], folder: Folder) -> Pa
     return PartJob(
         folder,
         evaluate_stages(config, sizes),
-        photos=pairs_of_table,
+        photos=partial(pairs_of_part, config=config),
         died=fail,
         table=_table,
         order=ORDER,
+        sums=sums_of,
         outcomes=outcomes,
         batch=TOGETHER if config.compute.on_gpu else 1,
         threads=config.compute.threads,

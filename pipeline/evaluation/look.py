@@ -77,7 +77,11 @@ def _look(pair: Pair, config: EvaluateConfig, channels: Sequence[Channel], sizes
     stage = "read"
     try:
         original, protected = (
-            _read(what, ref, config) for what, ref in (("original", pair.original), ("protected", pair.protected))
+            _read(what, ref, data, config)
+            for what, ref, data in (
+                ("original", pair.original, pair.original_data),
+                ("protected", pair.protected, pair.protected_data),
+            )
         )
         stage = "pair"
         row = _compare_files(row, pair, original, protected, config)
@@ -90,11 +94,11 @@ def _look(pair: Pair, config: EvaluateConfig, channels: Sequence[Channel], sizes
         return Looked(dataclasses.replace(row, status="failed", stage=stage, reason="not enough memory for photos of this size"))
 
 
-def _read(what: str, ref: PhotoRef | None, config: EvaluateConfig) -> File:
+def _read(what: str, ref: PhotoRef | None, data: bytes | None, config: EvaluateConfig) -> File:
     if ref is None:
         raise UnfitError(f"{what}: there is none")
     try:
-        return File(*read_photo(ref, max_pixels=config.photos.max_pixels, max_bytes=config.photos.max_bytes))
+        return File(*read_photo(ref, max_pixels=config.photos.max_pixels, max_bytes=config.photos.max_bytes, data=data))
     except UnusablePhotoError as error:
         raise UnfitError(f"{what}: {error.reason}") from error
 

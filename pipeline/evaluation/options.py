@@ -45,9 +45,11 @@ class EvaluateConfig:
     """
 
     originals: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="ORIGINALS")]
-    """The photos before protection: folder, glob, single photo, table (.csv, .parquet) or storage URI, as given to protect."""
+    """The photos before protection: folder, glob, single photo, table (.csv, .parquet), containers or storage URI, as given to
+    protect."""
     protected: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="PROTECTED")]
-    """The protected photos: the OUT of a protection run, or any folder with files of the same relative names."""
+    """The protected photos: the OUT of a protection run, or any folder with files or containers of the same relative names; or the
+    container that was made of a single one."""
 
     out: Annotated[str, PathOption(), own_default("FOLDER", "PROTECTED-evaluation, beside PROTECTED")] = ""
     """Folder or storage URI for the results; an evaluation that is there already is replaced."""
@@ -68,6 +70,9 @@ class EvaluateConfig:
     """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
     epsilon: Annotated[int | None, own_default("LEVELS", "as protected, else 6")] = None
     """Size of the random noise that the protection is compared with, in 8-bit levels, 1 to 64."""
+    image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
+    """Column of a Parquet file that holds the photos, or the suffix of the original where samples of a tar have several, as given
+    to protect."""
     bootstrap: Annotated[int, tyro.conf.arg(metavar="INT")] = 1000
     """Times that the photos are drawn anew for the 95 % intervals; 0 gives none."""
     seed: int = 0

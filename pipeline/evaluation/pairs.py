@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipeline.evaluation.row import EvaluationRow, Status
 from pipeline.ledger.rows import schema_of, table_of
 from pipeline.storage import read_uri
 
+NO_PARTNER = "a protected file to which no original belongs: renamed?"
 ORIGINAL_RENAMED, PROTECTED_RENAMED = "original renamed since", "protected file renamed since"
 
 
@@ -25,7 +26,9 @@ ORIGINAL_RENAMED, PROTECTED_RENAMED = "original renamed since", "protected file 
 class Pair:
     """An original and its protected file, or the row that says why there is no such pair.
 
-    ``sha256_in`` and ``sha256_out`` are what the manifest says of the two files, None without one. ``epsilon`` is in levels.
+    ``sha256_in`` and ``sha256_out`` are what the manifest says of the two files, None without one. ``epsilon`` is in levels. The
+    bytes of files are there where they are read already: those of photos in containers. A pair of containers has the ``part`` of
+    the manifest that speaks of its photos.
     """
 
     key: str
@@ -36,6 +39,9 @@ class Pair:
     epsilon: int | None = None
     flags: tuple[str, ...] = ()
     ended: EvaluationRow | None = None
+    part: str | None = None
+    original_data: bytes | None = None
+    protected_data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,31 @@ def match(
     return sorted(pairs, key=lambda pair: (pair.key, pair.original is None))
 
 
+def match_containers(
+    originals: Sequence[PhotoRef], protected: Sequence[PhotoRef], parts: Mapping[str, str], *, whole: bool
+) -> list[Pair]:
+    """A pair for each original container, and one that has ended for each protected one without an original; sorted by key.
+
+    They belong together by their names, or if there is one of each. ``parts`` are the parts of the manifest by container.
+    """
+    named = {ref.key: ref for ref in protected}
+    if len(originals) == len(protected) == 1 and not parts:
+        named = {originals[0].key: protected[0]}
+    pairs = [_containers(ref, named.get(ref.key), parts.get(ref.key)) for ref in originals]
+    if whole:
+        known = {ref.key for ref in originals}
+        strange = sorted((named.keys() | parts.keys()) - known)
+        pairs += [_orphan(key, key if key in parts else None) for key in strange]
+    return sorted(pairs, key=lambda pair: pair.key)
+
+
+def _containers(original: PhotoRef, protected: PhotoRef | None, part: str | None) -> Pair:
+    if protected and protected.container != original.container:
+        return end_pair(original, "failed", f"a {original.container} container, but the protected one is {protected.container}")
+    ended = refusal(original, protected or original)
+    return Pair(original.key, original, protected and replace(protected, most=original.most), part=part, ended=ended)
+
+
 def _by_manifest(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef], manifest: Sequence[Mapping[str, Any]]) -> list[Pair]:
     rows = {row["key"]: row for row in manifest}
     files = {ref.key: ref for ref in protected}
@@ -113,13 +144,13 @@ def _pair_of_row(
     output = row["output"]
     if not output:
         said = f"protect {row['status']}: {row['reason']}"
-        return _end(ref, "skipped" if row["status"] == "skipped" else "missing", said)
+        return end_pair(ref, "skipped" if row["status"] == "skipped" else "missing", said)
     found = files.get(output) or by_content.get(row["sha256_out"])
     if found is None:
         return _missing(ref, "its protected file is gone, and no other file there has its content", output)
     if found.key != output:
         flags = (*flags, PROTECTED_RENAMED)
-    return Pair(ref.key, ref, found, row["sha256_in"], row["sha256_out"], row["epsilon"], flags, _refusal(ref, found))
+    return Pair(ref.key, ref, found, row["sha256_in"], row["sha256_out"], row["epsilon"], flags, refusal(ref, found))
 
 
 def _by_name(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef]) -> list[Pair]:
@@ -138,13 +169,13 @@ def _pair_by_name(ref: PhotoRef, exact: Mapping[str, PhotoRef], stems: Mapping[s
     long = stems.get(ref.key, [])  # a.jpg.png for a.jpg: how protect tells apart what would have one name
     found = [exact[ref.key]] if ref.key in exact else long or stems.get(_stem(ref.key), [])
     if len(found) > 1 or (rivals > 1 and ref.key not in exact and not long and found):
-        return _end(ref, "failed", "cannot tell which protected file is its own: their names differ in nothing but the suffix")
+        return end_pair(ref, "failed", "cannot tell which protected file is its own: their names differ in nothing but the suffix")
     if not found:
         return _missing(ref, "no protected file has its name: renamed?")
-    return Pair(ref.key, ref, found[0], ended=_refusal(ref, found[0]))
+    return Pair(ref.key, ref, found[0], ended=refusal(ref, found[0]))
 
 
-def _refusal(original: PhotoRef, protected: PhotoRef) -> EvaluationRow | None:
+def refusal(original: PhotoRef, protected: PhotoRef) -> EvaluationRow | None:
     """The row of a pair of which a file is not to be read at all."""
     for what, ref in (("original", original), ("protected", protected)):
         if ref.refused:
@@ -155,15 +186,16 @@ def _refusal(original: PhotoRef, protected: PhotoRef) -> EvaluationRow | None:
 
 
 def _orphan(name: str, key: str | None) -> Pair:
-    was = "its original is not among the originals" if key else "a protected file to which no original belongs: renamed?"
+    was = "its original is not among the originals" if key else NO_PARTNER
     return Pair(name, ended=EvaluationRow(key=key or name, protected=name, status="missing", stage="pair", reason=was))
 
 
 def _missing(ref: PhotoRef, reason: str, protected: str | None = None) -> Pair:
-    return _end(ref, "missing", reason, protected)
+    return end_pair(ref, "missing", reason, protected)
 
 
-def _end(ref: PhotoRef, status: Status, reason: str, protected: str | None = None) -> Pair:
+def end_pair(ref: PhotoRef, status: Status, reason: str, protected: str | None = None) -> Pair:
+    """A pair that has ended with this row."""
     row = EvaluationRow(key=ref.key, protected=protected, status=status, stage="pair", reason=reason)
     return Pair(ref.key, ref, ended=row)
 

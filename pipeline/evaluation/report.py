@@ -12,7 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.evaluation.summary import ALL, CLEAN, RELATIVE, Line, Summary
+from pipeline.evaluation.summary import CLEAN, RELATIVE, Line, Summary
+from pipeline.evaluation.sums import ALL
 from pipeline.images import THRESHOLD
 from pipeline.report.outcome import number, outcome_table
 from pipeline.report.page import MAX_REASONS, as_yaml, template

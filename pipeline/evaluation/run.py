@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 
-from pipeline.containers.find import find_photos
+from pipeline.containers.find import find_photos, walk_photos
+from pipeline.containers.listing import PhotoRef
+from pipeline.containers.samples import about_photos
 from pipeline.evaluation.flow import part_job
 from pipeline.evaluation.measures import Tested, check_classes, load_tested
 from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, fill_in, read_run
-from pipeline.evaluation.pairs import Pair, match, pairs_as_table
+from pipeline.evaluation.pairs import Pair, match, match_containers, pairs_as_table
 from pipeline.evaluation.report import terminal_table, write_page
-from pipeline.evaluation.row import UNFINISHED, in_order
-from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
+from pipeline.evaluation.row import EVALUATION, UNFINISHED
+from pipeline.evaluation.summary import Summary, as_csv, summarise
+from pipeline.evaluation.sums import ALL, merged
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.flow import do_all
-from pipeline.jobs.options import ConfigError, flat, signature_of
+from pipeline.jobs.options import RAY_FROM, ConfigError, flat, signature_of
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
-from pipeline.ledger.manifest import read_manifest
+from pipeline.ledger.manifest import parts_of_containers, read_manifest
+from pipeline.ledger.parts import read_parts, read_sums
 from pipeline.ledger.places import check_places
-from pipeline.ledger.results import write_result, write_table
+from pipeline.ledger.results import write_result, write_tables
 from pipeline.ledger.run import work_folder
 from pipeline.storage import Folder
 
@@ -40,6 +44,11 @@ class Job:
     tested: list[Tested]
     pairs: list[Pair]
     run: ProtectedRun | None
+
+    @property
+    def containers(self) -> list[PhotoRef]:
+        """The original containers that are to be measured; none where photos are."""
+        return [pair.original for pair in self.pairs if pair.original and pair.original.container]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -65,13 +74,17 @@ def prepare(asked: EvaluateConfig) -> Job:
     check_classes(asked.classes, tested)
     if not config.compute.on_ray(0):
         check_gpu(config.compute)
-    originals = find_photos(config.originals).refs
+    whole = config.photos.limit is None
+    originals = find_photos(config.originals, containers=True, limit=config.photos.limit, image=config.image).refs
     if config.region == "box" and not any(ref.box for ref in originals):
         raise ConfigError(
             "--region box needs ORIGINALS as a table with the columns left, top, right, bottom; or give --region square"
         )
-    protected = find_photos(config.protected).refs
-    pairs = match(originals[: config.photos.limit], protected, read_manifest(config.protected), whole=config.photos.limit is None)
+    if originals[0].container:
+        held = [ref for ref in walk_photos(config.protected, containers="only") if ref.container]
+        pairs = match_containers(originals, held, parts_of_containers(config.protected), whole=whole)
+    else:
+        pairs = match(originals, find_photos(config.protected).refs, read_manifest(config.protected), whole=whole)
     return Job(config, tested, pairs, run)
 
 
@@ -80,17 +93,21 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     job = prepare(asked)
     config = job.config
     names = ", ".join(f"{one.label} ({len(one.classes)} classes)" for one in job.tested)
-    console.print(f"{len(job.pairs)} pairs; generator {names}; channels {', '.join(config.channels)}", highlight=False)
+    containers = job.containers
+    what = "pairs of containers" if containers else "pairs"
+    console.print(f"{len(job.pairs)} {what}; generator {names}; channels {', '.join(config.channels)}", highlight=False)
+    about = about_photos(containers, image=config.image, enough=RAY_FROM) if containers and config.compute.engine == "auto" else 0
     tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
     with record_run(config.record, "evaluate", flat(config) | {"pairs": len(job.pairs)}, tags) as tracking:
-        progress = Progress(console, total=len(job.pairs), tracking=tracking)
+        progress = Progress(console, total=None if containers else len(job.pairs), tracking=tracking)
         signature = signature_of([options(config), [_facts(pair) for pair in job.pairs]])
         with work_folder(config.out, "evaluate", signature=signature, config=options(config)) as work:
             done = part_job(config, job.sizes, work.folder)
-            table = in_order(do_all(job.pairs, pairs_as_table, done, compute=config.compute, console=console, progress=progress))
+            known = about if containers else None
+            parts = do_all(job.pairs, pairs_as_table, done, about=known, compute=config.compute, console=console, progress=progress)
             progress.close()
-            summary = summary_of(job, table)
-            conclude(job, table, summary, command=command, tracking=tracking)
+            summary = summary_of(job, work.folder, parts)
+            conclude(job, work.folder, parts, summary, command=command, tracking=tracking)
     console.print(terminal_table(summary))
     for name in (ROWS_FILE, SUMMARY_FILE, REPORT_FILE):
         console.print(f"{name:20} {Folder(config.out).at(name)}", soft_wrap=True, highlight=False)
@@ -103,10 +120,11 @@ def _facts(pair: Pair) -> list[Any]:
     return [pair.key, pair.sha256_in, pair.sha256_out, *files]
 
 
-def summary_of(job: Job, table: pa.Table) -> Summary:
-    """The numbers of a table of rows."""
+def summary_of(job: Job, work: Folder, parts: Sequence[str]) -> Summary:
+    """The numbers of the parts, whose rows are in memory a part at a time."""
     return summarise(
-        table,
+        merged(read_sums(work, parts)),
+        read_parts(work, parts),
         generators=[one.label for one in job.tested],
         channels=job.config.channels,
         classes=[name for one in job.tested for name in one.classes],
@@ -115,13 +133,13 @@ def summary_of(job: Job, table: pa.Table) -> Summary:
     )
 
 
-def conclude(job: Job, table: pa.Table, summary: Summary, *, command: str, tracking: Tracking) -> None:
-    """Write rows, summary and report, and hand them and the numbers to the record."""
+def conclude(job: Job, work: Folder, parts: Sequence[str], summary: Summary, *, command: str, tracking: Tracking) -> None:
+    """Write rows, as they come from the parts, summary and report, and hand them and the numbers to the record."""
     folder = Folder(job.config.out)
     page = write_page(summary, options(job.config), command, attacked=job.attacked, versions=versions())
+    write_tables(folder, ROWS_FILE, read_parts(work, parts), EVALUATION)
     write_result(folder, SUMMARY_FILE, as_csv(summary).encode())
     write_result(folder, REPORT_FILE, page.encode())
-    write_table(folder, ROWS_FILE, table)
     tracking.metrics(finals(summary))
     tracking.text(page, REPORT_FILE)
     tracking.text(as_csv(summary), SUMMARY_FILE)

@@ -1,28 +1,23 @@
-"""The numbers of an evaluation: by generator, class and channel, with intervals; the same for any order of the rows."""
+"""The numbers of an evaluation: by generator, class and channel, with intervals; the same for any cut into parts."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
-from typing import Any
+from itertools import pairwise, product
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from pipeline.evaluation.bootstrap import NONE, Floats, Interval, interval, ratio, resampled
-from pipeline.evaluation.row import STATUSES, in_order, worst
-from pipeline.images import THRESHOLD
+from pipeline.evaluation.bootstrap import AT_ONCE, NONE, Floats, Interval, interval, ratio, resampled
+from pipeline.evaluation.row import STATUSES, in_order
+from pipeline.evaluation.sums import ALL, MEASURES, Name, Sums, coded, lines_of, mean, measured_of, sums_of, values_of
 from pipeline.ledger.rows import csv_text
-from pipeline.report.outcome import Reason, numbers, reasons_of
+from pipeline.report.outcome import Reason, tell_reasons
 
-ALL = "all"
-"""Stands for all classes of a generator; its samples are pairs of photo and class."""
 CLEAN = "clean"
-MEASURES = ("l1", "l2", "disrupted", "l2_mask", "sr_mask", "mask_share", "floor_l2", "floor_disrupted")
 RELATIVE = "relative"
 """% dis. after a channel as a share of the % dis. of the clean files."""
 
@@ -78,29 +73,47 @@ class Summary:
 
 
 def summarise(
-    rows: pa.Table, *, generators: Sequence[str], channels: Sequence[str], classes: Iterable[str], bootstrap: int, seed: int
+    sums: Sums,
+    rows: Iterable[pa.Table],
+    *,
+    generators: Sequence[str],
+    channels: Sequence[str],
+    classes: Iterable[str],
+    bootstrap: int,
+    seed: int,
 ) -> Summary:
-    """The summary of a table of rows; its lines come in the order of these names, all classes of a generator last."""
-    rows = in_order([rows])
-    files = _files(rows)
-    psnr = np.array([row["psnr"] for row in files if row["psnr"] is not None])
-    finite = psnr[np.isfinite(psnr)]
-    statuses = _statuses(rows)
+    """The summary of sums; its lines come in the order of these names, all classes of a generator last.
+
+    ``rows`` are all rows once more, for the intervals: tables sorted by key, of which one at a time is in memory.
+    """
+    lines = lines_of(sums)
+    found = [name for name in product(generators, [*dict.fromkeys(classes), ALL], channels) if name in lines]
+    photos = sums["photos"]
+    again = resampled(_by_photo(rows, found), photos, times=bootstrap, seed=seed) if bootstrap and photos > 1 else None
     return Summary(
-        counts={status: statuses[status] for status in STATUSES},
-        failed_rows=pc.sum(pc.equal(rows["status"], "failed")).as_py() or 0,
-        reasons=reasons_of(rows.filter(pc.not_equal(rows["status"], "measured")), STATUSES),
-        flags=dict(sorted(Counter(flag for row in files for flag in row["flags"] or ()).items())),
-        lines=tuple(_lines(rows, product(generators, [*dict.fromkeys(classes), ALL], channels), times=bootstrap, seed=seed)),
+        counts={status: sums["counts"].get(status, 0) for status in STATUSES},
+        failed_rows=sums["failed_rows"],
+        reasons=tell_reasons(sums["reasons"], STATUSES),
+        flags=dict(sorted(sums["flags"].items())),
+        lines=tuple(_lines(sums, found, again)),
         generators=tuple(generators),
         channels=tuple(channels),
-        psnr_mean=_mean(finite),
-        psnr_min=float(finite.min()) if finite.size else math.nan,
-        ssim_mean=_mean(np.array([row["ssim"] for row in files if row["ssim"] is not None])),
-        linf_levels=max((row["linf_levels"] for row in files if row["linf_levels"] is not None), default=None),
-        unchanged=int(np.isposinf(psnr).sum()),
-        epsilon=max((row["epsilon"] for row in files if row["epsilon"] is not None), default=None),
+        psnr_mean=mean(*sums["psnr"]),
+        psnr_min=math.nan if sums["psnr_min"] is None else sums["psnr_min"],
+        ssim_mean=mean(*sums["ssim"]),
+        linf_levels=sums["linf_levels"],
+        unchanged=sums["unchanged"],
+        epsilon=sums["epsilon"],
     )
+
+
+def summarise_table(
+    rows: pa.Table, *, generators: Sequence[str], channels: Sequence[str], classes: Iterable[str], bootstrap: int, seed: int
+) -> Summary:
+    """The summary of rows that are in memory, in any order."""
+    rows = in_order([rows])
+    names = {"generators": generators, "channels": channels}
+    return summarise(sums_of(rows), [rows], **names, classes=classes, bootstrap=bootstrap, seed=seed)
 
 
 def as_csv(summary: Summary) -> str:
@@ -115,76 +128,51 @@ def as_csv(summary: Summary) -> str:
     return csv_text(["generator", "class", "channel", "photos", "samples", *head], rows)
 
 
-def _lines(rows: pa.Table, names: Iterable[tuple[str, str, str]], *, times: int, seed: int) -> list[Line]:
-    """A line for each of these (generator, class, channel) that something was measured of."""
-    measured = rows.filter(pc.equal(rows["status"], "measured"))
-    keys, photo = np.unique(np.array(measured["key"].to_pylist(), dtype=object), return_inverse=True)
-    columns = {name: np.array(measured[name].to_pylist(), dtype=object) for name in ("generator", "class", "channel")}
-    values = _values(measured)
-    found: list[tuple[str, str, str]] = []
-    sums: list[Floats] = []
-    means: list[dict[str, float]] = []
-    for generator, class_name, channel in names:
-        pick = (columns["generator"] == generator) & (columns["channel"] == channel)
-        if class_name != ALL:
-            pick &= columns["class"] == class_name
-        if pick.any():
-            found.append((generator, class_name, channel))
-            sums.append(_by_photo(values[pick], photo[pick], len(keys)))
-            means.append({name: _mean(values[pick, i]) for i, name in enumerate(MEASURES)})
-    again = resampled(sums, times=times, seed=seed)
-    place = {name: i for i, name in enumerate(found)}
-    drawn = [_drawn(group) for group in again]
-    lines = []
-    for i, (generator, class_name, channel) in enumerate(found):
-        intervals = {measure: interval(values) for measure, values in drawn[i].items()}
-        relative = math.nan
-        clean = place.get((generator, class_name, CLEAN))
-        if clean is not None and means[clean]["disrupted"]:
-            relative = means[i]["disrupted"] / means[clean]["disrupted"]
-            intervals[RELATIVE] = interval(ratio(drawn[i]["disrupted"], drawn[clean]["disrupted"]))
-        count = sums[i][:, 0]
-        found_means = means[i] | {RELATIVE: relative}
-        lines.append(Line(generator, class_name, channel, int((count > 0).sum()), int(count.sum()), found_means, intervals))
-    return lines
+def _lines(sums: Sums, found: Sequence[Name], again: Floats | None) -> Iterator[Line]:
+    """These lines; ``again`` holds the sums of each draw, (draws, lines x (1 + MEASURES))."""
+    lines = lines_of(sums)
+    means = {name: {m: mean(lines[name][0], terms) for m, terms in zip(MEASURES, lines[name][2], strict=True)} for name in found}
+    drawn = {name: _drawn(again, i) for i, name in enumerate(found)}
+    for name in found:
+        generator, class_name, channel = name
+        samples, photos, _ = lines[name]
+        intervals = {measure: interval(values) for measure, values in drawn[name].items()}
+        relative, clean = math.nan, (generator, class_name, CLEAN)
+        if clean in means and means[clean]["disrupted"]:
+            relative = means[name]["disrupted"] / means[clean]["disrupted"]
+            intervals[RELATIVE] = interval(ratio(drawn[name]["disrupted"], drawn[clean]["disrupted"])) if drawn[name] else NONE
+        yield Line(generator, class_name, channel, photos, samples, means[name] | {RELATIVE: relative}, intervals)
 
 
-def _drawn(again: Floats) -> dict[str, Floats]:
+def _drawn(again: Floats | None, line: int) -> dict[str, Floats]:
     """The means of each draw, by measure."""
-    return {measure: ratio(again[:, 1 + m], again[:, 0]) for m, measure in enumerate(MEASURES)}
+    if again is None:
+        return {}
+    count, *sums = again[:, line * (1 + len(MEASURES)) : (line + 1) * (1 + len(MEASURES))].T
+    return {measure: ratio(values, count) for measure, values in zip(MEASURES, sums, strict=True)}
 
 
-def _values(measured: pa.Table) -> Floats:
-    """(rows, MEASURES)."""
-    columns = {
-        name: numbers(measured[name]) for name in ("l1", "l2", "disrupted", "l2_mask", "success_mask", "mask_share", "floor_l2")
-    }
-    columns["sr_mask"] = columns["success_mask"]
-    columns["floor_disrupted"] = (columns["floor_l2"] >= THRESHOLD).astype(np.float64)
-    return np.stack([columns[name] for name in MEASURES], axis=1)
+def _by_photo(tables: Iterable[pa.Table], found: Sequence[Name]) -> Iterator[Floats]:
+    """(photos, lines x (1 + MEASURES)) for a few photos at a time: their samples in each line, and the sums of their values."""
+    width = len(found) * (1 + len(MEASURES))
+    most = max(1, AT_ONCE // max(1, width))
+    for table in tables:
+        measured = measured_of(table)
+        photo, keys = coded(measured, "key")
+        ends = np.searchsorted(photo, np.arange(0, len(keys) + most, most))
+        for number, (start, end) in enumerate(pairwise(ends)):
+            rows = measured.slice(start, end - start)
+            yield _few_photos(rows, photo[start:end] - number * most, found).reshape(-1, width)
 
 
-def _by_photo(values: Floats, photo: Any, photos: int) -> Floats:
-    """(photos, 1 + MEASURES): how many samples a photo has, and the sums of their values."""
-    sums = np.zeros((photos, 1 + values.shape[1]))
-    np.add.at(sums, photo, np.column_stack([np.ones(len(values)), values]))
+def _few_photos(rows: pa.Table, photo: NDArray[np.int64], found: Sequence[Name]) -> Floats:
+    """(photos, lines, 1 + MEASURES)."""
+    (generator, generators), (kind, classes), (channel, channels) = (coded(rows, n) for n in ("generator", "class", "channel"))
+    place = {name: i for i, name in enumerate(found)}
+    samples = np.column_stack([np.ones(len(photo)), values_of(rows)])
+    sums = np.zeros((int(photo[-1]) + 1, len(found), samples.shape[1]))
+    for codes, names in ((kind, classes), (np.zeros_like(kind), [ALL])):
+        lines = np.array([[[place.get((g, c, h), -1) for h in channels] for c in names] for g in generators])
+        line = lines[generator, codes, channel]
+        np.add.at(sums, (photo[line >= 0], line[line >= 0]), samples[line >= 0])
     return sums
-
-
-def _files(rows: pa.Table) -> list[dict[str, Any]]:
-    """One row a pair of files that could be compared, whatever the generators made of it."""
-    columns = ["key", "psnr", "ssim", "linf_levels", "epsilon", "flags"]
-    compared = rows.filter(pc.is_valid(rows["linf_levels"])).select(columns).to_pylist()
-    return list({row["key"]: row for row in compared}.values())
-
-
-def _statuses(rows: pa.Table) -> Counter[str]:
-    by_key: dict[str, set[str]] = defaultdict(set)
-    for key, status in zip(rows["key"].to_pylist(), rows["status"].to_pylist(), strict=True):
-        by_key[key].add(status)
-    return Counter(worst(found) for found in by_key.values())
-
-
-def _mean(values: Floats) -> float:
-    """The mean, rounded once, so that it does not depend on the order; NaN when there are none."""
-    return math.fsum(values) / len(values) if len(values) else math.nan

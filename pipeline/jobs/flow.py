@@ -11,7 +11,7 @@ from rich.console import Console
 from pipeline.jobs.options import Compute
 from pipeline.jobs.parts import PARTS_FOR_EACH, PartJob, run_here
 from pipeline.jobs.progress import Progress
-from pipeline.ledger.parts import committed, read_parts
+from pipeline.ledger.parts import committed
 from pipeline.ledger.plan import MOST, Keyed, commit_plan, extend_plan, read_plan
 
 
@@ -39,18 +39,23 @@ def do_all(
     as_table: Callable[[Sequence[Any]], pa.Table],
     job: PartJob,
     *,
+    about: int | None = None,
     compute: Compute,
     console: Console,
     progress: Progress,
-) -> Iterator[pa.Table]:
-    """The rows of each part of a run that lists all its photos at once; one that was stopped goes on with what it has planned."""
+) -> tuple[str, ...]:
+    """The parts of a run that lists all its photos at once, now done; one that was stopped goes on with what it has planned.
+
+    With ``about`` they are containers, a part each, which hold about so many photos.
+    """
     plan = read_plan(job.folder)
     if not plan.counts:
-        plan = extend_plan(job.folder, plan, photos, as_table, most=MOST, shares=PARTS_FOR_EACH * compute.actors)
+        most = MOST if about is None else 1
+        plan = extend_plan(job.folder, plan, photos, as_table, most=most, shares=PARTS_FOR_EACH * compute.actors)
         commit_plan(job.folder, plan)
     done = committed(job.folder)
     waiting = [part for part in plan.parts if part not in done]
-    count = sum(map(plan.count, waiting))
+    count = sum(map(plan.count, waiting)) if about is None else about
     for _ in run_parts(waiting, job, photos=count, compute=compute, console=console, progress=progress):
         pass
-    yield from read_parts(job.folder, plan.parts)
+    return plan.parts

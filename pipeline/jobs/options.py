@@ -107,7 +107,8 @@ class Compute:
     """Where a run computes: in one process or on Ray, on the CPU or a GPU."""
 
     engine: Literal["auto", "local", "ray"] = "auto"
-    """local: one process; ray: on a cluster, or on one started here; auto: ray with --actors, --address or from 1000 photos on."""
+    """local: one process; ray: on a cluster, or on one started here; auto: ray with --actors, --address or from 1000 photos on
+    (in containers: rows of Parquet files; for tars a guess from their first photos and their bytes)."""
     address: Address = "auto"
     actors: int = 1
     """Processes that each hold the networks, with the ray engine."""
@@ -148,7 +149,7 @@ class Photos:
     max_megabytes: int = MAX_BYTES // 10**6
     """Files larger than this are skipped unread, in millions of bytes."""
     limit: Annotated[int | None, own_default("INT", "all")] = None
-    """Only the first so many photos, in the order of their names."""
+    """Only the first so many photos, folder by folder in the order of their names; in a container in its own order."""
 
     @property
     def max_pixels(self) -> int:

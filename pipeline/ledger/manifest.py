@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import MANIFEST_FILE
-from pipeline.ledger.parts import committed, read_parts
+from pipeline.ledger.parts import committed, read_part, read_parts
+from pipeline.ledger.plan import planned, read_plan
 from pipeline.storage import Folder
 
 COLUMNS = ["key", "output", "status", "reason", "sha256_in", "sha256_out", "epsilon"]
@@ -33,3 +34,23 @@ def read_manifest(protected: str) -> list[dict[str, Any]] | None:
         advice = "Run the same disrupt protect again to have it made anew."
         raise LedgerError(f"{folder.at(MANIFEST_FILE)} cannot be read: {error}. {advice}") from error
     return rows
+
+
+def parts_of_containers(protected: str) -> dict[str, str]:
+    """The part of the manifest that speaks of the photos of each container, by its key; none where photos were protected."""
+    folder = Folder(protected)
+    if not folder.is_folder():
+        return {}
+    done, found = committed(folder), {}
+    for part in read_plan(folder).parts:
+        (first, *_) = planned(folder, part).to_pylist()
+        if not first.get("container"):
+            return {}
+        if part in done:
+            found[first["key"]] = part
+    return found
+
+
+def manifest_of_part(folder: Folder, part: str) -> dict[str, dict[str, Any]]:
+    """The rows of a part by their keys, with COLUMNS."""
+    return {row["key"]: row for row in read_part(folder, part, COLUMNS).to_pylist()}

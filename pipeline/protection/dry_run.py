@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pipeline.containers.find import walk_photos
 from pipeline.containers.listing import PhotoRef
+from pipeline.containers.samples import limit_photos
 from pipeline.photos.encode import encode_photo
 from pipeline.protection.flow import pixel_stage
 from pipeline.protection.job import Job
@@ -57,8 +58,8 @@ def estimate(job: Job, *, console: Console) -> int:
 def _look(job: Job) -> tuple[list[Work], int, int]:
     """Some of the photos, how many there are (a guess, where they are in containers), and the bytes of all."""
     some: list[PhotoRef] = []
-    count, size = 0, 0
-    for ref in islice(walk_photos(job.config.input, containers=True), job.config.photos.limit):
+    count, size, limit, image = 0, 0, job.config.photos.limit, job.config.image
+    for ref in limit_photos(walk_photos(job.config.input, containers=True), limit, image=image):
         count, size = count + 1, size + ref.size_bytes
         if not ref.refused and len(some) < LOOKED_AT:
             some.append(ref)
@@ -66,7 +67,9 @@ def _look(job: Job) -> tuple[list[Work], int, int]:
         return [Work(ref, "") for ref in some], count, size
     inside = (work for ref in some for work in works_in(ref, job.config) if work.data)
     first = list(islice(inside, TRIED))
-    return first, size * len(first) // max(1, sum(work.ref.size_bytes for work in first)), size
+    mean = sum(work.ref.size_bytes for work in first) / max(1, len(first))
+    count = size // max(1, round(mean))
+    return (first, limit, round(limit * mean)) if limit is not None and limit < count else (first, count, size)
 
 
 def _spread(works: list[Work]) -> list[Work]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from posixpath import splitext
 from typing import TYPE_CHECKING, Any
 
-from pipeline.containers.find import walk_photos
+from pipeline.containers.find import CONTAINERS, walk_photos
 from pipeline.jobs.doctor import check_gpu
+from pipeline.jobs.options import ConfigError
 from pipeline.ledger.places import check_places
 from pipeline.protection.options import ProtectConfig, signature
 from pipeline.protection.stages.sign import Signer, read_signer
-from pipeline.storage import scheme_of
+from pipeline.storage import Folder, scheme_of, split_options
 
 if TYPE_CHECKING:
     from pipeline.generators.generator import Generator
@@ -42,6 +44,10 @@ def prepare(config: ProtectConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
     config.check()
     check_places(config.input, config.output)
+    if splitext(split_options(config.output)[0].rstrip("/"))[1].lower() in CONTAINERS and not Folder(config.output).is_folder():
+        raise ConfigError(
+            f"OUT is a folder, in which containers keep their names: {config.output} would be one. Give another name."
+        )
     signer = read_signer(config)
     generators = _generators(config)
     if scheme_of(config.input) == "file":

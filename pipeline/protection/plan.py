@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.containers.find import walk_photos
 from pipeline.containers.listing import ContainerKind, PhotoRef
 from pipeline.containers.naming import fold_name, folders_of, output_names, simple_name, unsafe_reason
-from pipeline.jobs.options import ConfigError
+from pipeline.containers.samples import limit_photos
 from pipeline.jobs.parts import PARTS_FOR_EACH
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.journal import Journal
@@ -39,8 +39,8 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class PlannedPhoto:
-    """A photo of the plan, or a ``container`` of photos. ``output`` is its name where that is not simply the key with another
-    suffix."""
+    """A photo of the plan, or a ``container`` of which ``most`` photos are used, or all. ``output`` is its name where that is not
+    simply the key with another suffix."""
 
     key: str
     uri: str
@@ -49,6 +49,7 @@ class PlannedPhoto:
     refused: str | None = None
     output: str | None = None
     container: ContainerKind | None = None
+    most: Int64 | None = None
 
 
 PLANNED = schema_of(PlannedPhoto)
@@ -60,7 +61,7 @@ def plan_run(job: Job, run: RunFolder) -> tuple[Plan, list[str]]:
     if len(done) >= len(plan.counts) or job.config.photos.limit != plan.limit:
         plan = _extend(job, run, plan)
     if run.retry_failed:
-        _reopen(job, run, sorted(done), lambda rows: pc.is_in(rows["status"], value_set=pa.array(RETRIED)))
+        _reopen(job, run, sorted(committed(run.folder)), lambda rows: pc.is_in(rows["status"], value_set=pa.array(RETRIED)))
     if run.folder.is_local:
         _reopen(job, run, sorted(committed(run.folder)), lambda rows: _gone(run, rows))
     done = committed(run.folder)
@@ -92,46 +93,57 @@ def photo_of_plan(run: RunFolder, part: str, key: str) -> PhotoRef | None:
 
 def _extend(job: Job, run: RunFolder, plan: Plan) -> Plan:
     """The plan with the photos that it does not hold yet."""
-    config, suffix = job.config, FORMATS[job.config.format].suffix
-    known = {_hash(key) for name in plan.parts for key in planned(run.folder, name, ["key"])["key"].to_pylist()}
-    names, folders, walk = array("Q"), {""}, walk_photos(config.input, containers=True)
+    config = job.config
+    walk = walk_photos(config.input, containers=True)
     rest = iter(walk)
     first = next(rest)
-    if first.container and config.photos.limit is not None:
-        raise ConfigError("--limit counts photos, but a container is done as a whole: leave it out and name fewer containers")
+    if plan.counts and planned_refs(planned(run.folder, plan.parts[0]))[0].container != first.container:
+        kind = "photos" if first.container is None else f"{first.container} containers"
+        raise LedgerError(
+            f"{config.output} holds a run over other inputs than {config.input} has now, which are {kind}: give a new OUT"
+        )
+    every = itertools.chain([first], rest)
+    extend = _extend_containers if first.container else _extend_photos
+    longer = replace(extend(job, run, plan, every), limit=config.photos.limit, ignored=walk.ignored)
+    commit_plan(run.folder, longer)
+    return longer
+
+
+def _extend_containers(job: Job, run: RunFolder, plan: Plan, refs: Iterable[PhotoRef]) -> Plan:
+    """One container a part. Of those that the plan has, one with another size, or with more photos to use, is done again."""
+    config = job.config
+    now = {ref.key: ref for ref in limit_photos(refs, config.photos.limit, image=config.image)}
+    for part in plan.parts:
+        (before,) = planned_refs(planned(run.folder, part))
+        after = now.pop(before.key, before)
+        if after.size_bytes != before.size_bytes or (before.most and (after.most is None or after.most > before.most)):
+            Journal(run.folder, part).clear()
+            remove_part(run.folder, part)
+            rewrite_plan(run.folder, part, _as_table([after]))
+    shares = PARTS_FOR_EACH * config.compute.actors
+    return extend_plan(run.folder, plan, now.values(), _as_table, most=1, shares=shares)
+
+
+def _extend_photos(job: Job, run: RunFolder, plan: Plan, refs: Iterable[PhotoRef]) -> Plan:
+    config, suffix = job.config, FORMATS[job.config.format].suffix
+    known = {_hash(key) for name in plan.parts for key in planned(run.folder, name, ["key"])["key"].to_pylist()}
+    names, folders = array("Q"), {""}
 
     def fresh() -> Iterator[PhotoRef]:
-        for number, ref in enumerate(_distinct(itertools.chain([first], rest))):
-            if not ref.container and not _unnamed(ref):
+        for number, ref in enumerate(refs):
+            if not _unnamed(ref):
                 names.append(_hash(fold_name(simple_name(ref.key, suffix))))
                 folders.add(ref.key.rpartition("/")[0])
             if (config.photos.limit is None or number < config.photos.limit) and _hash(ref.key) not in known:
                 yield ref
 
     shares = PARTS_FOR_EACH * config.compute.actors
-    most = 1 if first.container else config.part_photos
-    longer = extend_plan(run.folder, plan, fresh(), _as_table, most=most, shares=shares)
-    longer = replace(longer, limit=config.photos.limit, ignored=walk.ignored)
-    if longer.counts != plan.counts and not first.container:
+    longer = extend_plan(run.folder, plan, fresh(), _as_table, most=config.part_photos, shares=shares)
+    if longer.counts != plan.counts:
         taken = {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
         taken |= {_hash(fold_name(work.output)) for name in plan.parts for work in works_of(planned(run.folder, name), suffix)}
         _settle_names(job, run, (plan, longer), np.sort(np.frombuffer(names, np.uint64)), taken)
-    commit_plan(run.folder, longer)
     return longer
-
-
-def _distinct(refs: Iterable[PhotoRef]) -> Iterator[PhotoRef]:
-    """The same, once no container has the name of another or of a folder that holds one: their samples could have one key."""
-    names: set[str] = set()
-    folders: set[str] = set()
-    for ref in refs:
-        if ref.container:
-            own, above = fold_name(ref.key), {fold_name(name) for name in folders_of(ref.key)}
-            if own in names or own in folders or names & above:
-                raise LedgerError(f"the container {ref.uri} has the name {ref.key!r} of another, or of a folder of containers")
-            names.add(own)
-            folders |= above
-        yield ref
 
 
 def _settle_names(job: Job, run: RunFolder, plans: tuple[Plan, Plan], names: Hashes, taken: set[int]) -> None:
@@ -207,7 +219,7 @@ def _unnamed(ref: PhotoRef) -> str | None:
 
 def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
     photos = [
-        PlannedPhoto(ref.key, ref.uri, ref.size_bytes, ref.box, _unnamed(ref), container=ref.container)
+        PlannedPhoto(ref.key, ref.uri, ref.size_bytes, ref.box, _unnamed(ref), container=ref.container, most=ref.most)
         for ref in sorted(refs, key=lambda ref: ref.key)
     ]
     return table_of(photos, PLANNED)
@@ -216,7 +228,9 @@ def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
 def _ref(photo: PlannedPhoto) -> PhotoRef:
     left, top, right, bottom = photo.box or (0, 0, 0, 0)
     box = (left, top, right, bottom) if photo.box else None
-    return PhotoRef(photo.key, photo.uri, photo.size_bytes, box=box, refused=photo.refused, container=photo.container)
+    return PhotoRef(
+        photo.key, photo.uri, photo.size_bytes, box=box, refused=photo.refused, container=photo.container, most=photo.most
+    )
 
 
 def _hash(text: str) -> int:

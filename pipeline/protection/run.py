@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from pipeline.containers.samples import about_photos
 from pipeline.jobs.flow import run_parts
-from pipeline.jobs.options import flat
+from pipeline.jobs.options import RAY_FROM, flat
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
 from pipeline.ledger.layout import REPORT_FILE
 from pipeline.ledger.parts import read_sums, write_manifest
-from pipeline.ledger.plan import Plan
+from pipeline.ledger.plan import Plan, planned
 from pipeline.ledger.results import write_result
 from pipeline.ledger.run import RunFolder, open_run
 from pipeline.protection.dry_run import estimate
@@ -25,7 +26,7 @@ from pipeline.protection.examples import read_examples
 from pipeline.protection.flow import part_job
 from pipeline.protection.job import Job, prepare
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.plan import in_containers, plan_run
+from pipeline.protection.plan import in_containers, plan_run, planned_refs
 from pipeline.protection.report import terminal_table, write_report
 from pipeline.protection.summary import Summary, summarise
 from pipeline.protection.sums import Sums, merged
@@ -62,8 +63,11 @@ def do_parts(job: Job, run: RunFolder, plan: Plan, parts: Sequence[str], *, cons
     """The sums of the whole plan, of which these parts are done now."""
     waiting = set(parts)
     total = merged(read_sums(run.folder, [name for name in plan.parts if name not in waiting]))
-    photos = sum(map(plan.count, parts))
     compute = job.config.used_compute()
+    photos = sum(map(plan.count, parts))
+    if compute.engine == "auto" and in_containers(run, plan):
+        refs = (ref for name in parts for ref in planned_refs(planned(run.folder, name)))
+        photos = about_photos(refs, image=job.config.image, enough=RAY_FROM)
     for sums in run_parts(parts, part_job(job, run), photos=photos, compute=compute, console=console, progress=progress):
         run.check()
         total = merged([total, sums]) if total else sums

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.ledger.schema import STATUSES
 from pipeline.protection.sums import WORST_FIRST, Sums
-from pipeline.report.outcome import Reason
+from pipeline.report.outcome import Reason, tell_reasons
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
     return Summary(
         total=sums["rows"],
         counts={status: sums["counts"].get(status, 0) for status in STATUSES},
-        reasons=tuple(sorted((_reason(one) for one in sums["reasons"]), key=_rank)),
+        reasons=tell_reasons(sums["reasons"], WORST_FIRST),
         classes=tuple(classes),
         everything=_effect("all classes", list(sums["classes"].values())),
         psnr_mean=_mean(sums["psnr"]),
@@ -95,15 +94,6 @@ def _effect(name: str, values: Sequence[Sequence[float]]) -> ClassEffect:
     """The means over some classes, from their counts and sums."""
     samples, l1, l2, disrupted = (sum(column) for column in zip(*values, strict=True)) if values else (0, 0.0, 0.0, 0)
     return ClassEffect(name, int(samples), *(_mean((samples, total)) for total in (l1, l2, disrupted)))
-
-
-def _reason(one: Sequence[Any]) -> Reason:
-    status, stage, text, count, keys = one
-    return Reason(status, stage, text, count, tuple(keys))
-
-
-def _rank(reason: Reason) -> tuple[int, int, str, str]:
-    return WORST_FIRST.index(reason.status), -reason.count, reason.text, reason.stage
 
 
 def _mean(moments: Sequence[float]) -> float:

@@ -16,12 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.images import THRESHOLD
-from pipeline.report.outcome import EXAMPLE_KEYS, numbers, reasons_of
+from pipeline.report.outcome import few_reasons, numbers, tally_reasons
 
 Sums = dict[str, Any]
-MOST_REASONS = 1000
-"""Reasons that are told apart; all others are counted as one."""
-OTHER_REASONS = "another reason: see the manifest"
 SAMPLES = 64
 """Photos of which some become the examples of the report."""
 WORST_FIRST = ("failed", "not_disrupted", "skipped", "protected")
@@ -86,7 +83,7 @@ def _merge(a: Sums, b: Sums) -> Sums:
         **{name: max((v for v in (a[name], b[name]) if v is not None), default=None) for name in ("linf_levels", "epsilon")},
         "psnr_min": min(lowest, default=None),
         "counts": dict(Counter(a["counts"]) + Counter(b["counts"])),
-        "reasons": _few_reasons([*a["reasons"], *b["reasons"]]),
+        "reasons": few_reasons([*a["reasons"], *b["reasons"]]),
         "classes": classes,
         "names": {name: sorted({*a["names"][name], *b["names"][name]}) for name in NAMES},
         "bins": {name: dict(Counter(a["bins"][name]) + Counter(b["bins"][name])) for name in BINS},
@@ -99,21 +96,7 @@ def _reasons(rows: pa.Table) -> list[list[Any]]:
     why = pc.fill_null(pc.coalesce(rows["reason"], rows["note"]), "no reason recorded")
     table = rows.set_column(rows.schema.get_field_index("reason"), "reason", why)
     table = table.filter(pc.or_(pc.not_equal(rows["status"], "protected"), pc.is_valid(rows["note"])))
-    return _few_reasons([[one.status, one.stage, one.text, one.count, list(one.keys)] for one in reasons_of(table, WORST_FIRST)])
-
-
-def _few_reasons(reasons: list[list[Any]]) -> list[list[Any]]:
-    """Each reason once; the rarest as one where they are too many."""
-    groups: dict[tuple[str, str, str], tuple[int, list[str]]] = {}
-    for status, stage, text, count, keys in reasons:
-        before, known = groups.get((status, stage, text), (0, []))
-        groups[status, stage, text] = (before + count, sorted({*known, *keys})[:EXAMPLE_KEYS])
-    ranked: list[list[Any]] = [[*names, *of] for names, of in groups.items()]
-    ranked.sort(key=lambda one: (-one[3], one[:3]))
-    if len(ranked) <= MOST_REASONS:
-        return ranked
-    rest = [[one[0], "", OTHER_REASONS, *one[3:]] for one in ranked[MOST_REASONS // 2 :]]
-    return _few_reasons([*ranked[: MOST_REASONS // 2], *rest])
+    return tally_reasons(table, WORST_FIRST)
 
 
 def _classes(rows: pa.Table) -> dict[str, list[float]]:

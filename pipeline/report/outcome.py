@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,9 @@ from rich.text import Text
 
 EXAMPLE_KEYS = 20
 """Keys that a reason keeps as examples."""
+MOST_REASONS = 1000
+"""Reasons that are told apart; all others are counted as one."""
+OTHER_REASONS = "another reason: see the rows"
 MOST = 5
 """Reasons of one status that the terminal shows."""
 
@@ -40,6 +44,31 @@ def reasons_of(rows: pa.Table, order: Sequence[str]) -> tuple[Reason, ...]:
         for group in groups
         for keys in [group["key_distinct"]]
     ]
+    return tell_reasons(map(astuple, reasons), order)
+
+
+def tally_reasons(rows: pa.Table, order: Sequence[str]) -> list[list[Any]]:
+    """The same as plain values that merge with `few_reasons`: [status, stage, text, count, first keys]."""
+    return few_reasons([[one.status, one.stage, one.text, one.count, list(one.keys)] for one in reasons_of(rows, order)])
+
+
+def few_reasons(reasons: list[list[Any]]) -> list[list[Any]]:
+    """Each reason once; the rarest as one where they are too many."""
+    groups: dict[tuple[str, str, str], tuple[int, list[str]]] = {}
+    for status, stage, text, count, keys in reasons:
+        before, known = groups.get((status, stage, text), (0, []))
+        groups[status, stage, text] = (before + count, sorted({*known, *keys})[:EXAMPLE_KEYS])
+    ranked: list[list[Any]] = [[*names, *of] for names, of in groups.items()]
+    ranked.sort(key=lambda one: (-one[3], one[:3]))
+    if len(ranked) <= MOST_REASONS:
+        return ranked
+    rest = [[one[0], "", OTHER_REASONS, *one[3:]] for one in ranked[MOST_REASONS // 2 :]]
+    return few_reasons([*ranked[: MOST_REASONS // 2], *rest])
+
+
+def tell_reasons(tally: Iterable[Sequence[Any]], order: Sequence[str]) -> tuple[Reason, ...]:
+    """The reasons of a tally, in the order of `reasons_of`."""
+    reasons = [Reason(status, stage, text, count, tuple(keys)) for status, stage, text, count, keys in tally]
     return tuple(sorted(reasons, key=lambda reason: (order.index(reason.status), -reason.count, reason.text, reason.stage)))
 
 

@@ -20,7 +20,7 @@ from pipeline.evaluation.flow import evaluate_stages
 from pipeline.evaluation.look import look
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.row import EVALUATION, EvaluationRow, as_table, in_order
-from pipeline.evaluation.summary import CLEAN, summarise
+from pipeline.evaluation.summary import CLEAN, summarise_table
 from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
 from pipeline.images.effect import l1, l2
@@ -189,7 +189,7 @@ def _with_numbers(config: TablesConfig, row: Row, tables: Sequence[pa.Table]) ->
         table = pa.Table.from_pylist(list({(one["key"], one["class"]): one for one in samples}.values()), schema=EVALUATION)
     generators, channel = table["generator"].drop_null().unique().to_pylist(), row.runs[0].channel
     names = {"generators": generators, "channels": (CLEAN, channel), "classes": ()}
-    summary = summarise(table, **names, bootstrap=config.draws, seed=config.seed)
+    summary = summarise_table(table, **names, bootstrap=config.draws, seed=config.seed)
     line = summary.line(generators[0], channel) if generators else None
     status = "measured" if line else "failed: no photo could be measured"
     return row._replace(status=status, line=line, missing=summary.total - summary.counts["measured"])

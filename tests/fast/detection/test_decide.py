@@ -9,12 +9,13 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.detection.decide import Expectation, Thresholds, decide, thresholds
 from pipeline.detection.row import DETECTION, DetectionRow, as_table, in_order
-from pipeline.detection.summary import summarise
+from pipeline.detection.summary import Summary, summarise, sums_of
 from pipeline.signals.bundle import Bundle
 
 SECRET = b"sixteen bytes at least"
@@ -78,6 +79,11 @@ def test_the_secret_is_not_shown_with_what_holds_it() -> None:
     assert "sixteen" not in repr(Expectation(SECRET, 3, {}))
 
 
+def summary_of(*parts: pa.Table) -> Summary:
+    first, *others = (sums_of(part, LIMITS) for part in parts)
+    return summarise(sum(others, start=first), LIMITS)
+
+
 def test_rows_in_any_order_and_in_any_parts_give_one_table_and_one_summary() -> None:
     rows = [judged(f"{i}.jpg", i / 10, 1 - i / 8, i % 2) for i in range(9)]
     rows += [DetectionRow(key="x\udc80", status="failed", stage="read", reason=f"no \udcff {i}") for i in range(2)]
@@ -87,13 +93,19 @@ def test_rows_in_any_order_and_in_any_parts_give_one_table_and_one_summary() -> 
     assert parts.equals(whole)
     assert parts.schema == DETECTION
     assert in_order([]).num_rows == 0
-    one, other = summarise(whole, LIMITS), summarise(parts, LIMITS)
-    assert (one.cases, one.reasons, one.suspicious) == (other.cases, other.reasons, other.suspicious)
+    one = summary_of(whole)
+    for other in (summary_of(parts), summary_of(as_table(rows[:4]), as_table(rows[4:]))):
+        assert (one.cases, one.reasons, one.suspicious) == (other.cases, other.reasons, other.suspicious)
+        assert (one.counts, one.odds.tolist(), one.likenesses) == (other.counts, other.odds.tolist(), other.likenesses)
+    assert one.odds.sum() == sum(one.likenesses[1]) == 9
+    assert one.odds[1].sum() == one.decisions["manipulated"]
+    above = sum(count for at, count in zip(*one.likenesses, strict=True) if at > 0.5)
+    assert above == one.carrying
 
 
 def test_the_summary_counts_every_case_and_lists_the_most_likely_first() -> None:
     rows = [judged("a", 0.9, 0.9), judged("b", 0.8, 0.1), judged("c", 0.95, 0.1), judged("d", 0.2, 0.9)]
-    summary = summarise(as_table([*rows, DetectionRow(key="e", status="skipped", stage="look", reason="small")]), LIMITS)
+    summary = summary_of(as_table([*rows, DetectionRow(key="e", status="skipped", stage="look", reason="small")]))
     assert {(case.decision, case.signal): case.count for case in summary.cases} == {
         ("untouched", "carries a signal"): 1,
         ("untouched", "no signal"): 0,
@@ -104,5 +116,5 @@ def test_the_summary_counts_every_case_and_lists_the_most_likely_first() -> None
     assert [row["key"] for row in summary.suspicious] == ["c", "a", "b", "d"]
     assert (summary.counts, summary.carrying, summary.matching) == ({"judged": 4, "skipped": 1, "failed": 0}, 2, None)
     compared = [dataclasses.replace(row, expected=0, matches=row.key == "a" if row.carries else None) for row in rows]
-    called_out = summarise(as_table(compared), LIMITS)
+    called_out = summary_of(as_table(compared))
     assert (called_out.matching, called_out.stranger_count, called_out.strangers[0]["key"]) == (1, 1, "d")

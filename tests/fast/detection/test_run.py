@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from pipeline.containers.find import find_photos
 from pipeline.detection.options import DetectConfig
-from pipeline.detection.stages import Detect, Sight, look
+from pipeline.detection.stages import Detect, Picture, Sight, look
 from pipeline.ledger.schema import ManifestRow, rows_to_table
 from pipeline.signals.bundle import read_bundle, write_bundle
 from pipeline.signals.judge import Judge
@@ -151,8 +151,8 @@ def test_pictures_that_cannot_be_judged_have_rows_with_the_reason_and_nothing_st
 
 
 def test_a_picture_smaller_than_the_bundle_allows_is_skipped_with_both_sizes(made: Path) -> None:
-    refs = find_photos(made / "photos").refs
-    looked = {one.row.key: one for one in look(refs, Sight(16, 22, 10**6))}
+    pictures = list(map(Picture, find_photos(made / "photos").refs))
+    looked = {one.row.key: one for one in look(pictures, Sight(16, 22, 10**6))}
     assert looked["a.jpg"].row.status == "skipped"
     assert looked["a.jpg"].row.reason == "too small: 21 x 23 pixels; signals of this bundle need 22 a side"
     assert looked["a.jpg"].seen_13SS is None
@@ -161,7 +161,7 @@ def test_a_picture_smaller_than_the_bundle_allows_is_skipped_with_both_sizes(mad
 
 def test_pictures_together_or_alone_give_the_same_rows_to_the_last_digit(made: Path) -> None:
     detect_all = Detect(DetectConfig(str(made / "photos"), made / "bundle.safetensors"))
-    looked = look(find_photos(made / "photos").refs, Sight(16, 8, 10**6))
+    looked = look(list(map(Picture, find_photos(made / "photos").refs)), Sight(16, 8, 10**6))
     assert detect_all(looked) == [row for one in looked for row in detect_all([one])]
 
 

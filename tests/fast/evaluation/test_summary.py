@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import csv
+import gc
 import math
 import random
+import weakref
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.evaluation import bootstrap
 from pipeline.evaluation.bootstrap import draws, interval, resampled
 from pipeline.evaluation.row import EvaluationRow, as_table, in_order, outcomes
-from pipeline.evaluation.summary import ALL, RELATIVE, Summary, as_csv, summarise
+from pipeline.evaluation.summary import RELATIVE, Summary, as_csv, summarise, summarise_table
+from pipeline.evaluation.sums import ALL, exact, merged, sums_of
 
 
 def row(key: str, l2: float, *, channel: str = "clean", class_name: str = "Smile", **changes: Any) -> EvaluationRow:
@@ -25,7 +32,13 @@ def row(key: str, l2: float, *, channel: str = "clean", class_name: str = "Smile
 
 
 def summary_of(rows: list[EvaluationRow], *, channels: tuple[str, ...] = ("clean",), bootstrap: int = 200) -> Summary:
-    return summarise(as_table(rows), generators=["g"], channels=channels, classes=["Smile", "Old"], bootstrap=bootstrap, seed=0)
+    names = {"generators": ["g"], "channels": channels}
+    return summarise_table(as_table(rows), **names, classes=["Smile", "Old"], bootstrap=bootstrap, seed=0)
+
+
+def summary_of_parts(tables: Sequence[pa.Table], *, again: Iterator[pa.Table] | None = None, times: int = 5) -> Summary:
+    names = {"generators": ["g"], "channels": ("clean",), "classes": ["Smile", "Old"]}
+    return summarise(merged(map(sums_of, tables)), again or iter(tables), **names, bootstrap=times, seed=0)
 
 
 VALUES = st.lists(st.floats(0, 4), min_size=1, max_size=30)
@@ -33,13 +46,49 @@ VALUES = st.lists(st.floats(0, 4), min_size=1, max_size=30)
 
 @settings(max_examples=20)
 @given(VALUES, st.randoms(use_true_random=False), st.integers(1, 5))
-def test_neither_the_order_nor_the_sharding_of_rows_changes_a_digit(values: list[float], chance: random.Random, parts: int) -> None:
+def test_neither_the_order_of_rows_nor_the_cut_into_parts_changes_a_digit(
+    values: list[float], chance: random.Random, parts: int
+) -> None:
     rows = [row(f"{i // 2}", value, class_name=("Smile", "Old")[i % 2]) for i, value in enumerate(values)]
     mixed = chance.sample(rows, len(rows))
-    table = in_order([as_table(mixed[i::parts]) for i in range(parts)])
-    assert table.equals(in_order([as_table(rows)]))
-    again = summarise(table, generators=["g"], channels=("clean",), classes=["Smile", "Old"], bootstrap=5, seed=0)
-    assert as_csv(again) == as_csv(summary_of(rows, bootstrap=5))
+    assert in_order([as_table(mixed[i::parts]) for i in range(parts)]).equals(as_table(rows))
+    keys = sorted({one.key for one in rows})
+    size = -(-len(keys) // parts)
+    tables = [as_table([one for one in mixed if one.key in keys[at : at + size]]) for at in range(0, len(keys), size)]
+    whole, cut = summary_of(rows, bootstrap=5), summary_of_parts(tables)
+    assert as_csv(cut) == as_csv(whole)
+    assert (cut.lines, cut.counts, cut.reasons, cut.psnr_mean) == (whole.lines, whole.counts, whole.reasons, whole.psnr_mean)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=40), st.integers(1, 7))
+def test_sums_of_sums_are_not_rounded(values: list[float], parts: int) -> None:
+    terms = exact(term for i in range(parts) for term in exact(values[i::parts]))
+    assert sum(map(Fraction, terms)) == sum(map(Fraction, values))
+    assert len(terms) < 9
+    assert math.isnan(math.fsum(exact([1.0, math.nan])))
+
+
+def test_of_many_parts_few_are_in_memory() -> None:
+    """Each part is let go before the one after the next comes, whatever their number."""
+    alive: list[weakref.ref[pa.Table]] = []
+    most = 0
+
+    def parts() -> Iterator[pa.Table]:
+        nonlocal most
+        for number in range(30):
+            table = as_table([row(f"{number:02}-{i}", 0.1 * i, flags=("lossy format",)) for i in range(3)])
+            alive.append(weakref.ref(table))
+            gc.collect()
+            most = max(most, sum(one() is not None for one in alive))
+            yield table
+            del table
+
+    sums = merged(map(sums_of, parts()))
+    names = {"generators": ["g"], "channels": ("clean",), "classes": ["Smile"]}
+    line = summarise(sums, parts(), **names, bootstrap=9, seed=0).line("g", "clean")
+    assert line is not None
+    assert line.photos == 90
+    assert most <= 2
 
 
 @settings(max_examples=20)
@@ -88,12 +137,25 @@ def test_photos_are_drawn_and_not_pairs() -> None:
     assert second.interval("l2") == pytest.approx(first.interval("l2"))
 
 
-def test_the_draws_do_not_depend_on_how_many_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    sums = [np.arange(14.0).reshape(7, 2)]
-    (whole,) = resampled(sums, times=50, seed=3)
-    assert all(block.sum(1).tolist() == [7] * len(block) for block in draws(7, times=50, seed=3))
-    monkeypatch.setattr("pipeline.evaluation.bootstrap._AT_ONCE", 21)
-    assert np.array_equal(resampled(sums, times=50, seed=3)[0], whole)
+def test_the_draws_do_not_depend_on_the_cut_nor_on_how_many_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = np.arange(14.0).reshape(7, 2)
+    whole = resampled([sums], 7, times=50, seed=3)
+    for counts in ([7] * 50, [0, 3, 9]):
+        weights = np.concatenate([each for _, each in draws(np.array(counts), 7, np.random.default_rng(3))])
+        assert weights.sum(1).tolist() == counts
+    assert np.array_equal(resampled([sums[:3], sums[3:]], 7, times=50, seed=3), whole)
+    monkeypatch.setattr(bootstrap, "AT_ONCE", 21)
+    assert np.array_equal(resampled([sums[:3], sums[3:]], 7, times=50, seed=3), whole)
+
+
+def test_photos_in_several_blocks_are_drawn_as_photos_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A draw of n of n photos: each has mean 1 and variance 1 - 1/n, two have covariance -1/n, in one block or in two."""
+    n, times = 6, 40_000
+    monkeypatch.setattr(bootstrap, "AT_ONCE", n * 4)
+    drawn = resampled([np.eye(n)], n, times=times, seed=1)
+    assert (drawn.sum(1) == n).all()
+    assert drawn.mean(0) == pytest.approx(np.ones(n), abs=0.03)
+    assert np.cov(drawn.T) == pytest.approx(np.eye(n) - 1 / n, abs=0.03)
 
 
 def test_one_photo_has_no_interval() -> None:

@@ -17,8 +17,8 @@ from rich.console import Console
 from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
 from pipeline.protection.report import terminal_table
 from pipeline.protection.summary import summarise
-from pipeline.protection.sums import OTHER_REASONS, merged, sums_of
-from pipeline.report.outcome import Reason, outcome_table
+from pipeline.protection.sums import merged, sums_of
+from pipeline.report.outcome import OTHER_REASONS, Reason, outcome_table
 
 
 def measured(key: str, l2: Sequence[float], *, psnr: float = 36.0, classes: Sequence[str] | None = None) -> ManifestRow:
@@ -181,7 +181,7 @@ def _numbers(effects: object) -> list[float]:
 
 
 def test_a_million_different_reasons_stay_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.protection.sums.MOST_REASONS", 10)
+    monkeypatch.setattr("pipeline.report.outcome.MOST_REASONS", 10)
     parts = [[ManifestRow.failed(f"{part}/{k}", stage="read", reason=f"{part} {k}") for k in range(30)] for part in range(4)]
     sums = merged(sums_of(rows_to_table(rows, shard="s")) for rows in parts)
     assert len(sums["reasons"]) <= 10
