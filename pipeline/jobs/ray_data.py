@@ -92,6 +92,7 @@ def set_up_ray_data(*, ordered: bool, losses: int = 0) -> None:
     context.max_errored_blocks = losses
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.memory_usage_poll_interval_s = None  # a thread in each actor whose numbers nobody reads
     context.raise_original_map_exception = True
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):

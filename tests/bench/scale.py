@@ -84,6 +84,39 @@ def parts_in(out: Path) -> set[Path]:
     return set((out / "manifest").glob("*.parquet"))
 
 
+def finish(words: list[str]) -> None:
+    """Makes OUT what it is after the run, in a tenth of the time: all outputs are links to a few files, all rows alike."""
+    from pipeline.jobs.settings import parse
+    from pipeline.ledger.parts import commit_part
+    from pipeline.ledger.plan import planned
+    from pipeline.ledger.run import open_run
+    from pipeline.ledger.schema import ManifestRow, rows_to_table
+    from pipeline.protection.job import prepare
+    from pipeline.protection.options import ProtectConfig
+    from pipeline.protection.plan import plan_run, works_of
+    from pipeline.protection.sums import sums_of
+
+    config = parse(ProtectConfig, words, prog="finish")
+    job = prepare(config)
+    alike = {"status": "protected", "sha256_out": "0" * 64, "width": SIDE, "height": SIDE, "psnr": 40.0, "ssim": 0.99}
+    with open_run(config.output, signature=job.signature, config=job.options) as run:
+        _, parts = plan_run(job, run)
+        for part in parts:
+            works = works_of(planned(run.folder, part), ".png")
+            for name in {os.path.dirname(work.output) for work in works}:  # noqa: PTH120 (a million names)
+                Path(run.folder.at(name)).mkdir(parents=True, exist_ok=True)
+            few = Path(run.folder.at(works[0].output))
+            few.write_bytes(b"a file")
+            for work in works[1:]:
+                os.link(few, run.folder.at(work.output))
+            rows = [
+                ManifestRow(key=work.key, output=work.output, linf_levels=3, epsilon=3, moved=True, bytes_in=700, **alike)
+                for work in works
+            ]
+            table = rows_to_table(rows, shard=part)
+            commit_part(run.folder, part, table, sums_of(table))
+
+
 def child(words: list[str]) -> None:
     """The run itself; prints the peak memory of this process."""
     from pipeline.cli import main
@@ -101,6 +134,7 @@ def main() -> None:
     parser.add_argument("--actors", type=int, default=0, help="on Ray with so many; 0: the plain loop")
     parser.add_argument("--folder", type=Path, help="where the photos and results lie; without it a temporary folder")
     parser.add_argument("--stop", action="store_true", help="stop both runs at their first part: what planning takes, and going on")
+    parser.add_argument("--finished", action="store_true", help="the first run is made up; the second one has nothing to do")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
