@@ -88,7 +88,7 @@ class PhotoWalk(Iterator[PhotoRef]):
         found, base = False, folder.path.rstrip("/") + "/" if folder.path else ""
         for file in folder.files(skip=OWN_FOLDER):
             key = file.path.removeprefix(base)
-            if OWN_FOLDER in key.split("/") or (pattern is not None and not pattern.fullmatch(key)):
+            if (OWN_FOLDER in key and OWN_FOLDER in key.split("/")) or (pattern is not None and not pattern.fullmatch(key)):
                 continue
             name = posixpath.basename(key)
             is_photo = posixpath.splitext(name)[1].lower() in PHOTO_SUFFIXES and not name.startswith("._")  # macOS, no pixels
@@ -155,4 +155,4 @@ def _ref(key: str, uri: str, file: StoredFile) -> PhotoRef:
 
 def _printable(name: str) -> str:
     """The name itself, or with its bad bytes spelled out when it is not valid UTF-8 and no table could hold it."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

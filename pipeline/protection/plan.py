@@ -5,7 +5,6 @@ The input is listed once. A run that is not over goes on with its plan; one that
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 from array import array
@@ -102,10 +101,12 @@ def _extend(job: Job, run: RunFolder, plan: Plan) -> Plan:
 
     def fresh() -> Iterator[PhotoRef]:
         for number, ref in enumerate(_distinct(itertools.chain([first], rest))):
+            if _hash(ref.key) in known:
+                continue
             if not ref.container and not _unnamed(ref):
                 names.append(_hash(fold_name(simple_name(ref.key, suffix))))
                 folders.add(ref.key.rpartition("/")[0])
-            if (config.photos.limit is None or number < config.photos.limit) and _hash(ref.key) not in known:
+            if config.photos.limit is None or number < config.photos.limit:
                 yield ref
 
     shares = PARTS_FOR_EACH * config.compute.actors
@@ -113,8 +114,12 @@ def _extend(job: Job, run: RunFolder, plan: Plan) -> Plan:
     longer = extend_plan(run.folder, plan, fresh(), _as_table, most=most, shares=shares)
     longer = replace(longer, limit=config.photos.limit, ignored=walk.ignored)
     if longer.counts != plan.counts and not first.container:
-        taken = {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
-        taken |= {_hash(fold_name(work.output)) for name in plan.parts for work in works_of(planned(run.folder, name), suffix)}
+        taken = set()
+        for work in (work for name in plan.parts for work in works_of(planned(run.folder, name), suffix) if work.output):
+            names.append(_hash(fold_name(simple_name(work.key, suffix))))
+            folders.add(work.key.rpartition("/")[0])
+            taken.add(_hash(fold_name(work.output)))
+        taken |= {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
         _settle_names(job, run, (plan, longer), np.sort(np.frombuffer(names, np.uint64)), taken)
     commit_plan(run.folder, longer)
     return longer
@@ -220,4 +225,5 @@ def _ref(photo: PlannedPhoto) -> PhotoRef:
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    """64 bits that stand for a name in this process."""
+    return hash(text) & 0xFFFF_FFFF_FFFF_FFFF
