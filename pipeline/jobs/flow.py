@@ -28,10 +28,10 @@ def run_parts(
         yield from run_here(parts, job, progress.add)
         return
     from pipeline.jobs.ray import connected
-    from pipeline.jobs.ray_data import actors_need, run_on_ray
+    from pipeline.jobs.ray_data import actors_need, run_on_ray, with_actors
 
     with connected(compute.address, console, actors_need(compute)):
-        yield from run_on_ray(parts, job, compute, progress)
+        yield from run_on_ray(parts, job, with_actors(compute, console), progress)
 
 
 def do_all(
@@ -46,7 +46,7 @@ def do_all(
     """The rows of each part of a run that lists all its photos at once; one that was stopped goes on with what it has planned."""
     plan = read_plan(job.folder)
     if not plan.counts:
-        plan = extend_plan(job.folder, plan, photos, as_table, most=MOST, shares=PARTS_FOR_EACH * compute.actors)
+        plan = extend_plan(job.folder, plan, photos, as_table, most=MOST, shares=PARTS_FOR_EACH * compute.known_actors)
         commit_plan(job.folder, plan)
     done = committed(job.folder)
     waiting = [part for part in plan.parts if part not in done]

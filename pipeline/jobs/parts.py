@@ -72,8 +72,9 @@ class PartJob:
     The first stage reads; the last one writes, if there are three. ``photos`` makes photos (with a ``key``) of the plan's rows,
     ``died`` the rows of one that killed its process in a stage, ``table`` a table of rows, sorted by ``order``, and ``sums`` what
     is kept of them for the whole run. ``commit`` ends a part with all its rows and returns their sums. ``outcomes`` are rows as
-    the progress counts them, ``files`` the names of what they wrote, which is safe on the disk before the rows are kept. ``batch`` photos are computed together; ``pixels`` says how large a photo is once the first stage has
-    read it, ``threads`` how many are read and written meanwhile.
+    the progress counts them, ``files`` the names of what they wrote, which is safe on the disk before the rows are kept. ``batch``
+    photos are computed together; ``pixels`` says how large a photo is once the first stage has read it, ``threads`` how many are
+    read and written meanwhile.
     """
 
     folder: Folder

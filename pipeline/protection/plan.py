@@ -109,7 +109,7 @@ def _extend(job: Job, run: RunFolder, plan: Plan) -> Plan:
             if config.photos.limit is None or number < config.photos.limit:
                 yield ref
 
-    shares = PARTS_FOR_EACH * config.compute.actors
+    shares = PARTS_FOR_EACH * config.compute.known_actors
     most = 1 if first.container else config.part_photos
     longer = extend_plan(run.folder, plan, fresh(), _as_table, most=most, shares=shares)
     longer = replace(longer, limit=config.photos.limit, ignored=walk.ignored)
