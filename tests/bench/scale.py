@@ -104,7 +104,7 @@ def finish(words: list[str]) -> None:
 
     config = parse(ProtectConfig, words, prog="finish")
     job = prepare(config)
-    alike = {"status": "protected", "sha256_out": "0" * 64, "width": SIDE, "height": SIDE, "psnr": 40.0, "ssim": 0.99}
+    alike: Any = {"status": "protected", "sha256_out": "0" * 64, "width": SIDE, "height": SIDE, "psnr": 40.0, "ssim": 0.99}
     with open_run(config.output, signature=job.signature, config=job.options) as run:
         _, parts = plan_run(job, run)
         for part in parts:
@@ -149,7 +149,7 @@ def drive(count: int, actors: int) -> None:
     from pipeline.protection.sums import merged, sums_of
 
     rng = np.random.default_rng(0)
-    alike = {"status": "protected", "sha256_out": "0" * 64, "width": SIDE, "height": SIDE, "linf_levels": 3, "epsilon": 3}
+    alike: Any = {"status": "protected", "sha256_out": "0" * 64, "width": SIDE, "height": SIDE, "linf_levels": 3, "epsilon": 3}
     measured = zip(rng.normal(40, 1, 1024).tolist(), rng.exponential(0.1, 1024).tolist(), strict=True)
     rows = [
         ManifestRow(key=f"p{i:05}.png", output=f"p{i:05}.png", psnr=psnr, ssim=0.99, seconds=seconds, **alike)
@@ -160,7 +160,8 @@ def drive(count: int, actors: int) -> None:
     progress = Progress(console, total=None, tracking=Tracking(None, run_id=None, uri=""))
     job: Any = json.dumps(sums_of(rows_to_table(rows, shard="000000")))
     with connected("local", console, Need([], [], "")):
-        began, used, total, first = time.monotonic(), time.process_time(), {}, 0.0
+        total: Any = {}
+        began, used, first = time.monotonic(), time.process_time(), 0.0
         for done, sums in enumerate(
             ray_data.run_on_ray([part_name(i) for i in range(count)], job, Compute(actors=actors), progress)
         ):
