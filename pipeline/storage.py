@@ -16,7 +16,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +36,7 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]+)://")
 _TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$", re.DOTALL)
 _LONGEST_NAME = 255  # bytes of one file name on the common local filesystems
 _PIECE = 64 * 2**20  # bytes that are read at once of a file whose size nobody promises
+_OPEN_FILES = 128  # that are synced together
 AWAY_SECONDS = 600.0
 """How long a distant store may be away before a run ends."""
 _AWAY = re.compile(
@@ -229,10 +230,27 @@ class Folder:
         """All bytes of a file. Raises OSError when it cannot be read."""
         return read_bytes(self.fs, self.at(name))
 
-    def write(self, name: str, data: bytes | memoryview) -> str:
+    def write(self, name: str, data: bytes | memoryview, *, sync: bool = True) -> str:
         """The path of a file that now holds these bytes: see `write_atomic`."""
-        write_atomic(self.fs, self.at(name), data)
+        write_atomic(self.fs, self.at(name), data, sync=sync)
         return self.at(name)
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Makes local files that were written without it survive a power cut; together, which costs much less than one by one.
+
+        One that is gone is passed over. Raises OSError for one that the disk cannot keep.
+        """
+        paths = [path for name in names if os.path.lexists(path := self.at(name))] if self.is_local else []
+        for start in range(0, len(paths), _OPEN_FILES):
+            with contextlib.ExitStack() as opened:
+                files = [opened.enter_context(Path(path).open("rb")) for path in paths[start : start + _OPEN_FILES]]
+                if sys.platform == "linux":  # begins to write them all, so that the waits below are short
+                    for file in files:
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                for file in files:
+                    os.fsync(file.fileno())
+        for folder in sorted({posixpath.dirname(path) for path in paths}):
+            _sync_folder(folder)
 
     def write_with(self, name: str, fill: Callable[[BinaryIO], None]) -> str:
         """The path of a file that ``fill`` wrote, complete or not at all, and never wholly in memory."""
@@ -355,34 +373,37 @@ def make_folder(fs: pafs.FileSystem, path: str) -> None:
         fs.create_dir(path, recursive=True)
 
 
-def write_atomic(fs: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:
+def write_atomic(fs: pafs.FileSystem, path: str, data: bytes | memoryview, *, sync: bool = True) -> None:
     """Writes a file so that its name holds the old bytes or all of the new ones, never a part; creates missing folders.
 
     Locally a temporary name in the same folder, fsync and a rename; elsewhere one upload of the final name. Raises OSError
-    (no space, not permitted, a folder of that name, ...) and then leaves neither a temporary file nor a changed one.
+    (no space, not permitted, a folder of that name, ...) and then leaves neither a temporary file nor a changed one. Without
+    ``sync`` a power cut may empty a local file until `Folder.sync`.
     """
     if not isinstance(fs, pafs.LocalFileSystem):
         while_away(lambda: _write_remote(fs, path, data), path)
         return
     make_folder(fs, posixpath.dirname(path))
-    with _replacing(path) as file:
+    with _replacing(path, sync=sync) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def _replacing(path: str) -> Iterator[BinaryIO]:
+def _replacing(path: str, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A local file that gets its name when the block ends in order, and else goes."""
     temporary = temporary_path(path)
     try:
         with temporary.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(temporary.parent)
+    if sync:
+        _sync_folder(temporary.parent)
 
 
 def _write_remote(fs: pafs.FileSystem, path: str, data: bytes | memoryview | IO[bytes]) -> None:
@@ -455,7 +476,7 @@ def _local_path(uri: str | Path) -> str:
     return rest
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str | Path) -> None:
     """Makes a rename survive a power cut, where the filesystem can."""
     if os.name != "posix":
         return

@@ -97,7 +97,7 @@ class PhotoWalk(Iterator[PhotoRef]):
         is_run = bool(self._containers) and folder.exists(OWN_FOLDER)
         for file in folder.files(skip=OWN_FOLDER):
             key = file.path.removeprefix(base)
-            if OWN_FOLDER in key.split("/") or (pattern is not None and not pattern.fullmatch(key)):
+            if (OWN_FOLDER in key and OWN_FOLDER in key.split("/")) or (pattern is not None and not pattern.fullmatch(key)):
                 continue
             if is_run and OWN_TABLES.fullmatch(key):
                 continue
@@ -180,4 +180,4 @@ def _ref(key: str, uri: str, file: StoredFile) -> PhotoRef:
 
 def _printable(name: str) -> str:
     """The name itself, or with its bad bytes spelled out when it is not valid UTF-8 and no table could hold it."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

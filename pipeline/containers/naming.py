@@ -28,7 +28,7 @@ def unsafe_reason(key: str) -> str | None:
         return "name has an empty part or a part that is only a dot"
     if not (key.isascii() and key.isprintable()) and any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in key):
         return "name holds control characters or is not valid UTF-8"
-    if any(part.casefold() == OWN_FOLDER for part in parts):
+    if OWN_FOLDER in key.casefold() and any(part.casefold() == OWN_FOLDER for part in parts):
         return f"name lies in the folder {OWN_FOLDER}, which holds the records of a run"
     return None
 

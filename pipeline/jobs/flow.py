@@ -28,10 +28,10 @@ def run_parts(
         yield from run_here(parts, job, progress.add)
         return
     from pipeline.jobs.ray import connected
-    from pipeline.jobs.ray_data import actors_need, run_on_ray
+    from pipeline.jobs.ray_data import actors_need, run_on_ray, with_actors
 
     with connected(compute.address, console, actors_need(compute)):
-        yield from run_on_ray(parts, job, compute, progress)
+        yield from run_on_ray(parts, job, with_actors(compute, console), progress)
 
 
 def do_all(
@@ -51,7 +51,7 @@ def do_all(
     plan = read_plan(job.folder)
     if not plan.counts:
         most = MOST if about is None else 1
-        plan = extend_plan(job.folder, plan, photos, as_table, most=most, shares=PARTS_FOR_EACH * compute.actors)
+        plan = extend_plan(job.folder, plan, photos, as_table, most=most, shares=PARTS_FOR_EACH * compute.known_actors)
         commit_plan(job.folder, plan)
     done = committed(job.folder)
     waiting = [part for part in plan.parts if part not in done]

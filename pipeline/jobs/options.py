@@ -23,6 +23,7 @@ SHIPPED = Path("shipped")
 """In --weights and --signals: what comes with the package."""
 NOTHING = "none"
 """The word of an option that takes names and is to have none."""
+MOST_ACTORS = 100_000
 RAY_FROM = 1000
 """From this many photos on, starting Ray costs less than it saves."""
 FLAT = tyro.conf.arg(name="")
@@ -110,8 +111,8 @@ class Compute:
     """local: one process; ray: on a cluster, or on one started here; auto: ray with --actors, --address or from 1000 photos on
     (in containers: rows of Parquet files; for tars a guess from their first photos and their bytes)."""
     address: Address = "auto"
-    actors: int = 1
-    """Processes that each hold the networks, with the ray engine."""
+    actors: int | Literal["auto"] = 1
+    """Processes that each hold the networks, with the ray engine; auto: as many as the cluster holds."""
     gpus_per_actor: float = 0.0
     """GPUs each actor takes, fractions allowed; 0 computes on the CPU."""
     threads: int = 1
@@ -127,15 +128,21 @@ class Compute:
         """The name of the device in torch."""
         return "cuda" if self.on_gpu else "cpu"
 
+    @property
+    def known_actors(self) -> int:
+        """How many actors there are as far as one can say without a cluster: with auto those that this machine holds."""
+        return max(1, (os.cpu_count() or 1) // self.threads) if self.actors == "auto" else self.actors
+
     def on_ray(self, count: int) -> bool:
         """Whether a run of ``count`` photos goes to Ray."""
         if self.engine != "auto":
             return self.engine == "ray"
-        return self.actors > 1 or self.address != "auto" or "RAY_ADDRESS" in os.environ or count >= RAY_FROM
+        return self.actors != 1 or self.address != "auto" or "RAY_ADDRESS" in os.environ or count >= RAY_FROM
 
     def check(self) -> None:
         """Raise ConfigError for a value out of range."""
-        within("--actors", self.actors, 1, 100_000, "processes")
+        if self.actors != "auto":
+            within("--actors", self.actors, 1, MOST_ACTORS, "processes; or auto")
         within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
         within("--threads", self.threads, 1, 1024, "CPU threads per process")
 

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.ledger.errors import unwritable
 from pipeline.ledger.journal import Journal, Trying
 from pipeline.ledger.parts import commit_part, committed_sums
 from pipeline.ledger.plan import planned
@@ -53,6 +54,10 @@ def _no_pixels(photo: Any) -> int:
     return 0
 
 
+def _no_files(rows: Any) -> tuple[str, ...]:
+    return ()
+
+
 class ProcessesDieError(ValueError):
     """Processes die over everything; the message says what to do."""
 
@@ -72,8 +77,9 @@ class PartJob:
     The first stage reads; the last one writes, if there are three. ``photos`` makes photos (with a ``key``) of the plan's rows,
     ``died`` the rows of one that killed its process in a stage, ``table`` a table of rows, sorted by ``order``, and ``sums`` what
     is kept of them for the whole run. ``commit`` ends a part with all its rows and returns their sums. ``outcomes`` are rows as
-    the progress counts them. ``batch`` photos are computed together; ``pixels`` says how large a photo is once the first stage has
-    read it, ``threads`` how many are read and written meanwhile.
+    the progress counts them, ``files`` the names of what they wrote, which is safe on the disk before the rows are kept. ``batch``
+    photos are computed together; ``pixels`` says how large a photo is once the first stage has read it, ``threads`` how many are
+    read and written meanwhile.
     """
 
     folder: Folder
@@ -85,6 +91,7 @@ class PartJob:
     sums: Callable[[pa.Table], dict[str, Any]] = field(default_factory=lambda: count_rows)
     commit: Callable[[PartJob, str, pa.Table], dict[str, Any]] = field(default_factory=lambda: commit_rows)
     outcomes: Callable[[Sequence[Any]], Sequence[Any]] = _as_it_is
+    files: Callable[[Sequence[Any]], Iterable[str]] = _no_files
     deaths: int = field(default_factory=lambda: DEATHS)
     batch: int = 1
     pixels: Callable[[Any], int] = _no_pixels
@@ -208,15 +215,24 @@ class _Keeper:
     def keep(self) -> None:
         """Puts new rows into the journal."""
         if self._fresh:
-            self._tables.append(self._job.table(self._fresh, self._part))
-            self._fresh = []
+            self._take()
             self._journal.add(self._tables[-1])
         self._kept = time.monotonic()
 
     def everything(self) -> pa.Table:
         """All rows of the part, in order."""
-        tables = [*self._tables, *([self._job.table(self._fresh, self._part)] if self._fresh else [])]
-        return join_sorted(tables, tables[0].schema, self._job.order)
+        if self._fresh:
+            self._take()
+        return join_sorted(self._tables, self._tables[0].schema, self._job.order)
+
+    def _take(self) -> None:
+        """Makes new rows a table, once their files are safe on the disk."""
+        self._tables.append(self._job.table(self._fresh, self._part))
+        try:
+            self._job.folder.sync(self._job.files(self._fresh))
+        except OSError as error:
+            raise unwritable(self._job.folder.path, error) from error
+        self._fresh = []
 
     def all_died(self) -> bool:
         """Whether every row so far, and there are some, is that of a photo that killed its process."""

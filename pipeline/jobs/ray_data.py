@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -33,12 +34,13 @@ from ray.exceptions import (
 )
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from rich.console import Console
 
 from pipeline.jobs.interrupt import watch_sigint
-from pipeline.jobs.options import Compute
+from pipeline.jobs.options import MOST_ACTORS, Compute
 from pipeline.jobs.parts import PartJob, PartWorker, ProcessesDieError
 from pipeline.jobs.progress import Outcome, Progress
-from pipeline.jobs.room import Need
+from pipeline.jobs.room import Need, most
 
 PATIENCE = 12
 """How many parts may lose their processes before the first one is done; then the first parts find out why."""
@@ -53,10 +55,19 @@ Batch = Any
 
 
 def actors_need(compute: Compute) -> Need:
-    """What the actors ask of a cluster; one is enough to begin."""
+    """What the actors ask of a cluster; one is enough to begin, and with auto the rest is what the cluster gives."""
     actor = _actor_size(compute)
     flags = "--actors or --gpus-per-actor" if compute.on_gpu else "--actors or --threads"
-    return Need([actor] * compute.actors, [actor], flags)
+    return Need([actor] * (1 if compute.actors == "auto" else compute.actors), [actor], flags)
+
+
+def with_actors(compute: Compute, console: Console) -> Compute:
+    """The same with a number of actors: for auto as many as the connected cluster holds, or may grow to where it says so."""
+    if compute.actors != "auto":
+        return compute
+    count = min(most(_actor_size(compute)), MOST_ACTORS)
+    console.print(f"--actors auto: {count}", highlight=False)
+    return replace(compute, actors=count)
 
 
 def _actor_size(compute: Compute) -> dict[str, float]:
@@ -92,6 +103,7 @@ def set_up_ray_data(*, ordered: bool, losses: int = 0) -> None:
     context.max_errored_blocks = losses
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.memory_usage_poll_interval_s = None  # a thread in each actor whose numbers nobody reads
     context.raise_original_map_exception = True
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
@@ -115,7 +127,7 @@ def _round(
             _Actor,
             batch_size=1,
             fn_constructor_kwargs={"job": job, "counter": counter},
-            compute=ActorPoolStrategy(size=min(compute.actors, len(parts)), max_tasks_in_flight_per_actor=1),
+            compute=ActorPoolStrategy(size=min(compute.known_actors, len(parts)), max_tasks_in_flight_per_actor=1),
             max_restarts=-1,
             max_task_retries=0,
             num_cpus=float(compute.threads),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private.state import state
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.autoscaler.sdk import request_resources
 from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
@@ -62,6 +64,22 @@ def fits(bundles: Iterable[Bundle], machines: Iterable[Bundle]) -> bool:
         else:
             return False
     return True
+
+
+def most(bundle: Bundle) -> int:
+    """How many such processes the connected cluster holds when nothing else runs; at least one.
+
+    Where its autoscaler has told Ray how far it grows, that counts; a cluster that grows without a limit counts as it is.
+    """
+    wanted = {name: amount for name, amount in bundle.items() if amount}
+    grown = state.get_max_resources_from_cluster_config() or {}
+    now = sum(how_many(wanted, machine) for machine in _machines())
+    return max(1, now, how_many(wanted, {name: amount for name, amount in grown.items() if amount < sys.maxsize}))
+
+
+def how_many(bundle: Bundle, machine: Bundle) -> int:
+    """How many such bundles a machine holds."""
+    return min(int(machine.get(name, 0) / amount + 1e-9) for name, amount in bundle.items())
 
 
 def prospect(asked: Sequence[Bundle], status: dict[str, Any], reply: GetClusterStatusReply) -> str:

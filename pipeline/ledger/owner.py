@@ -51,7 +51,7 @@ def remove_stale(folder: Folder) -> None:
     """Removes the temporary files below a local folder; only for who holds its lock. Elsewhere nothing temporary is written."""
     if folder.is_local:
         for parent, _, names in os.walk(folder.path):
-            for name in filter(is_temporary, names):
+            for name in (name for name in names if name.endswith(".tmp") and is_temporary(name)):
                 folder.remove(os.path.join(parent, name))  # noqa: PTH118 (millions of names: no Path each)
 
 

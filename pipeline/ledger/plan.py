@@ -105,7 +105,7 @@ def commit_plan(folder: Folder, plan: Plan) -> None:
 def planned(folder: Folder, name: str, columns: list[str] | None = None) -> pa.Table:
     """The photos of a part. Raises LedgerError when the file cannot be read."""
     try:
-        return pq.read_table(pa.BufferReader(folder.read(f"{PLAN}/{name}.parquet")), columns=columns)
+        return pq.ParquetFile(pa.BufferReader(folder.read(f"{PLAN}/{name}.parquet"))).read(columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise LedgerError(f"{folder.at(PLAN)}/{name}.parquet cannot be read: {error}. Give another output folder.") from error
 

@@ -52,7 +52,7 @@ def csv_text(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def plain(value: object) -> object:
     """A value that Arrow takes."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     return list(value) if isinstance(value, (list, tuple)) else value
 
 

@@ -44,7 +44,7 @@ def estimate(job: Job, *, console: Console) -> int:
     if not used:
         console.print(f"none of {len(tried)} tried photos could be used; run without --dry-run to see the reasons")
         return 1
-    workers = config.compute.actors if on_ray else 1
+    workers = config.compute.known_actors if on_ray else 1
     guess = "about " if any(work.data for work in works) else ""
     console.print(f"{guess}{count} photos, {total_in / 1e6:.1f} MB; tried {len(tried)}, written nothing", highlight=False)
     whole = _span(seconds / used * count / workers)

@@ -53,6 +53,7 @@ def part_job(job: Job, run: RunFolder) -> PartJob:
         order=("key",),
         sums=sums_of,
         commit=partial(commit_repacked, config=config),
+        files=_files,
         batch=config.batch_size if compute.on_gpu else 1,
         pixels=_pixels,
         threads=compute.threads,
@@ -84,6 +85,10 @@ def _works(table: pa.Table, config: ProtectConfig) -> Iterator[Work]:
 
 def _table(rows: Sequence[ManifestRow], part: str) -> pa.Table:
     return rows_to_table(rows, shard=part)
+
+
+def _files(rows: Sequence[ManifestRow]) -> list[str]:
+    return [row.output for row in rows if row.output]
 
 
 def _pixels(work: Work) -> int:

@@ -5,7 +5,6 @@ The input is listed once. A run that is not over goes on with its plan; one that
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 from array import array
@@ -120,7 +119,7 @@ def _extend_containers(job: Job, run: RunFolder, plan: Plan, refs: Iterable[Phot
             Journal(run.folder, part).clear()
             remove_part(run.folder, part)
             rewrite_plan(run.folder, part, _as_table([after]))
-    shares = PARTS_FOR_EACH * config.compute.actors
+    shares = PARTS_FOR_EACH * config.compute.known_actors
     return extend_plan(run.folder, plan, now.values(), _as_table, most=1, shares=shares)
 
 
@@ -131,17 +130,24 @@ def _extend_photos(job: Job, run: RunFolder, plan: Plan, refs: Iterable[PhotoRef
 
     def fresh() -> Iterator[PhotoRef]:
         for number, ref in enumerate(refs):
+            if _hash(ref.key) in known:
+                continue
             if not _unnamed(ref):
                 names.append(_hash(fold_name(simple_name(ref.key, suffix))))
                 folders.add(ref.key.rpartition("/")[0])
-            if (config.photos.limit is None or number < config.photos.limit) and _hash(ref.key) not in known:
+            if config.photos.limit is None or number < config.photos.limit:
                 yield ref
 
-    shares = PARTS_FOR_EACH * config.compute.actors
-    longer = extend_plan(run.folder, plan, fresh(), _as_table, most=config.part_photos, shares=shares)
+    longer = extend_plan(
+        run.folder, plan, fresh(), _as_table, most=config.part_photos, shares=PARTS_FOR_EACH * config.compute.known_actors
+    )
     if longer.counts != plan.counts:
-        taken = {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
-        taken |= {_hash(fold_name(work.output)) for name in plan.parts for work in works_of(planned(run.folder, name), suffix)}
+        taken = set()
+        for work in (work for name in plan.parts for work in works_of(planned(run.folder, name), suffix) if work.output):
+            names.append(_hash(fold_name(simple_name(work.key, suffix))))
+            folders.add(work.key.rpartition("/")[0])
+            taken.add(_hash(fold_name(work.output)))
+        taken |= {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
         _settle_names(job, run, (plan, longer), np.sort(np.frombuffer(names, np.uint64)), taken)
     return longer
 
@@ -234,4 +240,5 @@ def _ref(photo: PlannedPhoto) -> PhotoRef:
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    """64 bits that stand for a name in this process."""
+    return hash(text) & 0xFFFF_FFFF_FFFF_FFFF

@@ -331,3 +331,16 @@ def test_a_redirection_into_this_network_is_not_followed(monkeypatch: pytest.Mon
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_files_written_without_sync_are_synced_together_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    monkeypatch.setattr(storage, "_OPEN_FILES", 2)
+    folder, names = Folder(tmp_path / "out"), ["a.png", "b/c.png", "b/d.png"]
+    for name in names:
+        folder.write(name, b"x", sync=False)
+    assert not synced
+    folder.sync([*names, "gone.png"])
+    expected = [*names, "", "b"]
+    assert sorted(synced) == sorted(Path(folder.at(name)).stat().st_ino for name in expected)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
 
-from pipeline.jobs.room import Bundle, fits, prospect
+from pipeline.jobs.room import Bundle, fits, how_many, prospect
 from tests.conftest import ROOT
 from tests.fast import tiny
 from tests.ray import outcome
@@ -47,6 +47,14 @@ RAY_FAKE_CLUSTER=1 RAY_OVERRIDE_NODE_ID_FOR_TESTING={HEAD} RAY_enable_autoscaler
 exec "$@"
 """
 """Runs a command beside such a cluster, in namespaces of its own."""
+
+
+def test_a_machine_holds_as_many_processes_as_its_scarcest_resource_allows() -> None:
+    machine = {"CPU": 7.0, "GPU": 2.0}
+    assert how_many({"CPU": 2}, machine) == 3
+    assert how_many({"CPU": 1, "GPU": 0.1}, machine) == 7
+    assert how_many({"CPU": 1, "GPU": 0.4}, machine) == 5
+    assert how_many({"CPU": 1, "GPU": 1}, {"CPU": 64.0}) == 0
 
 
 @pytest.mark.parametrize(

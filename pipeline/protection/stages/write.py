@@ -70,7 +70,7 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         too_far = f"the file is {distance} levels from the photo, more than epsilon {config.epsilon}"
         return ManifestRow.failed(key, stage="verify", reason=too_far, bytes_in=len(data))
     try:
-        to.folder.write(work.output, encoded)
+        to.folder.write(work.output, encoded, sync=False)  # `PartJob.files` are synced before their rows are kept
     except OSError as error:
         if is_disk_full(error) or advice_on(error):
             raise unwritable(to.folder.path, error) from error

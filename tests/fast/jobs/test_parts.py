@@ -17,7 +17,7 @@ from pipeline.jobs import parts
 from pipeline.jobs.parts import DEATHS, DIED, PartJob, PartWorker, ProcessesDieError, Stage, run_here, same
 from pipeline.ledger.journal import Journal, Trying
 from pipeline.ledger.parts import committed, read_part
-from pipeline.ledger.plan import Plan, commit_plan, extend_plan
+from pipeline.ledger.plan import Plan, commit_plan, extend_plan, planned
 from pipeline.storage import Folder
 
 ROOT = Path(__file__).parents[3]
@@ -273,3 +273,20 @@ def test_deaths_before_the_first_photo_are_counted_anew_after_one_was_blamed(tmp
     assert Journal(job.folder, "000000").trying() == Trying()
     PartWorker(job)("000000", nothing)
     assert {row["key"] for row in read_part(job.folder, "000000").to_pylist() if row["reason"]} == {"03"}
+
+
+@pytest.mark.parametrize("pause", [-1.0, 60.0])
+def test_files_are_synced_before_the_rows_that_name_them_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    planned_in(tmp_path)
+    monkeypatch.setattr(parts, "KEEP_SECONDS", pause)
+    happened: list[str] = []
+    monkeypatch.setattr(Folder, "sync", lambda folder, names: happened.extend(names))
+    monkeypatch.setattr(Journal, "add", lambda journal, rows: happened.append(f"kept {rows['key'].to_pylist()}"))
+    monkeypatch.setattr(parts, "commit_part", lambda folder, part, rows, sums: happened.append("committed"))
+    job = job_in(tmp_path, files=lambda rows: [row.key for row in rows])
+    list(run_here(["000000"], job, nothing))
+    keys = [photo.key for photo in photos(planned(Folder(tmp_path), "000000"))]
+    kept = [f"kept {[key]}" for key in keys]
+    assert happened == ([*(one for pair in zip(keys, kept, strict=True) for one in pair)] if pause < 0 else keys) + ["committed"]

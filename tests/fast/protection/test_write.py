@@ -75,7 +75,7 @@ def test_an_input_without_a_result_fails_instead_of_disappearing(tmp_path: Path)
 
 
 def test_a_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(folder: Folder, name: str, data: bytes) -> None:
+    def full(folder: Folder, name: str, data: bytes, *, sync: bool) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Folder, "write", full)
