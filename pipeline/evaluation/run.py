@@ -15,7 +15,7 @@ from pipeline.evaluation.measures import Tested, check_classes, load_tested
 from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, fill_in, read_run
 from pipeline.evaluation.pairs import Pair, match, pairs_as_table
 from pipeline.evaluation.report import terminal_table, write_page
-from pipeline.evaluation.row import UNFINISHED, in_order
+from pipeline.evaluation.row import EVALUATION, UNFINISHED, in_order
 from pipeline.evaluation.summary import ALL, Summary, as_csv, summarise
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.flow import do_all
@@ -84,7 +84,7 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
     with record_run(config.record, "evaluate", flat(config) | {"pairs": len(job.pairs)}, tags) as tracking:
         progress = Progress(console, total=len(job.pairs), tracking=tracking)
-        signature = signature_of([options(config), [_facts(pair) for pair in job.pairs]])
+        signature = signature_of([options(config), EVALUATION.names, [_facts(pair) for pair in job.pairs]])
         with work_folder(config.out, "evaluate", signature=signature, config=options(config)) as work:
             done = part_job(config, job.sizes, work.folder)
             table = in_order(do_all(job.pairs, pairs_as_table, done, compute=config.compute, console=console, progress=progress))

@@ -22,9 +22,13 @@ from pipeline.report.outcome import Reason, numbers, reasons_of
 ALL = "all"
 """Stands for all classes of a generator; its samples are pairs of photo and class."""
 CLEAN = "clean"
-MEASURES = ("l1", "l2", "disrupted", "l2_mask", "sr_mask", "mask_share", "floor_l2", "floor_disrupted")
+MEASURED = ("l1", "l2", "disrupted", "l2_mask", "mask_share", "floor_l2", "levelled", "local", "output_ssim", "edit")
+"""Measures that are columns of the rows under the same name."""
+MEASURES = (*MEASURED[:4], "sr_mask", *MEASURED[4:6], "floor_disrupted", *MEASURED[6:], "disrupted_levelled")
 RELATIVE = "relative"
 """% dis. after a channel as a share of the % dis. of the clean files."""
+OVER_EDIT = "over_edit"
+"""The mean L2 over the mean L2 of the edit itself."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Line:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     def mean(self, name: str) -> float:
-        """One of MEASURES, or RELATIVE."""
+        """One of MEASURES, OVER_EDIT or RELATIVE."""
         return self.means[name]
 
     def interval(self, name: str) -> Interval:
@@ -105,7 +109,7 @@ def summarise(
 
 def as_csv(summary: Summary) -> str:
     """One line for each generator, class and channel: counts, means, and the ends of the intervals where there are some."""
-    names = (*MEASURES, RELATIVE)
+    names = (*MEASURES, OVER_EDIT, RELATIVE)
     head = [part for name in names for part in (name, f"{name}_low", f"{name}_high")]
     rows = []
     for line in summary.lines:
@@ -143,8 +147,10 @@ def _lines(rows: pa.Table, names: Iterable[tuple[str, str, str]], *, times: int,
         if clean is not None and means[clean]["disrupted"]:
             relative = means[i]["disrupted"] / means[clean]["disrupted"]
             intervals[RELATIVE] = interval(ratio(drawn[i]["disrupted"], drawn[clean]["disrupted"]))
+        intervals[OVER_EDIT] = interval(ratio(drawn[i]["l2"], drawn[i]["edit"]))
+        over_edit = means[i]["l2"] / means[i]["edit"] if means[i]["edit"] > 0 else math.nan
         count = sums[i][:, 0]
-        found_means = means[i] | {RELATIVE: relative}
+        found_means = means[i] | {RELATIVE: relative, OVER_EDIT: over_edit}
         lines.append(Line(generator, class_name, channel, int((count > 0).sum()), int(count.sum()), found_means, intervals))
     return lines
 
@@ -155,12 +161,12 @@ def _drawn(again: Floats) -> dict[str, Floats]:
 
 
 def _values(measured: pa.Table) -> Floats:
-    """(rows, MEASURES)."""
-    columns = {
-        name: numbers(measured[name]) for name in ("l1", "l2", "disrupted", "l2_mask", "success_mask", "mask_share", "floor_l2")
-    }
+    """(rows, MEASURES); NaN where a row lacks one."""
+    as_floats = {name: pc.cast(measured[name], pa.float64()) for name in (*MEASURED, "success_mask")}
+    columns = {name: numbers(pc.fill_null(column, math.nan)) for name, column in as_floats.items()}
     columns["sr_mask"] = columns["success_mask"]
     columns["floor_disrupted"] = (columns["floor_l2"] >= THRESHOLD).astype(np.float64)
+    columns["disrupted_levelled"] = (columns["levelled"] >= THRESHOLD).astype(np.float64)
     return np.stack([columns[name] for name in MEASURES], axis=1)
 
 

@@ -33,6 +33,7 @@ NETS = {
     "hardened": Known("hardened (G + D)", "stargan-faces", "stargan-faces-hardened"),
     "ganimation": Known("GANimation", "ganimation", "ganimation-faces"),
     "multistyle": Known("multistyle", "multistyle", "multistyle"),
+    "vintagify": Known("vintagify (256 px)", "vintagify", "vintagify"),
     "cyclegan": Known("CycleGAN (horse)", "cyclegan"),
     "monet": Known("CycleGAN (Monet)", "cyclegan"),
     "pix2pixhd": Known("pix2pixHD", "pix2pixhd"),
@@ -132,6 +133,6 @@ def _shipped(shipped: str, photos: Photos) -> Net:
     row, path = ZOO[shipped], local_weights(ZOO[shipped])
     if path is None or not path.is_file():
         return Net(shipped, missing=f"no net: {shipped} is not installed")
-    if row.package and importlib.util.find_spec("onnx") is None:
-        return Net(shipped, missing=f"no net: pip install 'disrupt[{shipped}]'")
+    if path.suffix == ".onnx" and importlib.util.find_spec("onnx") is None:
+        return Net(shipped, missing=f"no net: {row.install}")
     return Net(shipped, f"{__name__}:multistyle" if shipped == "multistyle" else shipped, photos=photos)
