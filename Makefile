@@ -21,7 +21,7 @@ IMPORT := $(PY) -c 'import mlflow, ray.data, ray.train.torch, ray.tune, torch, p
 PYTEST = $(PY) -m pytest -q
 LEVEL = if [ -d tests/$(1) ]; then $(PYTEST) $(2) tests/$(1) || [ $$? -eq 5 ]; else echo "tests/$(1): no tests yet"; fi
 # The tables of the method; each makes docs/tables/NAME.{csv,md}.
-TABLES := table1 table4 table5 table-references table-objectives table-features table-robust table-transfer table-red-team table-hardening
+TABLES := table1 table4 table5 table-references table-features table-robust table-transfer table-red-team table-hardening
 FACES ?=
 PHOTOS ?=
 TABLES_OUT ?= docs/tables

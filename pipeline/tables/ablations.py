@@ -6,15 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 
 from pipeline.channels.channels import CHANNELS
-from pipeline.disruption.objectives import DISTANCES, REFERENCES
+from pipeline.disruption.objectives import REFERENCES
 from pipeline.disruption.recipes import RECIPES
-from pipeline.tables.cells import BREAKAGE, Net, Row, Run, Table, row
+from pipeline.tables.cells import Net, Row, Run, Table, row
 from pipeline.tables.nets import NETS, load, some_classes
 from pipeline.tables.options import TablesConfig
 
 NOISE = "random noise, not an attack"
 LAYERS = ("main.2", "main.5", "main.8", "main.11", "main.14", "main.17", "main.20")
-OBJECTIVE_STEPS = 12
 RESTARTS = 3
 HARDENED = ("plain", "hardened_generator", "hardened", "hardened_blur")
 
@@ -25,18 +24,6 @@ def references(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
     pairs = [(aim, name) for aim in ("away", "towards") for name in REFERENCES if (aim, name) != ("towards", "output")]
     rows = [row(Run(net, parts=(("aim", aim), ("reference", name))), aim=aim, reference=name) for aim, name in pairs]
     return [*rows, row(Run(net, measure="noise"), aim="none", reference=NOISE)]
-
-
-def objectives(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
-    """PGD with each objective on each kind of net; the large one, whose steps take seconds, on a quarter of the photos."""
-    rows = []
-    for name in ("stargan", "multistyle", "vintagify"):
-        net = nets[name]
-        if name == "vintagify":
-            net = net._replace(photos=net.photos._replace(limit=max(2, net.photos.limit // 4)))
-        runs = {objective: Run((net,), parts=(("objective", objective), ("steps", OBJECTIVE_STEPS))) for objective in DISTANCES}
-        rows += [row(run, net=net.label, objective=objective) for objective, run in runs.items()]
-    return rows
 
 
 def layers(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
@@ -92,14 +79,6 @@ TABLES = (
         photos=16,
         rows=references,
         lines=("aim", "reference"),
-    ),
-    Table(
-        name="table-objectives",
-        title="What to break: brightness or structure",
-        photos=8,
-        rows=objectives,
-        lines=("net", "objective"),
-        shown=("l2", "disrupted", *BREAKAGE),
     ),
     Table(
         name="table-features",

@@ -15,14 +15,7 @@ from pipeline.tables.options import TablesConfig
 
 PUBLISHED = "published"
 NAMES = {"l1": "L1", "l2": "L2", "disrupted": "% dis.", "relative": "share of the clean % dis."}
-BREAKAGE = {
-    "levelled": "levelled",
-    "disrupted_levelled": "% levelled",
-    "local": "local",
-    "output_ssim": "SSIM of outputs",
-    "over_edit": "L2 over edit",
-}
-"""The measures as a reader knows them: those of every table, and those that a table may also show."""
+"""The measures as a reader knows them."""
 
 
 class Photos(NamedTuple):

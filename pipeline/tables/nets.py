@@ -33,7 +33,6 @@ NETS = {
     "hardened": Known("hardened (G + D)", "stargan-faces", "stargan-faces-hardened"),
     "ganimation": Known("GANimation", "ganimation", "ganimation-faces"),
     "multistyle": Known("multistyle", "multistyle", "multistyle"),
-    "vintagify": Known("vintagify (256 px)", "vintagify", "vintagify"),
     "cyclegan": Known("CycleGAN (horse)", "cyclegan"),
     "monet": Known("CycleGAN (Monet)", "cyclegan"),
     "pix2pixhd": Known("pix2pixHD", "pix2pixhd"),

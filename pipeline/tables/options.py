@@ -27,8 +27,8 @@ class TablesConfig:
     """
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TABLE")]
-    """table1, table4, table5, table-references, table-objectives, table-features, table-robust, table-transfer, table-red-team,
-    table-hardening, table-signals."""
+    """table1, table4, table5, table-references, table-features, table-robust, table-transfer, table-red-team, table-hardening,
+    table-signals."""
     faces: Path
     """Folder of faces. With labels.csv (columns file, split) its rows of split test are measured; without, all photos in it."""
 

@@ -9,25 +9,23 @@ from pathlib import Path
 from pipeline.jobs.versions import versions
 from pipeline.ledger.rows import csv_text
 from pipeline.storage import open_storage, write_atomic
-from pipeline.tables.cells import BREAKAGE, NAMES, PUBLISHED, Row, Table
+from pipeline.tables.cells import NAMES, PUBLISHED, Row, Table
 from pipeline.tables.options import TablesConfig
 
-SHARES = ("disrupted", "relative", "disrupted_levelled")
-ALL_NAMES = NAMES | BREAKAGE
+SHARES = ("disrupted", "relative")
 
 
 def as_csv(table: Table, rows: Sequence[Row]) -> str:
     """One line a row: its labels, status, counts, and each mean with the ends of its interval; shares from 0 to 1."""
     labels = list(dict.fromkeys(name for row in rows for name in row.labels))
-    more = [name for name in BREAKAGE if name in table.shown]
-    head = [part for name in (*NAMES, *more) for part in (name, f"{name}_low", f"{name}_high")]
+    head = [part for name in NAMES for part in (name, f"{name}_low", f"{name}_high")]
     lines = []
     for row in rows:
         counts = [row.line.photos, row.line.samples, row.missing] if row.line and row.status != PUBLISHED else ["", "", ""]
-        values = [(name, value) for name in (*NAMES, *more) for value in (row.mean(name), *row.interval(name))]
-        hidden = {"relative"} - set(table.shown)
-        numbers = ["" if name in hidden or math.isnan(value) else f"{value:.6g}" for name, value in values]
-        lines.append([*row.labels.values(), row.status, *counts, *numbers])
+        columns = [name for name in NAMES if name != "relative" or name in table.shown]
+        values = [value for name in columns for value in (row.mean(name), *row.interval(name))]
+        numbers = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
+        lines.append([*row.labels.values(), row.status, *counts, *numbers, *[""] * (len(head) - len(numbers))])
     return csv_text([*labels, "status", "photos", "samples", "missing", *head], lines)
 
 
@@ -43,16 +41,14 @@ def as_markdown(table: Table, rows: Sequence[Row]) -> str:
             for by_column in lines.values()
         ]
     else:
-        columns = ["photos", *(ALL_NAMES[name] for name in table.shown)]
+        columns = ["photos", *(NAMES[name] for name in table.shown)]
         cells = [[_photos(by_column[""]), *_cells(table, by_column[""])] for by_column in lines.values()]
     return grid([*table.lines, *columns], [[*line, *some] for line, some in zip(lines, cells, strict=True)])
 
 
 def as_page(table: Table, rows: Sequence[Row], *, made: str, notes: str) -> str:
     """The page: the first paragraph of the notes, how it was made, the numbers and the other notes."""
-    legend = (
-        f"A cell shows {' / '.join(ALL_NAMES[name] for name in table.shown)} and in brackets the 95 % interval of the last.\n\n"
-    )
+    legend = f"A cell shows {' / '.join(NAMES[name] for name in table.shown)} and in brackets the 95 % interval of the last.\n\n"
     numbers = f"## Numbers\n{legend if table.columns else ''}{as_markdown(table, rows)}"
     return page(table.title, notes, made, numbers, csv_name=f"{table.name}.csv")
 
