@@ -93,7 +93,10 @@ def test_the_weakest_counts_most_and_equal_ones_are_worth_their_value() -> None:
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e3])
 def test_the_gradient_goes_to_the_weakest_whatever_the_scale(scale: float) -> None:
     values = torch.tensor([0.1, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
-    objective = weakest_of([lambda y, t, k=k: (scale * values[k]).expand(len(y)) for k in range(3)])
-    (g,) = torch.autograd.grad(objective(X[:1], 0).sum(), values)
+
+    def worth(value: Tensor) -> Objective:
+        return lambda y_BCHW, t: (scale * value).expand(len(y_BCHW))
+
+    (g,) = torch.autograd.grad(weakest_of([worth(value) for value in values])(X[:1], 0).sum(), values)
     assert (g / scale).sum().item() == pytest.approx(1)
     assert g[0] / scale > 0.98

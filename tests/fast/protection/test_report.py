@@ -166,7 +166,7 @@ def test_the_page_is_well_formed_fits_phones_and_knows_the_dark() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [ManifestRow.failed("a", stage="read", reason="gone")], [row("a", **dict.fromkeys(BY_CLASS, []))]]
+    "rows", [[], [ManifestRow.failed("a", stage="read", reason="gone")], [row("a", **{name: [] for name in BY_CLASS})]]
 )
 def test_a_run_without_measurements_still_has_a_page(rows: list[ManifestRow]) -> None:
     table = rows_to_table(rows, shard="s") if rows else MANIFEST.empty_table()
