@@ -60,7 +60,7 @@ def _effect_table(summary: Summary, generator: str) -> Table:
     lines = [line for line in summary.lines if line.generator == generator and line.class_name == ALL]
     samples = max((line.samples for line in lines), default=0)
     title = Text(f"Effect on {generator}, {samples} pairs of photo and class, from the files; noise: L2 of random noise")
-    heads = ("channel", "L2", "% dis.", "95 %", "of clean", "levelled", "local", "SR_mask", "noise")
+    heads = ("channel", "L2", "% dis.", "95 %", "of clean", "levelled", "SR_mask", "noise")
     table = Table(*heads, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(table.columns):
         column.justify, column.no_wrap = ("right" if i else "left"), True
@@ -82,7 +82,6 @@ def _cells(line: Line) -> tuple[str, ...]:
         span(line, "disrupted", times=100, digits=1),
         number(100 * line.mean(RELATIVE), 1),
         number(line.mean("levelled")),
-        number(line.mean("local"), 4),
         number(100 * line.mean("sr_mask"), 1),
         number(line.mean("floor_l2"), 4),
     )

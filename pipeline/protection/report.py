@@ -30,15 +30,15 @@ def terminal_table(summary: Summary) -> Group:
     quality = [_quality_line(summary)] if summary.measured else []
     if not summary.disrupts:
         return Group(inputs, *quality)
-    heads = ("class", "samples", "L1", "L2", "% dis.", "levelled", "% lev.", "local", "SSIM", "over edit")
+    heads = ("class", "samples", "L1", "L2", "% dis.", "levelled", "% lev.", "local")
     title = "Effect on the generator, from the written files; levelled: after auto levels"
     effect = Table(*heads, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in effect.columns[1:]:
         column.justify = "right"
     for row in [*summary.classes, summary.everything]:
-        breakage = (number(row.levelled), number(100 * row.disrupted_levelled, 1), number(row.local, 4), number(row.ssim))
+        breakage = (number(row.levelled), number(100 * row.disrupted_levelled, 1), number(row.local, 4))
         l1_l2 = (number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
-        effect.add_row(Text(row.name), str(row.samples), *l1_l2, *breakage, number(row.over_edit, 1))
+        effect.add_row(Text(row.name), str(row.samples), *l1_l2, *breakage)
     return Group(inputs, effect, *quality)
 
 
