@@ -9,7 +9,19 @@ import torch
 from torch import Tensor
 
 from pipeline.disruption.ascent import BALLS, STARTS, Objective, ascend
-from pipeline.disruption.objectives import REFERENCES, Output, Reference, away_from, in_turn, mean_over, through, towards
+from pipeline.disruption.objectives import (
+    DISTANCES,
+    REFERENCES,
+    Distance,
+    Output,
+    Reference,
+    away_from,
+    in_turn,
+    mean_over,
+    through,
+    towards,
+    weakest_of,
+)
 from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.robust import robust_variants
 from pipeline.disruption.streams import Stream
@@ -17,7 +29,12 @@ from pipeline.images.blur import BLURS, Transform
 from pipeline.images.levels import level_to_unit
 
 WHITE_BOX_BLUR = "gaussian-1.5"
-_AIMS: dict[str, Callable[[Output, Tensor], Objective]] = {"away": away_from, "towards": towards}
+_AIMS: dict[str, Callable[[Output, Tensor, Distance], Objective]] = {"away": away_from, "towards": towards}
+_SCHEDULES: dict[str, Callable[[Sequence[Objective]], Objective]] = {
+    "iterative": in_turn,
+    "joint": mean_over,
+    "weakest": weakest_of,
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,8 @@ def disrupt(
     padding makes the tensor larger, (B, 1, 1, 1). Raises ValueError without a target or class.
     """
     reference = reference or REFERENCES[recipe.reference]
-    objective = mean_over([target_objective(t, x_BCHW, recipe, reference=reference, streams=streams) for t in targets])
+    together = weakest_of if recipe.classes == "weakest" else mean_over
+    objective = together([target_objective(t, x_BCHW, recipe, reference=reference, streams=streams) for t in targets])
     values = x_BCHW[0].numel() if values is None else values
     ball = BALLS[recipe.ball](epsilon, values)
     step_size: float | Tensor = epsilon if recipe.step_size is None else level_to_unit(recipe.step_size)
@@ -72,7 +90,6 @@ def _view_objective(
     target: Target, variant: Transform, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
 ) -> Objective:
     """The objective of one generator on photos after ``variant``; the reference is its output on untouched photos after it."""
-    schedule = in_turn if recipe.classes == "iterative" else mean_over
     with torch.no_grad():
         view_BCHW = target.view(variant(x_BCHW))
     per_class = []
@@ -82,9 +99,9 @@ def _view_objective(
             with torch.no_grad():
                 blurred_BCHW = blur(view_BCHW)
                 reference_B = reference(blurred_BCHW, output(blurred_BCHW), streams)
-            per_blur.append(through(blur, _AIMS[recipe.aim](output, reference_B)))
+            per_blur.append(through(blur, _AIMS[recipe.aim](output, reference_B, DISTANCES[recipe.objective])))
         per_class.append(in_turn(per_blur) if recipe.blur == "spread-spectrum" else mean_over(per_blur))
-    return through(target.view, schedule(per_class))
+    return through(target.view, _SCHEDULES[recipe.classes](per_class))
 
 
 def _blurs(recipe: Recipe) -> list[Transform]:

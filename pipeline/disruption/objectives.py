@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from pipeline.disruption.ascent import Objective
 from pipeline.disruption.streams import Stream
 from pipeline.images.blur import Transform
+from pipeline.images.effect import l2, l2_edges, l2_levelled, l2_local
 from pipeline.images.resize import resize
 
 Output = Callable[[Tensor], Tensor]
@@ -20,19 +22,39 @@ Reference = Callable[[Tensor, Tensor, Sequence[Stream]], Tensor]
 """(view of the untouched photo, the generator's output on it, one random stream per image) -> reference of the output's shape."""
 
 
-def away_from(output: Output, reference_B: Tensor) -> Objective:
-    """The mean squared distance per image between ``output`` and a reference of the output's shape. Source: [R20] equation 2."""
-
-    def value(y_BCHW: Tensor, t: int) -> Tensor:
-        return (output(y_BCHW) - reference_B).square().flatten(1).mean(1)
-
-    return value
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, reference of the same shape) -> one distance per image (B,)."""
 
 
-def towards(output: Output, reference_B: Tensor) -> Objective:
+def _in_float32(distance: Distance) -> Distance:
+    """The distance in float32 or better, also under autocast, in whose bfloat16 a mean loses what it is to tell apart."""
+
+    def exact(output_B: Tensor, reference_B: Tensor) -> Tensor:
+        dtype = torch.promote_types(output_B.dtype, torch.float32)
+        with torch.autocast(output_B.device.type, enabled=False):
+            return distance(output_B.to(dtype), reference_B.to(dtype))
+
+    return exact
+
+
+DISTANCES: dict[str, Distance] = {
+    "l2": lambda output_B, reference_B: l2(output_B - reference_B),
+    "local": _in_float32(l2_local),
+    "levelled": _in_float32(l2_levelled),
+    "edge": _in_float32(l2_edges),
+}
+"""What is made large, by name. ``l2`` is that of [R20] equation 2, which a change of brightness can satisfy; the others ask for
+broken structure (`pipeline.images.effect`)."""
+
+
+def away_from(output: Output, reference_B: Tensor, distance: Distance = DISTANCES["l2"]) -> Objective:
+    """The distance per image between ``output`` and a reference of the output's shape. Source: [R20] equation 2."""
+    return lambda y_BCHW, t: distance(output(y_BCHW), reference_B)
+
+
+def towards(output: Output, reference_B: Tensor, distance: Distance = DISTANCES["l2"]) -> Objective:
     """The negative distance: the targeted disruption of [R20] equation 3."""
-    distance = away_from(output, reference_B)
-    return lambda y_BCHW, t: -distance(y_BCHW, t)
+    return lambda y_BCHW, t: -distance(output(y_BCHW), reference_B)
 
 
 def mean_over(objectives: Sequence[Objective]) -> Objective:
@@ -42,6 +64,26 @@ def mean_over(objectives: Sequence[Objective]) -> Objective:
 
     def value(y_BCHW: Tensor, t: int) -> Tensor:
         return torch.stack([objective(y_BCHW, t) for objective in objectives]).mean(0)
+
+    return value
+
+
+SOFTNESS = 0.2
+"""Of `weakest_of`, as a share of the mean size of the values: those that exceed the least by more count little."""
+
+
+def weakest_of(objectives: Sequence[Objective]) -> Objective:
+    """All objectives at once, the least counting most: their soft minimum -T log mean exp(-v / T), T a share of the mean of |v|.
+
+    The mean follows the network or class that is easy to break; this one the network or class that is hardest to break.
+    """
+    if not objectives:
+        raise ValueError("weakest_of needs at least one objective")
+
+    def value(y_BCHW: Tensor, t: int) -> Tensor:
+        value_KB = torch.stack([objective(y_BCHW, t) for objective in objectives])
+        scale_B = SOFTNESS * value_KB.detach().abs().mean(0).clamp_min(torch.finfo(value_KB.dtype).tiny)
+        return scale_B * (math.log(len(objectives)) - (-value_KB / scale_B).logsumexp(0))
 
     return value
 

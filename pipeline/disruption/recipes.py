@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Aim = Literal["away", "towards"]
-Classes = Literal["iterative", "joint"]
+Objective = Literal["l2", "local", "levelled", "edge"]
+Classes = Literal["iterative", "joint", "weakest"]
 Blur = Literal["none", "white-box", "eot", "spread-spectrum"]
 RobustMode = Literal["turn", "eot"]
 STARTS = ("clean", "jitter", "uniform")
@@ -32,8 +33,10 @@ class Recipe:
     """Drive the output away from the reference or towards it."""
     reference: str = "output"
     """output, input, black, white, noise, or the path of an image."""
+    objective: Objective = "l2"
+    """What is made large or small: the distance of the outputs, or of their structure (`objectives.DISTANCES`)."""
     classes: Classes = "iterative"
-    """One class per step in turn, or all classes in every step."""
+    """One class per step in turn, all in every step, or all with the hardest class, and the hardest network, counting most."""
     ball: str = "linf"
     """linf, or l2 (root mean square of half of epsilon, inside linf)."""
     blur: Blur = "none"

@@ -15,7 +15,7 @@ from pipeline.evaluation.row import EvaluationRow
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
 from pipeline.images import THRESHOLD
-from pipeline.images.effect import l1, l2, manipulation_mask, masked_l2
+from pipeline.images.effect import breakage, l1, l2, manipulation_mask, masked_l2, over_edit
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import SHIPPED, ConfigError
 
@@ -115,11 +115,17 @@ class Measure:
         x = seen[:1].double()
         d = disrupted - output
         value, masked, share = float(l2(d)), float(masked_l2(disrupted, output, x)), float(manipulation_mask(output, x).mean())
+        broken = breakage(disrupted, output, x)
         return dataclasses.replace(
             row,
             l1=float(l1(d)),
             l2=value,
             disrupted=value >= THRESHOLD,
+            levelled=float(broken.levelled),
+            local=float(broken.local),
+            output_ssim=float(broken.ssim),
+            edit=float(broken.edit),
+            over_edit=over_edit(value, float(broken.edit)),
             l2_mask=masked,
             mask_share=share,
             success_mask=share > 0 and masked >= THRESHOLD,

@@ -26,6 +26,7 @@ class EvaluationRow:
     L1, L2 and their masked kind are in units of [-1, 1], PSNR in dB, Linf and epsilon in 8-bit levels, shares from 0 to 1.
 
     ``l2_mask`` and ``success_mask`` are [H22]'s: over the pixels that the generator changes, an empty mask is no success.
+    ``levelled``, ``local``, ``output_ssim``, ``edit`` are of `pipeline.images.effect.Breakage`, ``over_edit`` is L2 / ``edit``.
     ``floor_l2`` is the L2 that uniform noise of the same epsilon causes. PSNR, SSIM and Linf are of the file, before any channel.
     """
 
@@ -41,6 +42,11 @@ class EvaluationRow:
     l1: float | None = None
     l2: float | None = None
     disrupted: bool | None = None
+    levelled: float | None = None
+    local: float | None = None
+    output_ssim: float | None = None
+    edit: float | None = None
+    over_edit: float | None = None
     l2_mask: float | None = None
     mask_share: float | None = None
     success_mask: bool | None = None

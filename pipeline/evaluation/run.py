@@ -100,7 +100,7 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
     with record_run(config.record, "evaluate", flat(config) | {"pairs": len(job.pairs)}, tags) as tracking:
         progress = Progress(console, total=None if containers else len(job.pairs), tracking=tracking)
-        signature = signature_of([options(config), [_facts(pair) for pair in job.pairs]])
+        signature = signature_of([options(config), EVALUATION.names, [_facts(pair) for pair in job.pairs]])
         with work_folder(config.out, "evaluate", signature=signature, config=options(config)) as work:
             done = part_job(config, job.sizes, work.folder)
             known = about if containers else None

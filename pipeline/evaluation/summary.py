@@ -20,6 +20,8 @@ from pipeline.report.outcome import Reason, tell_reasons
 CLEAN = "clean"
 RELATIVE = "relative"
 """% dis. after a channel as a share of the % dis. of the clean files."""
+OVER_EDIT = "over_edit"
+"""The mean L2 over the mean L2 of the edit itself."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Line:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     def mean(self, name: str) -> float:
-        """One of MEASURES, or RELATIVE."""
+        """One of MEASURES, OVER_EDIT or RELATIVE."""
         return self.means[name]
 
     def interval(self, name: str) -> Interval:
@@ -118,7 +120,7 @@ def summarise_table(
 
 def as_csv(summary: Summary) -> str:
     """One line for each generator, class and channel: counts, means, and the ends of the intervals where there are some."""
-    names = (*MEASURES, RELATIVE)
+    names = (*MEASURES, OVER_EDIT, RELATIVE)
     head = [part for name in names for part in (name, f"{name}_low", f"{name}_high")]
     rows = []
     for line in summary.lines:
@@ -141,7 +143,10 @@ def _lines(sums: Sums, found: Sequence[Name], again: Floats | None) -> Iterator[
         if clean in means and means[clean]["disrupted"]:
             relative = means[name]["disrupted"] / means[clean]["disrupted"]
             intervals[RELATIVE] = interval(ratio(drawn[name]["disrupted"], drawn[clean]["disrupted"])) if drawn[name] else NONE
-        yield Line(generator, class_name, channel, photos, samples, means[name] | {RELATIVE: relative}, intervals)
+        intervals[OVER_EDIT] = interval(ratio(drawn[name]["l2"], drawn[name]["edit"])) if drawn[name] else NONE
+        edit = means[name]["edit"]
+        over = means[name]["l2"] / edit if edit > 0 else math.nan
+        yield Line(generator, class_name, channel, photos, samples, means[name] | {RELATIVE: relative, OVER_EDIT: over}, intervals)
 
 
 def _drawn(again: Floats | None, line: int) -> dict[str, Floats]:

@@ -26,7 +26,9 @@ Name = tuple[str, str, str]
 """Generator, class and channel of a line."""
 ALL = "all"
 """Stands for all classes of a generator; its samples are pairs of photo and class."""
-MEASURES = ("l1", "l2", "disrupted", "l2_mask", "sr_mask", "mask_share", "floor_l2", "floor_disrupted")
+MEASURED = ("l1", "l2", "disrupted", "l2_mask", "mask_share", "floor_l2", "levelled", "local", "output_ssim", "edit")
+"""Measures that are columns of the rows under the same name."""
+MEASURES = (*MEASURED[:4], "sr_mask", *MEASURED[4:6], "floor_disrupted", *MEASURED[6:], "disrupted_levelled")
 
 
 def sums_of(rows: pa.Table) -> Sums:
@@ -92,11 +94,12 @@ def measured_of(rows: pa.Table) -> pa.Table:
 
 
 def values_of(measured: pa.Table) -> Floats:
-    """(rows, MEASURES)."""
-    names = ("l1", "l2", "disrupted", "l2_mask", "success_mask", "mask_share", "floor_l2")
-    columns = {name: numbers(measured[name]) for name in names}
+    """(rows, MEASURES); NaN where a row lacks one."""
+    as_floats = {name: pc.cast(measured[name], pa.float64()) for name in (*MEASURED, "success_mask")}
+    columns = {name: numbers(pc.fill_null(column, math.nan)) for name, column in as_floats.items()}
     columns["sr_mask"] = columns["success_mask"]
     columns["floor_disrupted"] = (columns["floor_l2"] >= THRESHOLD).astype(np.float64)
+    columns["disrupted_levelled"] = (columns["levelled"] >= THRESHOLD).astype(np.float64)
     return np.stack([columns[name] for name in MEASURES], axis=1)
 
 

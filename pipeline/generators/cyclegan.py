@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
-from pipeline.generators.checkpoint import load_weights
+from pipeline.generators.checkpoint import load_weights, read_state_dict
 from pipeline.generators.layers import instance_norm, reflection_translator
 from pipeline.generators.state_names import StateDict, block_indices, dimension, standard_names
 
@@ -61,3 +63,8 @@ def cyclegan_from_state(state: StateDict, *, source: str = "state_dict") -> Cycl
         )
     load_weights(net, state, source=source)
     return net
+
+
+def read_vintagify(path: Path) -> dict[str, Tensor]:
+    """The weights of the package vintagify (ResNet-9 with affine norms, trained at 512 pixels), blocks under the released names."""
+    return {key.replace(".block.", ".conv_block."): tensor for key, tensor in read_state_dict(path).items()}

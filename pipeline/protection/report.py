@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -29,13 +30,15 @@ def terminal_table(summary: Summary) -> Group:
     quality = [_quality_line(summary)] if summary.measured else []
     if not summary.disrupts:
         return Group(inputs, *quality)
-    effect = Table(
-        "class", "samples", "L1", "L2", "% dis.", title="Effect on the generator, from the written files", title_justify="left"
-    )
+    heads = ("class", "samples", "L1", "L2", "% dis.", "levelled", "% lev.", "local")
+    title = "Effect on the generator, from the written files; levelled: after auto levels"
+    effect = Table(*heads, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in effect.columns[1:]:
         column.justify = "right"
     for row in [*summary.classes, summary.everything]:
-        effect.add_row(Text(row.name), str(row.samples), number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
+        breakage = (number(row.levelled), number(100 * row.disrupted_levelled, 1), number(row.local, 4))
+        l1_l2 = (number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
+        effect.add_row(Text(row.name), str(row.samples), *l1_l2, *breakage)
     return Group(inputs, effect, *quality)
 
 
@@ -114,6 +117,7 @@ def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
     return [
         (f"{number(100 * effect.disrupted, 1)} %", "disrupted", f"{effect.samples:,} samples of photo and class"),
         (number(effect.l2), "mean L2", f"mean L1 {number(effect.l1)}"),
+        (f"{number(100 * effect.disrupted_levelled, 1)} %", "disrupted after auto levels", f"mean {number(effect.levelled)}"),
     ]
 
 

@@ -48,3 +48,7 @@ class Effect:
     l1: Sequence[float]
     l2: Sequence[float]
     moved: bool
+    levelled: Sequence[float] = ()
+    local: Sequence[float] = ()
+    ssim: Sequence[float] = ()
+    edit: Sequence[float] = ()

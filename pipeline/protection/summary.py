@@ -7,19 +7,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.ledger.schema import STATUSES
-from pipeline.protection.sums import WORST_FIRST, Sums
+from pipeline.protection.sums import CLASS_SUMS, WORST_FIRST, Sums
 from pipeline.report.outcome import Reason, tell_reasons
 
 
 @dataclass(frozen=True)
 class ClassEffect:
-    """What the disruption did to one class: number of samples, mean L1, mean L2, share of samples with L2 >= 0.05."""
+    """What the disruption did to one class: how many samples, means of their measures, and two shares.
+
+    ``edit`` is the mean L2 of the edit itself; ``disrupted`` the share of samples with L2 >= 0.05, ``disrupted_levelled`` the same
+    after auto levels.
+    """
 
     name: str
     samples: int
     l1: float
     l2: float
+    levelled: float
+    local: float
+    ssim: float
+    edit: float
     disrupted: float
+    disrupted_levelled: float
+
+    @property
+    def over_edit(self) -> float:
+        """The mean L2 over the mean L2 of the edit; NaN where there is no edit."""
+        return self.l2 / self.edit if self.edit > 0 else math.nan
 
 
 @dataclass(frozen=True)
@@ -92,8 +106,8 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
 
 def _effect(name: str, values: Sequence[Sequence[float]]) -> ClassEffect:
     """The means over some classes, from their counts and sums."""
-    samples, l1, l2, disrupted = (sum(column) for column in zip(*values, strict=True)) if values else (0, 0.0, 0.0, 0)
-    return ClassEffect(name, int(samples), *(_mean((samples, total)) for total in (l1, l2, disrupted)))
+    samples, *totals = (sum(column) for column in zip(*values, strict=True)) if values else [0] * (len(CLASS_SUMS) + 3)
+    return ClassEffect(name, int(samples), *(_mean((samples, total)) for total in totals))
 
 
 def _mean(moments: Sequence[float]) -> float:

@@ -25,6 +25,7 @@ WORST_FIRST = ("failed", "not_disrupted", "skipped", "protected")
 """Statuses in the order in which their reasons are told."""
 BINS = {"class_l2": 0.002, "psnr": 0.1, "seconds": 0.01}
 """Widths of the bins in which values are counted; the threshold of L2 is the border of one."""
+CLASS_SUMS = ("class_l1", "class_l2", "class_levelled", "class_local", "class_ssim", "class_edit")
 NAMES = ("generator", "recipe", "signals", "signature")
 SAMPLED = ("key", "output", "shard", "width", "height", "mode", "psnr", "linf_levels", "l2")
 
@@ -100,13 +101,14 @@ def _reasons(rows: pa.Table) -> list[list[Any]]:
 
 
 def _classes(rows: pa.Table) -> dict[str, list[float]]:
-    """[samples, sum of L1, sum of L2, disrupted samples] of each class."""
-    names, l1, l2 = (pc.list_flatten(rows[column]) for column in ("classes", "class_l1", "class_l2"))
+    """By class: how many samples, the sum of each of CLASS_SUMS, and how many reach the threshold by L2 and after auto levels."""
+    names, *columns = (pc.list_flatten(rows[column]) for column in ("classes", *CLASS_SUMS))
     sums = {}
     for name in pc.unique(names.drop_null()).to_pylist():
         pick = pc.equal(names, name)
-        l2_N = numbers(l2.filter(pick))
-        sums[name] = [len(l2_N), float(numbers(l1.filter(pick)).sum()), float(l2_N.sum()), int((l2_N >= THRESHOLD).sum())]
+        values = {column: numbers(flat.filter(pick)) for column, flat in zip(CLASS_SUMS, columns, strict=True)}
+        over = [int((values[column] >= THRESHOLD).sum()) for column in ("class_l2", "class_levelled")]
+        sums[name] = [len(values["class_l2"]), *(float(column_N.sum()) for column_N in values.values()), *over]
     return sums
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -114,7 +113,7 @@ def measure(config: TablesConfig, run: Run) -> pa.Table:
     """The rows of a run, in the form of evaluation.parquet; measured now, or read where an earlier start left them."""
     folder = folder_of(config, run)
     facts = [folder.name, run.photos.limit, run.channel, run.measure, config.seed]
-    facts += [list(run.measured), _fingerprint(run.net), _fingerprint(run.frozen or run.net)]
+    facts += [list(run.measured), EVALUATION.names, _fingerprint(run.net), _fingerprint(run.frozen or run.net)]
     path = config.work.resolve() / "measured" / f"{signature_of(facts)}.parquet"
     if not path.exists():
         sink = pa.BufferOutputStream()
@@ -177,8 +176,7 @@ def _with_difference(row: EvaluationRow, d: Tensor) -> EvaluationRow:
     if not d.isfinite().all():
         return dataclasses.replace(row, status="failed", stage="generator", reason="values that are not numbers")
     l2_1 = float(l2(d.double()))
-    row = dataclasses.replace(row, l1=float(l1(d.double())), l2=l2_1, disrupted=l2_1 >= THRESHOLD)
-    return dataclasses.replace(row, l2_mask=math.nan, mask_share=math.nan, success_mask=False, floor_l2=math.nan)  # not measured
+    return dataclasses.replace(row, l1=float(l1(d.double())), l2=l2_1, disrupted=l2_1 >= THRESHOLD)
 
 
 def _with_numbers(config: TablesConfig, row: Row, tables: Sequence[pa.Table]) -> Row:

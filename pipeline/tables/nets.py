@@ -132,6 +132,6 @@ def _shipped(shipped: str, photos: Photos) -> Net:
     row, path = ZOO[shipped], local_weights(ZOO[shipped])
     if path is None or not path.is_file():
         return Net(shipped, missing=f"no net: {shipped} is not installed")
-    if row.package and importlib.util.find_spec("onnx") is None:
-        return Net(shipped, missing=f"no net: pip install 'disrupt[{shipped}]'")
+    if path.suffix == ".onnx" and importlib.util.find_spec("onnx") is None:
+        return Net(shipped, missing=f"no net: {row.install}")
     return Net(shipped, f"{__name__}:multistyle" if shipped == "multistyle" else shipped, photos=photos)

@@ -266,7 +266,7 @@ def own_texts() -> Iterator[tuple[str, str]]:
             if path.is_dir():
                 is_tools = path.name in NOT_OURS or path.name.endswith((".egg-info", "_cache")) or path.name == ".hypothesis"
                 open_folders += [] if is_tools or path.is_symlink() else [path]
-            elif path.suffix not in {".safetensors", ".db", ".png", ".pyc"}:
+            elif path.suffix not in {".safetensors", ".db", ".png", ".jpg", ".pyc"}:
                 yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8", errors="replace")
 
 

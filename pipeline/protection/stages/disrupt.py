@@ -23,7 +23,7 @@ from pipeline.disruption.streams import streams_for
 from pipeline.disruption.view import Region
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
-from pipeline.images.effect import l1, l2
+from pipeline.images.effect import Breakage, breakage, l1, l2
 from pipeline.images.levels import level_to_unit, unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.doctor import check_gpu
@@ -160,9 +160,10 @@ class Protect:
 
     @torch.no_grad()
     def _measure(self, x_BCHW: Tensor, protected_BCHW: Tensor, regions: list[Region], moved: list[bool]) -> list[Effect]:
-        """L1 and L2 of each generator's output on the file's regions against its output on the photos', always in fp32."""
+        """The measures of each generator's output on the file's regions against its output on the photos', always in fp32."""
         names: list[str] = []
         l1_KB, l2_KB = [], []
+        breakages: list[Breakage] = []
         for generator in self._generators:
             view = batch_view(regions, generator.size)
             seen, seen_protected = view(x_BCHW), view(protected_BCHW)
@@ -170,12 +171,24 @@ class Protect:
                 clean = generator(seen, class_name)
                 if not clean.isfinite().all():
                     raise _UnusableError(f"{generator.name} gives values that are not numbers for class {class_name}")
-                d_BCHW = (generator(seen_protected, class_name) - clean).double()
+                disrupted = generator(seen_protected, class_name)
+                d_BCHW = (disrupted - clean).double()
                 names.append(class_name if len(self._generators) == 1 else f"{generator.name}/{class_name}")
                 l1_KB.append(l1(d_BCHW).cpu())
                 l2_KB.append(l2(d_BCHW).cpu())
+                breakages.append(breakage(disrupted, clean, seen))
         return [
-            Effect(names, [float(v[b]) for v in l1_KB], [float(v[b]) for v in l2_KB], moved=moved[b]) for b in range(len(regions))
+            Effect(
+                names,
+                [float(v[b]) for v in l1_KB],
+                [float(v[b]) for v in l2_KB],
+                moved=moved[b],
+                levelled=[float(one.levelled[b]) for one in breakages],
+                local=[float(one.local[b]) for one in breakages],
+                ssim=[float(one.ssim[b]) for one in breakages],
+                edit=[float(one.edit[b]) for one in breakages],
+            )
+            for b in range(len(regions))
         ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.images import THRESHOLD
+from pipeline.images.effect import over_edit
 from pipeline.images.quality import psnr, ssim
 from pipeline.ledger.errors import is_disk_full, unwritable
 from pipeline.ledger.schema import ManifestRow, Status
@@ -107,8 +108,13 @@ def _effect_columns(effect: Effect) -> dict[str, Any]:
         "classes": list(effect.classes),
         "class_l1": list(effect.l1),
         "class_l2": list(effect.l2),
+        "class_levelled": list(effect.levelled),
+        "class_local": list(effect.local),
+        "class_ssim": list(effect.ssim),
+        "class_edit": list(effect.edit),
         "l1": sum(effect.l1) / len(effect.l1),
         "l2": sum(effect.l2) / len(effect.l2),
+        "over_edit": over_edit(sum(effect.l2), sum(effect.edit)),
         "disrupted": sum(v >= THRESHOLD for v in effect.l2) / len(effect.l2),
     }
 

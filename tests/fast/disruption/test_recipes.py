@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pipeline.disruption.disrupt import Target, disrupt, target_objective
-from pipeline.disruption.objectives import REFERENCES, away_from
-from pipeline.disruption.recipes import RECIPES, Blur, Recipe
+from pipeline.disruption.objectives import DISTANCES, REFERENCES, away_from
+from pipeline.disruption.recipes import RECIPES, Blur, Classes, Recipe
+from pipeline.disruption.recipes import Objective as Name
 from pipeline.disruption.streams import streams_for
 from pipeline.disruption.view import BatchView, View, region_box
 from pipeline.generators.generator import Generator
@@ -147,6 +148,31 @@ def test_an_ensemble_is_the_mean_of_its_generators() -> None:
     for generator in (double(build()), double(build_other())):
         for name in generator.classes:
             assert (generator(y, name) - generator(x, name)).square().mean() > 0.1
+
+
+@pytest.mark.parametrize("measure", DISTANCES)
+def test_every_objective_makes_its_own_measure_larger_and_larger(measure: Name) -> None:
+    generator, x = double(build()), photos(1, 3, 16, 16)
+
+    def reached(objective: Name, steps: int) -> float:
+        y = run(x, dataclasses.replace(RECIPES["pgd-joint"], steps=steps, objective=objective), generator)
+        return sum(DISTANCES[measure](generator(y, name), generator(x, name)).item() for name in generator.classes)
+
+    values = [reached(measure, steps) for steps in (0, 2, 10)]
+    assert values[0] < values[1] < values[2]
+    if measure == "local":
+        assert values[2] > reached("l2", 10)
+
+
+def test_the_weakest_of_networks_and_classes_gets_more_than_by_the_mean() -> None:
+    x, generators = photos(1, 3, 16, 16), (double(build()), double(build_other()))
+
+    def least(schedule: Classes) -> float:
+        recipe = dataclasses.replace(RECIPES["pgd"], steps=10, classes=schedule)
+        y = disrupt(x, [target(one) for one in generators], recipe, epsilon=EPSILON / 3, streams=streams_for(KEYS[:1], 0))
+        return min((one(y, name) - one(x, name)).square().mean().item() for one in generators for name in one.classes)
+
+    assert least("weakest") > 1.05 * least("joint")
 
 
 def test_a_given_image_replaces_the_named_reference() -> None:

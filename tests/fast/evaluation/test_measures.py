@@ -52,6 +52,11 @@ def output(pixels_HWC: NDArray[np.uint8], class_name: str) -> Floats:
         return tiny.build()(x, class_name)[0].double().numpy()
 
 
+def _left(disrupted_HW: Floats, clean_HW: Floats) -> float:
+    """What a straight line through the pixels of a channel leaves."""
+    return float(np.var(clean_HW) * (1 - np.corrcoef(disrupted_HW.flatten(), clean_HW.flatten())[0, 1] ** 2))
+
+
 def test_the_numbers_are_those_of_a_computation_of_their_own(tmp_path: Path) -> None:
     pair = pair_of(tmp_path)
     before, after = (np.asarray(Image.open(ref.uri)) for ref in (pair.original, pair.protected) if ref)
@@ -71,6 +76,11 @@ def test_the_numbers_are_those_of_a_computation_of_their_own(tmp_path: Path) -> 
         assert row.mask_share == pytest.approx(mask.mean())
         assert row.l2_mask == pytest.approx(np.square(d[:, mask]).mean(), rel=1e-4)
         assert row.floor_l2 == pytest.approx(np.square(output(noisy, name) - clean).mean(), rel=1e-4)
+        assert row.levelled == pytest.approx(
+            np.mean([_left(*pair) for pair in zip(output(after, name), clean, strict=True)]), rel=1e-4
+        )
+        assert row.over_edit == pytest.approx(np.square(d).mean() / np.square(clean - x).mean(), rel=1e-4)
+        assert row.local and row.output_ssim
         assert row.linf_levels == np.abs(after.astype(int) - before).max()
         assert row.psnr == pytest.approx(10 * np.log10(255**2 / np.square(after.astype(float) - before).mean()))
         assert (row.status, row.generator, row.channel, row.epsilon) == ("measured", "tiny", "clean", 6)

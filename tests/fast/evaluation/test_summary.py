@@ -26,6 +26,7 @@ from pipeline.evaluation.sums import ALL, exact, merged, sums_of
 
 def row(key: str, l2: float, *, channel: str = "clean", class_name: str = "Smile", **changes: Any) -> EvaluationRow:
     known: dict[str, Any] = {"generator": "g", "l1": l2 / 2, "l2_mask": l2, "mask_share": 0.5, "floor_l2": 0.01}
+    known |= {"levelled": l2 / 2, "local": l2 / 4, "output_ssim": 0.5, "edit": 0.02}
     known["success_mask"] = l2 >= 0.05
     known |= {"psnr": 35.0, "ssim": 0.9, "linf_levels": 6, "epsilon": 6, "disrupted": l2 >= 0.05, "l2": l2} | changes
     return EvaluationRow(key=key, status="measured", channel=channel, class_name=class_name, **known)
@@ -100,6 +101,8 @@ def test_the_means_are_those_of_the_rows(values: list[float]) -> None:
     assert line.mean("l2") == pytest.approx(np.mean(values))
     assert line.mean("disrupted") == pytest.approx(np.mean(np.array(values) >= 0.05))
     assert line.mean("floor_disrupted") == 0
+    assert line.mean("disrupted_levelled") == pytest.approx(np.mean(np.array(values) >= 0.1))
+    assert line.mean("over_edit") == pytest.approx(np.mean(values) / 0.02)
 
 
 def test_a_channel_is_also_shown_relative_to_the_clean_files() -> None:

@@ -20,6 +20,7 @@ NETS = {
     "ganimation": GANimationGenerator(4, 17, 1),
     "cyclegan": CycleGANGenerator(ngf=2),
     "multistyle": MultistyleGenerator(),
+    "vintagify": CycleGANGenerator(ngf=2, affine=True),
 }
 
 
@@ -35,6 +36,14 @@ def test_a_row_with_weights_is_a_frozen_generator_of_images(name: str, tmp_path:
         y = generator(torch.rand(2, 3, 32, 32) * 2 - 1, class_name)
         assert y.shape == (2, 3, 32, 32)
         assert y.abs().max() <= 1
+
+
+def test_the_blocks_of_vintagify_have_another_name_in_its_file(tmp_path: Path) -> None:
+    state = NETS["vintagify"].state_dict()
+    torch.save({key.replace("conv_block", "block"): tensor for key, tensor in state.items()}, tmp_path / "w.pth")
+    loaded = load_generator("vintagify", weights=tmp_path / "w.pth").net.state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.disruption import recipes
 from pipeline.disruption.ascent import BALLS, STARTS
-from pipeline.disruption.objectives import REFERENCES
+from pipeline.disruption.objectives import DISTANCES, REFERENCES
 from pipeline.disruption.recipes import RECIPES
 from pipeline.disruption.robust import ROBUST_TO
 from pipeline.jobs.options import ConfigError, flat
@@ -34,6 +34,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "start": "jitter",
     "aim": "towards",
     "reference": "noise",
+    "objective": "edge",
     "class_schedule": "joint",
     "ball": "l2",
     "blur": "eot",
@@ -111,7 +112,7 @@ def test_none_takes_back_what_the_recipe_survives() -> None:
 
 
 def test_a_run_keeps_its_signature_as_long_as_the_format_of_results_stays() -> None:
-    assert signature(ProtectConfig("a", "b"), ("f",)) == "10f088e0f24243f8"  # of format 2; with another one no run can be resumed
+    assert signature(ProtectConfig("a", "b"), ("f",)) == "5158ab754c4b4017"  # of format 3; with another one no run can be resumed
 
 
 def test_the_names_of_the_options_are_those_of_the_tables() -> None:
@@ -119,6 +120,7 @@ def test_the_names_of_the_options_are_those_of_the_tables() -> None:
     assert tuple(BALLS) == recipes.BALLS
     assert tuple(REFERENCES) == recipes.REFERENCES
     assert tuple(ROBUST_TO) == recipes.ROBUST_TO
+    assert tuple(DISTANCES) == get_args(recipes.Objective)
 
 
 @given(st.sets(st.sampled_from(sorted(OTHER_RESULTS.keys() - {"recipe"}))))
@@ -229,3 +231,9 @@ def test_a_reference_image_that_is_no_image_is_refused(tmp_path: Path) -> None:
 def test_a_layer_is_not_compared_with_a_picture(reference: str) -> None:
     with pytest.raises(ConfigError, match="--layer compares activations"):
         with_options(BASE, layer="main.3", reference=reference).check()
+
+
+@pytest.mark.parametrize("changed", [{"objective": "local", "reference": "black"}, {"objective": "edge", "layer": "main.3"}])
+def test_an_objective_that_finds_no_structure_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"--objective"):
+        with_options(BASE, **changed).check()

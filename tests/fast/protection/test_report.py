@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.ledger.schema import MANIFEST, ManifestRow, rows_to_table
+from pipeline.ledger.schema import BY_CLASS, MANIFEST, ManifestRow, rows_to_table
 from pipeline.protection.report import write_report
 from pipeline.protection.sums import sums_of
 from pipeline.report.examples import Example, picture_png
@@ -63,6 +63,10 @@ def row(key: str, **changes: Any) -> ManifestRow:
         "classes": ["smile", "hair"],
         "class_l1": [0.3, 0.1],
         "class_l2": [0.4, 0.02],
+        "class_levelled": [0.2, 0.01],
+        "class_local": [0.1, 0.005],
+        "class_ssim": [0.5, 0.9],
+        "class_edit": [0.1, 0.2],
         "l1": 0.2,
         "l2": 0.21,
         "seconds": 2.5,
@@ -162,7 +166,7 @@ def test_the_page_is_well_formed_fits_phones_and_knows_the_dark() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [ManifestRow.failed("a", stage="read", reason="gone")], [row("a", classes=[], class_l1=[], class_l2=[])]]
+    "rows", [[], [ManifestRow.failed("a", stage="read", reason="gone")], [row("a", **{name: [] for name in BY_CLASS})]]
 )
 def test_a_run_without_measurements_still_has_a_page(rows: list[ManifestRow]) -> None:
     table = rows_to_table(rows, shard="s") if rows else MANIFEST.empty_table()

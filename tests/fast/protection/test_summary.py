@@ -37,6 +37,10 @@ def measured(key: str, l2: Sequence[float], *, psnr: float = 36.0, classes: Sequ
         classes=classes or [f"class {k}" for k in range(len(l2))],
         class_l1=[value / 2 for value in l2],
         class_l2=list(l2),
+        class_levelled=[value / 4 for value in l2],
+        class_local=[value / 8 for value in l2],
+        class_ssim=[0.5 for _ in l2],
+        class_edit=[0.02 for _ in l2],
         seconds=2.0,
         generator="g",
         recipe="pgd",
@@ -74,6 +78,12 @@ def test_effect_is_averaged_over_samples_and_by_class() -> None:
     assert summary.everything.samples == 3
     assert summary.everything.disrupted == pytest.approx(2 / 3)
     assert summary.everything.l2 == pytest.approx(0.31 / 3)
+    assert [(c.levelled, c.local, c.ssim) for c in summary.classes] == [
+        pytest.approx((0.0375, 0.01875, 0.5)),
+        (0.0025, 0.00125, 0.5),
+    ]
+    assert [c.disrupted_levelled for c in summary.classes] == [0.5, 0]
+    assert summary.everything.over_edit == pytest.approx(0.31 / 3 / 0.02)
 
 
 def test_an_unchanged_file_is_counted_apart_and_leaves_the_mean_psnr_alone() -> None:

@@ -19,7 +19,16 @@ from pipeline.storage import Folder
 from tests.fast.tiny import photo_bytes
 
 CONFIG = ProtectConfig("in", "out")
-STRONG = Effect(["Smile", "Glasses"], [0.3, 0.5], [0.06, 0.2], moved=True)
+STRONG = Effect(
+    ["Smile", "Glasses"],
+    [0.3, 0.5],
+    [0.06, 0.2],
+    moved=True,
+    levelled=[0.05, 0.1],
+    local=[0.01, 0.02],
+    ssim=[0.4, 0.3],
+    edit=[0.1, 0.03],
+)
 
 
 def work(key: str = "a.jpg", *, change: int = 4, effect: Effect | None = STRONG) -> Work:
