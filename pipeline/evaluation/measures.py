@@ -14,8 +14,8 @@ from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.row import EvaluationRow
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
-from pipeline.images import THRESHOLD
-from pipeline.images.effect import breakage, l1, l2, manipulation_mask, masked_l2, over_edit
+from pipeline.images import THRESHOLD, over_edit
+from pipeline.images.effect import breakage, l1, l2, manipulation_mask, masked_l2
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import SHIPPED, ConfigError
 

@@ -49,11 +49,6 @@ def breakage(disrupted_BCHW: Tensor, output_BCHW: Tensor, x_BCHW: Tensor) -> Bre
     return Breakage(l2_levelled(d, y), l2_local(d, y), output_ssim(d, y), l2(y - x))
 
 
-def over_edit(disruption_l2: float, edit_l2: float) -> float | None:
-    """The L2 of a disruption over the L2 of the edit; None where there is no edit, so that nothing compares with it."""
-    return disruption_l2 / edit_l2 if edit_l2 > 0 else None
-
-
 def manipulation_mask(output_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
     """Where the generator changes the photo: (B, 1, H, W) of zeros and ones ([Huang 2022])."""
     return ((output_BCHW - x_BCHW).abs().sum(1, keepdim=True) > MASK_THRESHOLD).to(output_BCHW.dtype)

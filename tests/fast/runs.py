@@ -43,11 +43,11 @@ def failing(names: str, monkeypatch: pytest.MonkeyPatch, *, after: int, error: B
     """The writing of files whose names fit the pattern works some times, then raises."""
     real, left = Folder.write, after
 
-    def write(folder: Folder, name: str, data: bytes | memoryview) -> str:
+    def write(folder: Folder, name: str, data: bytes | memoryview, **options: Any) -> str:
         nonlocal left
         left -= fnmatch(name, names)
         if left < 0:
             raise error
-        return real(folder, name, data)
+        return real(folder, name, data, **options)
 
     monkeypatch.setattr(Folder, "write", write)

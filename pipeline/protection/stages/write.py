@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.images import THRESHOLD
-from pipeline.images.effect import over_edit
+from pipeline.images import THRESHOLD, over_edit
 from pipeline.images.quality import psnr, ssim
 from pipeline.ledger.errors import is_disk_full, unwritable
 from pipeline.ledger.schema import ManifestRow, Status

@@ -10,6 +10,7 @@ import scipy.ndimage
 import torch
 from torch import Tensor
 
+from pipeline.images import over_edit
 from pipeline.images.effect import (
     breakage,
     l1,
@@ -21,7 +22,6 @@ from pipeline.images.effect import (
     manipulation_mask,
     masked_l2,
     output_ssim,
-    over_edit,
 )
 from pipeline.images.types import F64
 

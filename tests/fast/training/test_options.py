@@ -44,6 +44,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "d_steps": 5,
     "loss": ("rec=5",),
     "licence": ("MIT",),
+    "image": "photo",
     "init_from": Path("state.pt"),
     "vgg": Path("vgg.pt"),
     "seed": 1,
@@ -60,6 +61,7 @@ SAME_RESULTS: dict[str, Any] = {
     "retries": 0,
     "threads": 2,
     "accumulate": 2,
+    "memory_mb": 9.0,
     "every": 5,
     "grid_every": 5,
     "tracking": False,
@@ -95,7 +97,7 @@ def test_the_order_of_loss_weights_does_not_count() -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"data": " "}, "DATA is empty"),
-    ({"data": "nowhere"}, "no such folder; the word samples takes the sample photos"),
+    ({"data": "nowhere"}, "no such folder or container; the word samples takes the sample photos"),
     ({"system": "stargna"}, "did you mean stargan?"),
     ({"regime": "publishd"}, "did you mean published?"),
     ({"size": 66}, "--size must be a multiple of 4, such as 64 or 68, not 66"),
