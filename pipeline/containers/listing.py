@@ -9,6 +9,7 @@ from pipeline.photos.foreign import OTHER_SUFFIXES, RAW_SUFFIXES
 
 READ_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
+    | {".heic", ".heif", ".hif", ".avif"}
 )
 PHOTO_SUFFIXES = READ_SUFFIXES | RAW_SUFFIXES | OTHER_SUFFIXES.keys()
 Box = tuple[int, int, int, int]

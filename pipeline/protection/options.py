@@ -33,7 +33,7 @@ from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
-RESULT_FORMAT = 2
+RESULT_FORMAT = 3
 """Raised when the same options give other bytes than before; part of the signature."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
@@ -107,6 +107,8 @@ class ProtectConfig:
     """Format of the protected files. png and webp are lossless; jpeg loses part of the protection, the report says how much."""
     jpeg_quality: int = 95
     """Quality of jpeg files, 95 to 100 (4:4:4)."""
+    gain_map: Literal["drop", "skip"] = "drop"
+    """Photos of phones with an HDR gain map: protect the picture and leave the map behind, or skip them."""
     container: Literal["same", "folder"] = "same"
     """Where photos of containers go: into a container of the same kind and name, or as plain files into OUT/NAME/."""
     image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
@@ -218,6 +220,7 @@ class ProtectConfig:
         if self.photos.max_megabytes != Photos().max_megabytes:  # left out at its default, as in earlier runs
             of_every_run["max_megabytes"] = self.photos.max_megabytes
         of_every_run |= {name: getattr(self, name) for name in ("container", "image") if getattr(self, name) not in (None, "same")}
+        of_every_run |= {"gain_map": self.gain_map} if self.gain_map != "drop" else {}
         if not self.disrupts():
             return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}
         return of_every_run | {
