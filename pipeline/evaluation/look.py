@@ -148,7 +148,7 @@ def _apply_channels(row: EvaluationRow, pair: Pair, files: tuple[U8, U8], config
     return Looked(row, seen, problems)
 
 
-def _region(config: EvaluateConfig, pixels_HWC: U8, box: Box | None) -> Box:
+def _region(config: EvaluateConfig, pixels_HWC: U8, box: tuple[float, float, float, float] | None) -> Box:
     try:
         return region_box(config.region or "square", pixels_HWC.shape[1], pixels_HWC.shape[0], box)
     except ValueError as error:
