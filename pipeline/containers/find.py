@@ -39,7 +39,8 @@ def walk_photos(source: str | Path, *, containers: bool = False) -> PhotoWalk:
     """The photos of a folder (recursively), a pattern such as `photos/**/*.jpg`, a table (.csv, .jsonl, .txt, .parquet), or a file.
 
     Keys are relative to the folder, to the part of the pattern without signs, or as `list_table` says. Links are listed as refused
-    and not followed, sub-folders that cannot be listed as failed; folders named `.disrupt` are passed over; other files are counted as ``ignored``. `source` may be a URI.
+    and not followed, sub-folders that cannot be listed as failed; folders named `.disrupt` are passed over; other files are counted
+    as ``ignored``. `source` may be a URI.
     They come one by one, in the same order for the same files. Raises ListingError, with the fix, when the source is missing or
     cannot be read, or in the end when there was no photo in it.
 

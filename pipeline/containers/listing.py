@@ -26,7 +26,7 @@ class PhotoRef:
 
     `box` is (left, top, right, bottom) in whole upright pixels, or in shares of width and height where none is above 1, where the
     table gives one. `refused` is the reason why the file will not be read at all (a symbolic link, a raw file, a name that leaves
-    the output folder); it still gets its manifest row: ``failed`` where it is no choice (a folder that cannot be listed), else skipped.
+    the output folder); it still gets its manifest row: ``failed`` where it is no choice (an odd row), else skipped.
     With ``container`` it is a file that holds photos, and its key the name without the suffix.
     """
 

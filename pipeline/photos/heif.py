@@ -33,7 +33,7 @@ def open_heic(data: bytes) -> Image.Image:
         from pillow_heif import HeifImageFile
     except ImportError as error:
         raise PhotoRefusedError("HEIC files are read with the extra heic: pip install 'disrupt[heic]'") from error
-    image: Image.Image = HeifImageFile(io.BytesIO(data))
+    image: Image.Image = HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
     return image
 
 

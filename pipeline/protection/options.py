@@ -45,7 +45,8 @@ class ProtectConfig:
 
     Example: disrupt protect photos protected --epsilon 6
 
-    A table has a column path and, for --region box, the columns left, top, right and bottom: pixels of the upright photo.
+    A table has a column path and, for --region box, the columns left, top, right and bottom (or x, y, width, height): pixels of the
+    upright photo, or shares of it from 0 to 1.
 
     Writes protected photos, the manifest (the folder manifest, below a million photos also manifest.parquet) and report.html into
     OUT. Run the same command again to go on after a stop.
@@ -54,8 +55,9 @@ class ProtectConfig:
     """
 
     input: Annotated[str, PathOption(as_typed="input_as_typed"), tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    """Folder (searched at any depth), glob, single photo, table (.csv, .parquet), or a storage URI such as s3://bucket/photos. Or
-    photos in containers: WebDataset tars, also as shard-{000..012}.tar, and Parquet files with an image column."""
+    """Folder (searched at any depth), glob, single photo, table (.csv, .jsonl, .txt, .parquet), or a storage URI such as
+    s3://bucket/photos. Or photos in containers: WebDataset tars, also as shard-{000..012}.tar, and Parquet files with an image
+    column."""
     output: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder or storage URI for the protected photos; new, empty, or of the same run to be continued."""
 
