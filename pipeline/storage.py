@@ -77,11 +77,15 @@ class StoreRefusesError(StoreAwayError):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file of a listing: its path inside the filesystem, its size in bytes, and whether the name is a symbolic link."""
+    """One file of a listing: its path inside the filesystem, its size in bytes, and whether the name is a symbolic link.
+
+    Or a folder that cannot be listed, with the reason as ``unreadable``.
+    """
 
     path: str
     size_bytes: int
     is_link: bool = False
+    unreadable: str | None = None
 
 
 def scheme_of(uri: str | Path) -> str:
@@ -197,12 +201,13 @@ class Folder:
         """The names directly in a folder below this one; none when it is missing."""
         return {info.base_name for info in self._info(pafs.FileSelector(self.at(name), allow_not_found=True))}
 
-    def files(self, *, skip: str = "") -> Iterator[StoredFile]:
+    def files(self, *, skip: str = "", name_unreadable: bool = False) -> Iterator[StoredFile]:
         """Every file at any depth; links are listed, not followed. Local folders of the name ``skip`` are not entered.
 
         The order is the same for the same files: on an object store that of the paths, here folder by folder.
 
-        Raises OSError when the folder is missing (FileNotFoundError), is a file (NotADirectoryError) or cannot be listed.
+        Raises OSError when the folder is missing (FileNotFoundError), is a file (NotADirectoryError) or cannot be listed. With
+        ``name_unreadable`` a local sub-folder that cannot be listed (no permission, a loop of mounts) comes as one that says so.
         """
         if not self.is_local:
             infos = self._info(pafs.FileSelector(self.path, recursive=True))
@@ -211,8 +216,15 @@ class Folder:
             return
         waiting = [self.path]
         while waiting:
-            with os.scandir(waiting.pop()) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            place = waiting.pop()
+            try:
+                with os.scandir(place) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except OSError as error:
+                if place == self.path or not name_unreadable:
+                    raise
+                yield StoredFile(place, 0, unreadable=f"the folder cannot be listed: {error.strerror}")
+                continue
             folders = []
             for entry in entries:
                 if entry.is_symlink():

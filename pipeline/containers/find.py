@@ -1,4 +1,4 @@
-"""Find photos: in a folder at any depth, by a pattern, in a CSV or Parquet table, or a single file; local or on any storage.
+"""Find photos: in a folder at any depth, by a pattern, in a table, or a single file; local or on any storage.
 
 Or the containers that hold them: WebDataset tars, and Parquet tables with the bytes in a column.
 """
@@ -19,12 +19,12 @@ from pipeline.containers.naming import OWN_FOLDER, fold_name, folders_of, unsafe
 from pipeline.containers.pattern import compile_pattern, is_pattern, split_pattern
 from pipeline.containers.samples import limit_photos
 from pipeline.containers.table import list_table
+from pipeline.containers.table_rows import TABLE_SUFFIXES
 from pipeline.photos.foreign import refused_by_suffix
 from pipeline.storage import Folder, StoredFile, split_options
 
 __all__ = ["Listing", "ListingError", "PhotoRef", "find_photos", "walk_photos"]
 
-TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
 CONTAINERS: dict[str, ContainerKind] = {".tar": "tar", ".parquet": "parquet"}
 """Containers by their suffixes; those that come first are taken where a folder holds several kinds."""
 OWN_TABLES = re.compile(r"manifest\.parquet|manifest/.*")
@@ -43,10 +43,11 @@ def find_photos(
 
 
 def walk_photos(source: str | Path, *, containers: Containers = False) -> PhotoWalk:
-    """The photos of a folder (recursively), a pattern such as `photos/**/*.jpg`, a `.csv` or `.parquet` table, or a single file.
+    """The photos of a folder (recursively), a pattern such as `photos/**/*.jpg`, a table (.csv, .jsonl, .txt, .parquet), or a file.
 
     Keys are relative to the folder, to the part of the pattern without signs, or as `list_table` says. Links are listed as refused
-    and not followed; folders named `.disrupt` are passed over; other files are counted as ``ignored``. `source` may be a URI.
+    and not followed, sub-folders that cannot be listed as failed; folders named `.disrupt` are passed over; other files are counted
+    as ``ignored``. `source` may be a URI.
     They come one by one, in the same order for the same files. Raises ListingError, with the fix, when the source is missing or
     cannot be read, or in the end when there was no photo in it.
 
@@ -95,8 +96,12 @@ class PhotoWalk(Iterator[PhotoRef]):
         held: dict[ContainerKind, list[PhotoRef]] = {kind: [] for kind in CONTAINERS.values()}
         found, base = False, folder.path.rstrip("/") + "/" if folder.path else ""
         is_run = bool(self._containers) and folder.exists(OWN_FOLDER)
-        for file in folder.files(skip=OWN_FOLDER):
+        for file in folder.files(skip=OWN_FOLDER, name_unreadable=True):
             key = file.path.removeprefix(base)
+            if file.unreadable:
+                found = True
+                yield PhotoRef(_printable(key), _printable(file.path), 0, refused=file.unreadable, failed=True)
+                continue
             if (OWN_FOLDER in key and OWN_FOLDER in key.split("/")) or (pattern is not None and not pattern.fullmatch(key)):
                 continue
             if is_run and OWN_TABLES.fullmatch(key):
@@ -139,10 +144,10 @@ class PhotoWalk(Iterator[PhotoRef]):
 
 def _file_or_table(file: Folder, place: str) -> Iterable[PhotoRef]:
     suffix = posixpath.splitext(file.path)[1].lower()
-    if suffix in TABLE_SUFFIXES:
+    if file.path.lower().endswith(TABLE_SUFFIXES):
         return list_table(place).refs
     if suffix not in PHOTO_SUFFIXES:
-        raise ListingError(f"{place}: not a photo, a folder, or a table (.csv, .parquet)")
+        raise ListingError(f"{place}: not a photo, a folder, or a table ({', '.join(TABLE_SUFFIXES)})")
     return [_ref(posixpath.basename(file.path), file.uri, _stored(file))]
 
 

@@ -9,9 +9,10 @@ from pipeline.photos.foreign import OTHER_SUFFIXES, RAW_SUFFIXES
 
 READ_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
+    | {".heic", ".heif", ".hif", ".avif"}
 )
 PHOTO_SUFFIXES = READ_SUFFIXES | RAW_SUFFIXES | OTHER_SUFFIXES.keys()
-Box = tuple[int, int, int, int]
+Box = tuple[float, float, float, float]
 ContainerKind = Literal["tar", "parquet"]
 
 
@@ -23,8 +24,9 @@ class ListingError(ValueError):
 class PhotoRef:
     """One input: `key` is its relative POSIX name, `uri` is where `open_storage` finds it, `size_bytes` is 0 when not known.
 
-    `box` is (left, top, right, bottom) in upright pixels, where the table gives one. `refused` is the reason why the file will
-    not be read at all (a symbolic link, a raw file, a name that leaves the output folder); it still gets its manifest row.
+    `box` is (left, top, right, bottom) in whole upright pixels, or in shares of width and height where none is above 1, where the
+    table gives one. `refused` is the reason why the file will not be read at all (a symbolic link, a raw file, a name that leaves
+    the output folder); it still gets its manifest row: ``failed`` where it is no choice (an odd row), else skipped.
     With ``container`` it is a file that holds photos, and its key the name without the suffix; ``most`` of them are used, or all.
     """
 
@@ -35,6 +37,7 @@ class PhotoRef:
     refused: str | None = None
     container: ContainerKind | None = None
     most: int | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def read_photo(ref: PhotoRef, *, max_pixels: int, max_bytes: int = MAX_BYTES, da
     """The file's bytes (those of ``data``, where they are read already) and the decoded photo; raises UnusablePhotoError."""
     too_large = f"too large: more than {max_bytes / 1e6:g} million bytes (--max-megabytes)"
     if ref.refused:
-        raise UnusablePhotoError("skipped", "list", ref.refused, data)
+        raise UnusablePhotoError("failed" if ref.failed else "skipped", "list", ref.refused, data)
     if ref.size_bytes > max_bytes:
         raise UnusablePhotoError("skipped", "list", too_large, data)
     try:

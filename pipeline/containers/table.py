@@ -1,4 +1,4 @@
-"""A CSV or Parquet table of photos: a `path` column, optionally `key`, and optionally a box per photo."""
+"""A table of photos: a `path` column, optionally `key`, and optionally a box per photo."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import pyarrow as pa
-from pyarrow import csv as pacsv
-from pyarrow import parquet as pq
-
 from pipeline.containers.listing import Box, Listing, ListingError, PhotoRef
 from pipeline.containers.naming import unsafe_reason
+from pipeline.containers.table_rows import read_rows
 from pipeline.photos.foreign import refused_by_suffix
-from pipeline.storage import Folder, is_public, open_storage, read_uri, scheme_of, split_options
+from pipeline.storage import Folder, StorageError, is_public, open_storage, scheme_of, split_options
 
-BOX_COLUMNS = ("left", "top", "right", "bottom")
 SCHEMES = ("file", "https", "s3", "gs", "gcs", "hf", "az", "abfs", "abfss")
 """The storages that a row may name; the folder of the table itself may lie on any."""
-_TEXT_COLUMNS = ("path", "key")
 _AZURE = ".core.windows.net"
 
 
@@ -31,71 +26,30 @@ def list_table(uri: str | Path) -> Listing:
 
     `path` is relative to the table's folder, absolute, or a URI. The key is the `key` column where there is one, else the relative
     path; an absolute path or URI below the table's folder counts as relative, any other gives its key without the root or scheme.
-    Columns left, top, right, bottom (whole upright pixels, all four or none, empty allowed) give a box. Keys that would leave the
-    output folder, and places that no table may name, are listed as refused. Raises ListingError, with the row, for a missing
-    column, a bad box, or a key given twice.
+    Boxes are those of `read_rows`. Keys that would leave the output folder are listed as refused; rows that are odd and places that
+    no table may name or that are none, as failed. Raises ListingError for a missing column, or a key given twice, with the rows.
     """
     place = str(uri)
-    table = _read(place)
     plain, options = split_options(place)
     options = "" if scheme_of(place) == "https" else options  # a query of the web belongs to one file
     home = plain.rpartition("/")[0] if scheme_of(place) != "file" else posixpath.dirname(open_storage(place)[1])
-    rows = {name: table[name].to_pylist() for name in table.column_names}
-    boxes = [_box(place, number, values) for number, values in _number_rows(rows, BOX_COLUMNS)]
     found: list[tuple[str, str, Box | None, str | None]] = []
     first_row: dict[str, int] = {}
-    for number, (path, given) in _number_rows(rows, _TEXT_COLUMNS):
-        if not path:
-            raise ListingError(f"{place}, row {number}: the path is empty")
-        where, key = _locate(str(path), home, options)
-        key = str(given) if given else key
+    for number, row in enumerate(read_rows(place), start=1):
+        where, key, wrong = row.path, "", row.wrong
+        if row.path:
+            try:
+                where, key = _locate(row.path, home, options)
+            except (StorageError, ValueError) as error:
+                wrong = str(error)
+        key = row.key or key or f"row {number}"
         if first_row.setdefault(key, number) != number:
             raise ListingError(f"{place}, rows {first_row[key]} and {number}: both are {key!r}; keep one row for each photo")
-        found.append((key, where, boxes[number - 1], _refused_place(str(path), home, options)))
+        found.append((key, where, row.box, wrong or _refused_place(row.path, home, options)))
     if not found:
         raise ListingError(f"{place}: the table has no rows")
     sizes = _sizes(where for _, where, _, refused in found if not refused)
     return Listing(tuple(sorted((_ref(*each, sizes) for each in found), key=lambda ref: ref.key)))
-
-
-def _read(place: str) -> pa.Table:
-    data = pa.BufferReader(read_uri(place))
-    try:
-        if open_storage(place)[1].lower().endswith(".parquet"):
-            names = [name for name in pq.ParquetFile(data).schema_arrow.names if name in {*_TEXT_COLUMNS, *BOX_COLUMNS}]
-            table = pq.read_table(data, columns=names) if names else pa.table({})
-        else:
-            types = dict.fromkeys(_TEXT_COLUMNS, pa.string()) | dict.fromkeys(BOX_COLUMNS, pa.int64())
-            table = pacsv.read_csv(data, convert_options=pacsv.ConvertOptions(column_types=types))
-    except pa.ArrowInvalid as error:
-        raise ListingError(f"{place}: the table cannot be read: {error} (a box is four whole numbers of pixels)") from error
-    if "path" not in table.column_names:
-        has = f" (it has {', '.join(table.column_names)})" if table.column_names else ""
-        raise ListingError(f"{place}: the table has no column 'path'{has}; name the photos in a column of that name")
-    missing = [name for name in BOX_COLUMNS if name not in table.column_names]
-    if 0 < len(missing) < 4:
-        raise ListingError(f"{place}: a box needs the columns left, top, right and bottom; missing: {', '.join(missing)}")
-    wanted = {name: pa.string() for name in _TEXT_COLUMNS} | ({} if missing else {name: pa.int64() for name in BOX_COLUMNS})
-    try:
-        return pa.table({name: table[name].cast(kind) for name, kind in wanted.items() if name in table.column_names})
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ListingError(f"{place}: path must be text and the box whole numbers of pixels: {error}") from error
-
-
-def _number_rows(rows: dict[str, list[object]], names: Iterable[str]) -> Iterable[tuple[int, tuple[object, ...]]]:
-    """Row numbers from 1, the header not counted, with the values of some columns; None for a column that is not there."""
-    count = len(rows["path"])
-    return enumerate(zip(*(rows.get(name, [None] * count) for name in names), strict=True), start=1)
-
-
-def _box(place: str, number: int, values: tuple[object, ...]) -> Box | None:
-    if all(value is None for value in values):
-        return None
-    left, top, right, bottom = (value if isinstance(value, int) else -1 for value in values)
-    if min(left, top) < 0 or right <= left or bottom <= top:
-        shown = ", ".join(f"{name} {value}" for name, value in zip(BOX_COLUMNS, values, strict=True))
-        raise ListingError(f"{place}, row {number}: not a box: {shown}; needs 0 <= left < right and 0 <= top < bottom")
-    return left, top, right, bottom
 
 
 def _locate(path: str, home: str, options: str) -> tuple[str, str]:
@@ -150,7 +104,9 @@ def _sizes(places: Iterable[str]) -> dict[str, tuple[int, bool]]:
     return found
 
 
-def _ref(key: str, where: str, box: Box | None, refused: str | None, sizes: dict[str, tuple[int, bool]]) -> PhotoRef:
+def _ref(key: str, where: str, box: Box | None, wrong: str | None, sizes: dict[str, tuple[int, bool]]) -> PhotoRef:
     size, is_link = sizes.get(where, (0, False))
-    refused = "a symbolic link; links are not followed" if is_link else refused or unsafe_reason(key)
+    refused = unsafe_reason(key) or ("a symbolic link; links are not followed" if is_link else None)
+    if wrong and not refused:
+        return PhotoRef(key, where, size, box=box, refused=wrong, failed=True)
     return PhotoRef(key, where, size, box=box, refused=refused or refused_by_suffix(posixpath.splitext(key)[1].lower()))

@@ -65,7 +65,7 @@ class Region:
         return View((0, 0, *upright_size(width, height, self.orientation)), self.orientation, size)
 
 
-def region_of(region: str, size_HW: tuple[int, int], orientation: int, box: Box | None) -> Region:
+def region_of(region: str, size_HW: tuple[int, int], orientation: int, box: tuple[float, float, float, float] | None) -> Region:
     """The region of a stored photo; ``region`` and ``box`` (upright) as in `region_box`, which may raise ValueError."""
     width, height = upright_size(size_HW[1], size_HW[0], orientation)
     return Region(stored_box(region_box(region, width, height, box), width, height, orientation), orientation)
@@ -77,11 +77,11 @@ def upright(x_BCHW: Tensor, orientation: int) -> Tensor:
     return turned.flip([axis + 2 for axis in FLIPS[orientation]]) if orientation in FLIPS else turned
 
 
-def region_box(region: str, width: int, height: int, box: Box | None) -> Box:
+def region_box(region: str, width: int, height: int, box: tuple[float, float, float, float] | None) -> Box:
     """The box, in pixels of the upright photo, that ``region`` means for a photo of this size.
 
     ``whole`` is the photo, ``square`` its largest centred square, ``box`` the photo's own ``box``. Raises ValueError for
-    a box that is missing, empty or outside the photo.
+    a box that is missing, empty or outside the photo. A box with no number above 1 is in shares of width and height.
     """
     if region == "whole":
         return (0, 0, width, height)
@@ -91,10 +91,11 @@ def region_box(region: str, width: int, height: int, box: Box | None) -> Box:
         return (left, top, left + side, top + side)
     if box is None:
         raise ValueError("region 'box' needs the columns left, top, right, bottom in the table of photos")
-    left, top, right, bottom = box
+    scale = (width, height, width, height) if max(box) <= 1 else (1, 1, 1, 1)
+    left, top, right, bottom = (round(number * unit) for number, unit in zip(box, scale, strict=True))
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise ValueError(f"box {box} is not inside the upright photo of {width}x{height}")
-    return box
+    return left, top, right, bottom
 
 
 @dataclass(frozen=True)

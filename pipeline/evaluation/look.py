@@ -134,15 +134,15 @@ def _apply_channels(row: EvaluationRow, pair: Pair, files: tuple[U8, U8], config
     """Both files and the noisy original through each channel, as generators of each size see them."""
     original_HWC, protected_HWC = files
     noisy_HWC = with_noise(original_HWC, row.epsilon or 0, seed_of(config.seed, pair.key, "noise"))
-    box = pair.original.box if pair.original else None
-    _region(config, original_HWC, box)  # a box that does not fit the photo is wrong for every channel
+    given = pair.original.box if pair.original else None
+    box = _region(config, original_HWC, given)  # a box that does not fit the photo is wrong for every channel
     seen: dict[tuple[str, int], Seen] = {}
     problems: dict[str, str] = {}
     for channel in eyes.channels:
         seed = seed_of(config.seed, pair.key, channel.name)
         try:
             arrived = [channel.apply(pixels, seed) for pixels in (original_HWC, protected_HWC, noisy_HWC)]
-            region = _region(config, arrived[0], box and channel.move_box(box, original_HWC, arrived[0]))
+            region = _region(config, arrived[0], given and channel.move_box(box, original_HWC, arrived[0]))
         except (ChannelError, UnfitError) as error:
             problems[channel.name] = f"{channel.name}: {error}"
             continue
@@ -152,7 +152,7 @@ def _apply_channels(row: EvaluationRow, pair: Pair, files: tuple[U8, U8], config
     return Looked(row, seen, problems)
 
 
-def _region(config: EvaluateConfig, pixels_HWC: U8, box: Box | None) -> Box:
+def _region(config: EvaluateConfig, pixels_HWC: U8, box: tuple[float, float, float, float] | None) -> Box:
     try:
         return region_box(config.region or "square", pixels_HWC.shape[1], pixels_HWC.shape[0], box)
     except ValueError as error:

@@ -13,15 +13,16 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from pipeline.photos import jpeg, png
+from pipeline.photos import heif, jpeg, png
 from pipeline.photos.foreign import RAW_REASON, refused_by_content
+from pipeline.photos.heif import GAIN_MAP_NOTE
 from pipeline.photos.metadata import orientation_of, read_metadata, tiff_exif
 from pipeline.photos.modes import as_arrays, refused_mode
-from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
+from pipeline.photos.photo import HDR, U8, Photo, PhotoBrokenError, PhotoRefusedError
+from pipeline.photos.xmp import marked_upright
 
-FORMATS_READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-NOT_AN_IMAGE = "not an image: the content is of no photo format that is read here (JPEG, PNG, WebP, TIFF, BMP, GIF)"
-HDR = "an HDR photo (gain map or HDR colours); export it without HDR"
+FORMATS_READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+NOT_AN_IMAGE = "not an image: the content is of no photo format that is read here (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, AVIF)"
 
 # What Pillow's readers raise on damaged bytes; memory and machine errors are not among them.
 _DAMAGE = (
@@ -37,11 +38,11 @@ def decode_photo(data: bytes, *, max_pixels: int = 100_000_000, min_side: int = 
     """The photo in the bytes of a file, decoded to the last pixel, with checksums verified. The same in every thread.
 
     A palette is expanded, 1-bit pictures become grey and a transparent colour becomes alpha, each with a note; of a JPEG with
-    further pictures (camera previews, depth) the first is taken, with a note. A TIFF comes out upright, as Pillow reads it.
-    Raises PhotoRefusedError (animated, several pages, stereo, CMYK, Lab, more than 8 bits, floating point, HDR, raw and HEIC
-    files, more than `max_pixels` pixels, a side below `min_side` pixels, more scans or chunks than any encoder makes) or
-    PhotoBrokenError (empty, not an image, cut short, wrong checksum). The EXIF is kept byte by byte, so a thumbnail in it still
-    shows the photo as it was.
+    further pictures (camera previews, depth, HDR gain map, video) the first is taken, with a note, and the XMP tells no more of
+    them. TIFF and HEIC come out upright, as Pillow reads them. The EXIF is kept byte by byte but for the thumbnail in it.
+    Raises PhotoRefusedError (animated, several pages, stereo, CMYK, Lab, more than 8 bits, floating point, HDR colours, raw files,
+    HEIC without its extra, more than `max_pixels` pixels, a side below `min_side` pixels, more scans or chunks than any encoder
+    makes) or PhotoBrokenError (empty, not an image, cut short, wrong checksum).
     """
     if not data:
         raise PhotoBrokenError("the file is empty")
@@ -56,7 +57,7 @@ def decode_photo(data: bytes, *, max_pixels: int = 100_000_000, min_side: int = 
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise PhotoBrokenError("the file is cut short: the end of the WebP is missing")
     try:
-        with _pillow_limits(max_pixels), Image.open(io.BytesIO(data), formats=FORMATS_READ) as image:
+        with _pillow_limits(max_pixels), _open(data) as image:
             _check_size(*image.size, max_pixels=max_pixels, min_side=min_side)
             notes = _check_format(image, data)
             return _load(image, data, notes)
@@ -73,24 +74,32 @@ def decode_photo(data: bytes, *, max_pixels: int = 100_000_000, min_side: int = 
         ) from error
 
 
+def _open(data: bytes) -> Image.Image:
+    kind = heif.heif_kind(data)
+    if kind == "AVIF" and not heif.can_read_avif():
+        raise PhotoRefusedError("AVIF files need a Pillow that was built with AVIF; export the photo as JPEG or PNG")
+    return heif.open_heic(data) if kind == "HEIF" else Image.open(io.BytesIO(data), formats=FORMATS_READ)
+
+
 def _load(image: Image.Image, data: bytes, notes: tuple[str, ...]) -> Photo:
     exif_of_tiff = tiff_exif(image) if image.format == "TIFF" else None
     image.load()
     pixels_HWC, alpha_HW, more_notes = as_arrays(image, _grey_bits(data))
     _check_complete(image, data, pixels_HWC)
     metadata = read_metadata(image)
-    if metadata.xmp is not None and b"http://ns.adobe.com/hdr-gain-map/" in metadata.xmp:
-        raise PhotoRefusedError(HDR)
     exif = exif_of_tiff if image.format == "TIFF" else metadata.exif
+    is_turned = image.format in {"TIFF", "HEIF"}
+    xmp = marked_upright(metadata.xmp) if metadata.xmp and is_turned else metadata.xmp
     return Photo(
         pixels_HWC,
         alpha_HW,
         image.format or "",
         exif=exif,
         icc=metadata.icc,
-        xmp=metadata.xmp,
-        orientation=orientation_of(exif),
-        notes=notes + more_notes,
+        xmp=xmp,
+        png_colours=png.colours(png.read_chunks(data)) if image.format == "PNG" else None,
+        orientation=1 if is_turned else orientation_of(exif, xmp),
+        notes=notes + more_notes + metadata.notes,
     )
 
 
@@ -111,6 +120,8 @@ def _check_format(image: Image.Image, data: bytes) -> tuple[str, ...]:
         raise PhotoRefusedError(f"{what}; only single still pictures are protected")
     if image.format == "TIFF":
         _check_tiff(image)
+    if image.format in {"HEIF", "AVIF"}:
+        return heif.check_heif(image, data)
     if reason := refused_mode(image.mode):
         raise PhotoRefusedError(reason)
     if image.format == "PNG":
@@ -126,7 +137,7 @@ def _check_jpeg(image: Image.Image, data: bytes) -> tuple[str, ...]:
         raise PhotoRefusedError(reason)
     layout = jpeg.read_layout(data)
     if jpeg.has_gain_map(layout, data):
-        raise PhotoRefusedError(HDR)
+        return GAIN_MAP_NOTE, *jpeg.left_behind(layout, data)
     entries = getattr(image, "mpinfo", {}).get(0xB002, ())
     if any(entry["Attribute"]["MPType"].startswith("Multi-Frame") for entry in entries):
         raise PhotoRefusedError(f"{len(entries)} pictures in one file (stereo, panorama or series); only single ones are protected")

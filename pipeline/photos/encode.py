@@ -54,8 +54,8 @@ def encode_photo(photo: Photo, pixels_HWC: U8, *, format: str, jpeg_quality: int
 
     `format` is a key of FORMATS; PNG and WebP are lossless, JPEG is 4:4:4 with a quality of 95..100. EXIF, ICC and XMP are written
     byte by byte. WebP stores grey as three equal channels (`output_notes` says so). Raises PhotoRefusedError when the format
-    cannot hold the photo (alpha or a large EXIF in JPEG, a side of more than 16,383 pixels in WebP, of more than a million in PNG),
-    ValueError for a wrong call.
+    cannot hold the photo (alpha or a large EXIF in JPEG, colours described in PNG's own way in others, a side of more than 16,383
+    pixels in WebP, of more than a million in PNG), ValueError for a wrong call.
     """
     spec = _format(format)
     if format == "jpeg" and not 95 <= jpeg_quality <= 100:
@@ -77,10 +77,10 @@ def encode_photo(photo: Photo, pixels_HWC: U8, *, format: str, jpeg_quality: int
 def _as_png(photo: Photo, planes: U8) -> bytes:
     """The pixels by libpng, much faster than by Pillow, with the metadata blocks that Pillow writes for a picture of one pixel."""
     data = bytes(imagecodecs.png_encode(planes, PNG_LEVEL, filter=PNG_FILTERS))
-    if not (photo.exif or photo.icc or photo.xmp):
-        return data
-    small = _by_pillow(photo, planes[:1, :1], FORMATS["png"], {"pnginfo": _png_info(photo)})
-    return png.with_blocks_of(small, data)
+    if photo.exif or photo.icc or photo.xmp:
+        small = _by_pillow(photo, planes[:1, :1], FORMATS["png"], {"pnginfo": _png_info(photo)})
+        data = png.with_blocks_of(small, data)
+    return png.with_colours(photo.png_colours, data) if photo.png_colours else data
 
 
 def _by_pillow(photo: Photo, planes: U8, spec: OutputFormat, options: dict[str, Any]) -> bytes:
@@ -119,6 +119,7 @@ def read_back(data: bytes, photo: Photo, pixels_HWC: U8, *, format: str) -> Phot
         "EXIF": again.exif == photo.exif,
         "ICC profile": again.icc == photo.icc,
         "XMP": again.xmp == photo.xmp,
+        "colours": again.png_colours == photo.png_colours,
         "orientation": again.orientation == photo.orientation,
     }
     if different := [part for part, is_same in same.items() if not is_same]:
@@ -129,6 +130,8 @@ def read_back(data: bytes, photo: Photo, pixels_HWC: U8, *, format: str) -> Phot
 def _check_fits(photo: Photo, spec: OutputFormat) -> None:
     if photo.alpha_HW is not None and not spec.alpha:
         raise PhotoRefusedError(f"{spec.name} cannot hold transparency; choose png or webp as output format")
+    if photo.png_colours and spec.name != "PNG":
+        raise PhotoRefusedError(f"its colours are described in a way that only PNG holds, not {spec.name}; choose png")
     if max(photo.width, photo.height) > spec.side:
         hint = "" if spec.name == "PNG" else "; choose png"
         raise PhotoRefusedError(f"{photo.width} x {photo.height} pixels: {spec.name} holds at most {spec.side} a side{hint}")

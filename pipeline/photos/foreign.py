@@ -6,19 +6,12 @@ RAW_SUFFIXES = frozenset(
     {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".raw"}
 )
 OTHER_SUFFIXES = {
-    ".heic": "HEIC",
-    ".heif": "HEIC",
-    ".hif": "HEIC",
-    ".avif": "AVIF",
     ".jxl": "JPEG XL",
     ".jp2": "JPEG 2000",
     ".j2k": "JPEG 2000",
     ".psd": "Photoshop",
 }
 RAW_REASON = "a raw file; export the photo as JPEG, PNG or 8-bit TIFF"
-
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(_HEIC_BRANDS, "HEIC")
 
 
 def refused_by_suffix(suffix: str) -> str | None:
@@ -30,10 +23,8 @@ def refused_by_suffix(suffix: str) -> str | None:
 
 def refused_by_content(data: bytes) -> str | None:
     """Why a file with these bytes is not read although it is a photo, or None when it is unknown or readable."""
-    if data[4:8] == b"ftyp":
-        if data[8:12] == b"crx ":
-            return RAW_REASON
-        return _export(_BRANDS[data[8:12]]) if data[8:12] in _BRANDS else None
+    if data[4:12] == b"ftypcrx ":
+        return RAW_REASON
     if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
         return _export("JPEG XL")
     if data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):

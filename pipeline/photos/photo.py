@@ -8,6 +8,8 @@ from pipeline.images.types import U8
 
 __all__ = ["U8", "Photo", "PhotoBrokenError", "PhotoRefusedError"]
 
+HDR = "HDR colours; export the photo without HDR"
+
 
 class PhotoRefusedError(ValueError):
     """The file is sound, but protecting it would lose something; the message says what, for a photographer. Status: skipped."""
@@ -22,8 +24,9 @@ class Photo:
     """One still picture as stored in its file: the orientation tag is kept, not applied.
 
     `pixels_HWC` is uint8 (H, W, 3), or (H, W, 1) for grey; `alpha_HW` is uint8 or None when the file has no transparency.
-    `format` is the format read (JPEG, MPO, PNG, WEBP, BMP, GIF, TIFF). `exif` starts at its TIFF header, without the
-    `Exif\\0\\0` that JPEG puts before it; `icc` and `xmp` are the bytes found. `notes` say what was changed or left behind.
+    `format` is the format read (JPEG, MPO, PNG, WEBP, BMP, GIF, TIFF, HEIF, AVIF). `exif` starts at its TIFF header, without the
+    `Exif\\0\\0` that JPEG puts before it; `icc` and `xmp` are the bytes found. `notes` say what was changed or left
+    behind. ``png_colours`` are the PNG blocks (cICP, cHRM, gAMA) that say what its colours mean.
     """
 
     pixels_HWC: U8
@@ -34,6 +37,7 @@ class Photo:
     xmp: bytes | None = None
     orientation: int = 1
     notes: tuple[str, ...] = ()
+    png_colours: bytes | None = None
 
     @property
     def height(self) -> int:

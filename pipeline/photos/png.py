@@ -15,6 +15,9 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # x, y, step x, step y
 _PARTS = {b"IHDR": "header", b"IDAT": "pixel data", b"PLTE": "palette"}
 _HDR_TRANSFERS = {16, 18}  # PQ and HLG (ITU-T H.273)
+_SRGB_CODE = bytes((1, 13, 0, 1))
+_SRGB = {b"cHRM": (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), b"gAMA": (45455,)}  # in 1/100,000
+_NEAR = 100
 
 
 @dataclass(frozen=True)
@@ -105,18 +108,49 @@ def is_hdr(chunks: tuple[PngChunk, ...]) -> bool:
     return any(c.kind == b"cICP" and len(c.content) >= 2 and c.content[1] in _HDR_TRANSFERS for c in chunks)
 
 
+def colours(chunks: tuple[PngChunk, ...]) -> bytes | None:
+    """The blocks that say what the colours mean where a profile does not: cICP, or cHRM and gAMA, if they differ from sRGB.
+
+    Source: Portable Network Graphics (third edition), sections 11.3.2.1, 11.3.2.2, 11.3.2.6 and 4.3 (which of them counts).
+    """
+    found = {chunk.kind: bytes(chunk.content) for chunk in reversed(chunks)}
+    has_profile = b"iCCP" in found
+    if b"cICP" in found and (has_profile or found[b"cICP"] != _SRGB_CODE):
+        kinds = [b"cICP"]
+    elif has_profile or found.keys() & {b"sRGB", b"cICP"} or not _differ_from_srgb(found):
+        return None
+    else:
+        kinds = [kind for kind in (b"cHRM", b"gAMA") if kind in found]
+    return b"".join(_chunk(kind, found[kind]) for kind in kinds)
+
+
+def with_colours(blocks: bytes, data: bytes) -> bytes:
+    """The PNG with these blocks after its header."""
+    at = len(SIGNATURE) + 25
+    return data[:at] + blocks + data[at:]
+
+
 def left_behind(chunks: tuple[PngChunk, ...]) -> tuple[str, ...]:
-    """What these chunks hold that an encoded photo will not: texts, a gamma without a profile, content credentials."""
+    """What these chunks hold that an encoded photo will not: texts, content credentials."""
     kinds = {chunk.kind for chunk in chunks}
     texts = [_keyword(c) for c in chunks if c.kind in {b"tEXt", b"zTXt", b"iTXt"}]
     texts = [t for t in texts if t != "XML:com.adobe.xmp" and not t.startswith("Raw profile type")]
     notes = [f"PNG texts not kept: {', '.join(dict.fromkeys(texts))}"] if texts else []
-    gammas = {int.from_bytes(c.content, "big") for c in chunks if c.kind == b"gAMA"}
-    if gammas - {45455} and not kinds & {b"iCCP", b"sRGB"}:
-        notes.append("PNG gamma not kept")
     if b"caBX" in kinds:
         notes.append("content credentials (C2PA) not kept")
     return tuple(notes)
+
+
+def _differ_from_srgb(found: dict[bytes, bytes]) -> bool:
+    numbers = {
+        kind: [int.from_bytes(found[kind][at : at + 4], "big") for at in range(0, len(found[kind]), 4)]
+        for kind in found.keys() & _SRGB.keys()
+    }
+    return any(abs(a - b) > _NEAR for kind in numbers for a, b in zip(numbers[kind], _SRGB[kind], strict=False))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 
 
 def _keyword(chunk: PngChunk) -> str:

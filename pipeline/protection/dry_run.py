@@ -15,7 +15,7 @@ from pipeline.protection.flow import pixel_stage
 from pipeline.protection.job import Job
 from pipeline.protection.repack import works_in
 from pipeline.protection.row import Work
-from pipeline.protection.stages.read import read_photos
+from pipeline.protection.stages.read import reader
 
 TRIED = 5
 LOOKED_AT = 10_000
@@ -32,7 +32,7 @@ def estimate(job: Job, *, console: Console) -> int:
     seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
     for i, each in enumerate(tried):
         began = time.monotonic()
-        (work,) = read_photos([each], max_pixels=config.photos.max_pixels, max_bytes=config.photos.max_bytes)
+        (work,) = reader(config)([each])
         photo = work.photo
         (work,) = protect([work])
         if work.pixels_HWC is None or photo is None:

@@ -26,7 +26,7 @@ from pipeline.protection.options import ProtectConfig
 from pipeline.protection.plan import planned_refs, works_of
 from pipeline.protection.repack import commit_repacked, works_in
 from pipeline.protection.row import Work
-from pipeline.protection.stages.read import end, read_photos
+from pipeline.protection.stages.read import end, reader
 from pipeline.protection.stages.sign import Sign, Signer
 from pipeline.protection.stages.write import Destination, write_photos
 from pipeline.protection.sums import sums_of
@@ -40,7 +40,7 @@ def part_job(job: Job, run: RunFolder) -> PartJob:
     to = Destination(run.folder, job.signature, generator, job.signer.bundle.id if job.signer else None)
     write = partial(write_photos, config=config, to=to)
     stages = (
-        Stage("read", partial(same, partial(read_photos, max_pixels=config.photos.max_pixels, max_bytes=config.photos.max_bytes))),
+        Stage("read", partial(same, reader(config))),
         Stage("protect", partial(pixel_stage, config, job.signer)),
         Stage("write", partial(same, write)),
     )

@@ -33,7 +33,7 @@ from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
-RESULT_FORMAT = 3
+RESULT_FORMAT = 4
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
@@ -45,7 +45,8 @@ class ProtectConfig:
 
     Example: disrupt protect photos protected --epsilon 6
 
-    A table has a column path and, for --region box, the columns left, top, right and bottom: pixels of the upright photo.
+    A table has a column path and, for --region box, the columns left, top, right and bottom (or x, y, width, height): pixels of the
+    upright photo, or shares of it from 0 to 1.
 
     Writes protected photos, the manifest (the folder manifest, below a million photos also manifest.parquet) and report.html into
     OUT. Run the same command again to go on after a stop.
@@ -54,8 +55,9 @@ class ProtectConfig:
     """
 
     input: Annotated[str, PathOption(as_typed="input_as_typed"), tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    """Folder (searched at any depth), glob, single photo, table (.csv, .parquet), or a storage URI such as s3://bucket/photos. Or
-    photos in containers: WebDataset tars, also as shard-{000..012}.tar, and Parquet files with an image column."""
+    """Folder (searched at any depth), glob, single photo, table (.csv, .jsonl, .txt, .parquet), or a storage URI such as
+    s3://bucket/photos. Or photos in containers: WebDataset tars, also as shard-{000..012}.tar, and Parquet files with an image
+    column."""
     output: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder or storage URI for the protected photos; new, empty, or of the same run to be continued."""
 
@@ -111,6 +113,8 @@ class ProtectConfig:
     """Format of the protected files. png and webp are lossless; jpeg loses part of the protection, the report says how much."""
     jpeg_quality: int = 95
     """Quality of jpeg files, 95 to 100 (4:4:4)."""
+    gain_map: Literal["drop", "skip"] = "drop"
+    """Photos of phones with an HDR gain map: protect the picture and leave the map behind, or skip them."""
     container: Literal["same", "folder"] = "same"
     """Where photos of containers go: into a container of the same kind and name, or as plain files into OUT/NAME/."""
     image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
@@ -229,6 +233,7 @@ class ProtectConfig:
         if self.photos.max_megabytes != Photos().max_megabytes:  # left out at its default, as in earlier runs
             of_every_run["max_megabytes"] = self.photos.max_megabytes
         of_every_run |= {name: getattr(self, name) for name in ("container", "image") if getattr(self, name) not in (None, "same")}
+        of_every_run |= {"gain_map": self.gain_map} if self.gain_map != "drop" else {}
         if not self.disrupts():
             return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}
         return of_every_run | {

@@ -44,11 +44,12 @@ class PlannedPhoto:
     key: str
     uri: str
     size_bytes: Int64
-    box: Sequence[int] | None = None
+    box: Sequence[float] | None = None
     refused: str | None = None
     output: str | None = None
     container: ContainerKind | None = None
     most: Int64 | None = None
+    failed: bool = False
 
 
 PLANNED = schema_of(PlannedPhoto)
@@ -225,7 +226,9 @@ def _unnamed(ref: PhotoRef) -> str | None:
 
 def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
     photos = [
-        PlannedPhoto(ref.key, ref.uri, ref.size_bytes, ref.box, _unnamed(ref), container=ref.container, most=ref.most)
+        PlannedPhoto(
+            ref.key, ref.uri, ref.size_bytes, ref.box, _unnamed(ref), container=ref.container, most=ref.most, failed=ref.failed
+        )
         for ref in sorted(refs, key=lambda ref: ref.key)
     ]
     return table_of(photos, PLANNED)
@@ -235,7 +238,14 @@ def _ref(photo: PlannedPhoto) -> PhotoRef:
     left, top, right, bottom = photo.box or (0, 0, 0, 0)
     box = (left, top, right, bottom) if photo.box else None
     return PhotoRef(
-        photo.key, photo.uri, photo.size_bytes, box=box, refused=photo.refused, container=photo.container, most=photo.most
+        photo.key,
+        photo.uri,
+        photo.size_bytes,
+        box=box,
+        refused=photo.refused,
+        container=photo.container,
+        most=photo.most,
+        failed=photo.failed,
     )
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pipeline.disruption.view import BatchView, Region, region_of
 from pipeline.images.resize import pixels_to_tensor
-from pipeline.images.types import Box
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.protection.row import Work
 
@@ -30,7 +29,7 @@ class Shown:
     region: Region
 
 
-def photo_region(photo: Photo, region: str, box: Box | None) -> Region:
+def photo_region(photo: Photo, region: str, box: tuple[float, float, float, float] | None) -> Region:
     """What generators see of a photo; raises PhotoRefusedError for a box that does not fit."""
     try:
         return region_of(region, (photo.height, photo.width), photo.orientation, box)

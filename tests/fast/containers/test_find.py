@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -57,9 +58,9 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     assert len(find_photos(tmp_path).refs) == 2
 
 
-def test_raw_files_and_phone_formats_are_listed_as_refused_with_the_way_out(tmp_path: Path) -> None:
-    refs = find_photos(_put(tmp_path, "a.HEIC", "b.nef", "c.avif", "d.jpg")).refs
-    assert ["export" in str(ref.refused) for ref in refs] == [True, True, True, False]
+def test_raw_files_are_listed_as_refused_with_the_way_out_and_phone_formats_are_not(tmp_path: Path) -> None:
+    refs = find_photos(_put(tmp_path, "a.HEIC", "b.nef", "c.avif", "d.jxl")).refs
+    assert ["export" in str(ref.refused) for ref in refs] == [False, True, False, True]
 
 
 def test_names_that_cannot_be_written_are_listed_as_refused(tmp_path: Path) -> None:
@@ -140,14 +141,32 @@ def test_photos_on_other_storage_are_listed_with_uris_that_open() -> None:
         ("missing/*.jpg", "no such folder"),
         ("texts", r"no photos found \(2 other files there\)"),
         ("texts/*.jpg", "no photo fits the pattern"),
-        ("texts/a.txt", "not a photo, a folder, or a table"),
+        ("texts/b.md", "not a photo, a folder, or a table"),
         ("empty", "no photos found; photos end in"),
         ("nowhere://x", "nowhere"),
     ],
 )
 def test_a_source_without_photos_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, says: str) -> None:
-    _put(tmp_path / "texts", "a.txt", "b.txt")
+    _put(tmp_path / "texts", "a.txt", "b.md")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ListingError, match=says):
         find_photos(source)
+
+
+def test_a_sub_folder_that_cannot_be_listed_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _put(tmp_path, "a.jpg", "locked/b.jpg", "z/c.jpg")
+    scandir = os.scandir
+
+    def refuse(place: str) -> Any:
+        if place.endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(place)
+
+    monkeypatch.setattr("pipeline.storage.os.scandir", refuse)
+    refs = find_photos(tmp_path).refs
+    assert [(ref.key, ref.failed, bool(ref.refused)) for ref in refs] == [
+        ("a.jpg", False, False),
+        ("locked", True, True),
+        ("z/c.jpg", False, False),
+    ]

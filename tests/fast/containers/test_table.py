@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pyarrow import parquet as pq
 from pipeline.containers.find import Listing, ListingError, find_photos
 from pipeline.containers.read import UnusablePhotoError, read_photo
 from pipeline.containers.table import _refused_place
+from pipeline.disruption.view import region_box
 from pipeline.storage import Folder, read_uri
 from tests.fast.s3 import s3_store
 
@@ -177,13 +179,7 @@ def test_a_row_may_name_object_stores(place: str) -> None:
         ({"file": ["a.jpg"]}, "no column 'path'"),
         ({"path": ["a.jpg", "b.jpg", "a.jpg"]}, "rows 1 and 3: both are 'a.jpg'"),
         ({"path": ["a.jpg", "./a.jpg"]}, "rows 1 and 2"),
-        ({"path": ["a.jpg", ""]}, "row 2: the path is empty"),
         ({"path": ["a.jpg"], "left": [0]}, "missing: top, right, bottom"),
-        ({"path": ["a.jpg"], "left": [5], "top": [0], "right": [5], "bottom": [9]}, "row 1: not a box: left 5"),
-        ({"path": ["a.jpg"], "left": [-1], "top": [0], "right": [5], "bottom": [9]}, "row 1: not a box: left -1"),
-        ({"path": ["a.jpg"], "left": [None], "top": [0], "right": [5], "bottom": [9]}, "row 1: not a box: left None"),
-        ({"path": ["a.jpg"], "left": [0.5], "top": [0.0], "right": [5.0], "bottom": [9.0]}, "whole numbers of pixels"),
-        ({"path": ["a.jpg"], "left": ["x"], "top": ["0"], "right": ["5"], "bottom": ["9"]}, "whole numbers of pixels"),
     ],
 )
 def test_a_wrong_table_says_which_row_and_what_is_needed(
@@ -194,7 +190,53 @@ def test_a_wrong_table_says_which_row_and_what_is_needed(
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
-    for name, content in (("a.parquet", b"text"), ("b.csv", b""), ("c.csv", b"path\na,b\n"), ("d.csv", b"path\n")):
+    for name, content in (("a.parquet", b"text"), ("b.csv", b""), ("d.csv", b"path\n")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ListingError, match=name):
             find_photos(tmp_path / name)
+
+
+CORNERS = ("left", "top", "right", "bottom")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("t.csv", b"Path;LEFT;top;right;bottom\na.jpg;420.0;1;430;9,0\n"),
+        ("t.csv", "path\tleft\ttop\tright\tbottom\r\na.jpg\t420\t1\t430\t9\r\n".encode("utf-16")),
+        ("t.csv", "path,left,top,right,bottom\na.jpg,420,1,430,9\n".encode("utf-16-le")),
+        ("t.csv", b"\xef\xbb\xbfpath,x,y,width,height\na.jpg,420,1,10,8\n"),
+        ("t.csv.gz", gzip.compress(b"path,left,top,right,bottom\na.jpg,420,1,430,9\n")),
+        ("t.jsonl", b'{"Path": "a.jpg", "left": 420.0, "top": 1, "right": 430, "bottom": 9}\n\n'),
+        ("t.tsv", b"path\tleft\ttop\twidth\theight\na.jpg\t420\t1\t10\t8\n"),
+    ],
+)
+def test_a_table_is_read_whatever_program_wrote_it(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert [(ref.key, ref.box, ref.refused) for ref in find_photos(tmp_path / name).refs] == [("a.jpg", (420, 1, 430, 9), None)]
+
+
+def test_a_list_has_one_path_a_line(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("b, c.jpg\n\na.jpg\n", encoding="utf-8")
+    assert [ref.key for ref in find_photos(tmp_path / "t.txt").refs] == ["a.jpg", "b, c.jpg"]
+
+
+@pytest.mark.parametrize("columns", [CORNERS, ("x", "y", "width", "height")])
+def test_a_box_in_shares_is_that_part_of_the_photo(tmp_path: Path, columns: tuple[str, ...]) -> None:
+    numbers = (0.25, 0.5, 0.75, 1.0) if columns == CORNERS else (0.25, 0.5, 0.5, 0.5)
+    (ref,) = _listed(tmp_path, {"path": ["a.jpg"]} | {name: [n] for name, n in zip(columns, numbers, strict=True)}).refs
+    assert region_box("box", 200, 100, ref.box) == (50, 50, 150, 100)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_an_odd_row_fails_alone(tmp_path: Path, suffix: str) -> None:
+    numbers: list[tuple[str, list[Any]]] = [("left", [5, -1, None, 0]), ("top", [0, 0, 0, 2])]
+    numbers += [("right", [5, 5, 5, 30]), ("bottom", [9, 9, 9, 40])]
+    refs = _listed(tmp_path, {"path": ["a.jpg", "b.jpg", "c.jpg", "d.jpg"], **dict(numbers)}, suffix).refs
+    assert [ref.failed for ref in refs] == [True, True, True, False]
+    paths = ["ok.jpg", "", "foo://x/y.jpg", "file://relative/x.jpg", "https://"]
+    refs = _listed(tmp_path, {"path": paths}, suffix).refs
+    assert sorted(ref.key for ref in refs if ref.failed) == ["row 2", "row 4", "x/y.jpg"]
+    with pytest.raises(UnusablePhotoError) as caught:
+        read_photo(refs[-1], max_pixels=10**6)
+    assert (caught.value.status, caught.value.stage) == ("failed", "list")

@@ -152,7 +152,7 @@ def test_keys_are_those_of_webdataset(name: str) -> None:
         (("a\nb.jpg", b"x"), "'a\\nb.jpg': name holds control characters or is not valid UTF-8"),
         (("a\udcff.jpg", b"x"), "'a\\udcff.jpg': name holds control characters or is not valid UTF-8"),
         (("big.jpg", bytes(5001)), "'big.jpg': too large: with its 5001 bytes the sample goes beyond the limit by 1"),
-        (("a.heic", b"x"), "HEIC files are not read; export the photo as JPEG or PNG"),
+        (("a.jxl", b"x"), "JPEG XL files are not read; export the photo as JPEG or PNG"),
         ((".a.jpg", b"x"), "a photo whose name begins with a dot has no key"),
     ],
 )

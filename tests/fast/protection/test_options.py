@@ -20,6 +20,7 @@ from tests.verbs import with_options
 BASE = ProtectConfig(input="in", output="out")
 ALONE = with_options(BASE, recipe="none", signals=Path("bundle.safetensors"))
 OTHER_RESULTS: dict[str, Any] = {
+    "gain_map": "skip",
     "input": "other",
     "input_as_typed": "typed",
     "generator": ("cyclegan",),
@@ -127,7 +128,8 @@ def test_the_names_of_the_options_are_those_of_the_tables() -> None:
 def test_signals_alone_do_not_depend_on_options_of_the_disruption(changed: set[str]) -> None:
     other = with_options(ALONE, **{name: OTHER_RESULTS[name] for name in changed})
     assert (signed(other) != signed(ALONE)) == bool(
-        changed & {"input", "input_as_typed", "epsilon", "format", "max_megapixels", "max_megabytes", "container", "image"}
+        changed
+        & {"input", "input_as_typed", "epsilon", "format", "max_megapixels", "max_megabytes", "container", "image", "gain_map"}
     )
 
 

@@ -86,3 +86,12 @@ def test_a_limit_of_bytes_holds_whether_the_size_is_known_or_not(tmp_path: Path,
     assert "--max-megabytes" in (done.ended.reason or "")
     (done,) = read(one, max_bytes=len(data))
     assert (done.ended, done.data) == (None, data)
+
+
+def test_photos_with_a_gain_map_are_skipped_on_request(tmp_path: Path) -> None:
+    (path := tmp_path / "a.jpg").write_bytes(photo_bytes() + b"\xff\xd8\xff\xe1 HDRGainMap")
+    (kept,) = read(work(path))
+    (left,) = read_photos([work(path)], max_pixels=10**6, gain_map="skip")
+    assert kept.photo is not None
+    assert left.ended is not None
+    assert (left.ended.status, left.ended.stage, "--gain-map" in (left.ended.reason or "")) == ("skipped", "decode", True)
