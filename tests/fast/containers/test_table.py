@@ -206,10 +206,11 @@ CORNERS = ("left", "top", "right", "bottom")
         ("t.csv", "path\tleft\ttop\tright\tbottom\r\na.jpg\t420\t1\t430\t9\r\n".encode("utf-16")),
         ("t.csv", "path,left,top,right,bottom\na.jpg,420,1,430,9\n".encode("utf-16-le")),
         ("t.csv", b"\xef\xbb\xbfpath,x,y,width,height\na.jpg,420,1,10,8\n"),
-        ("t.csv.gz", gzip.compress(b"path,left,top,right,bottom\na.jpg,420,1,430,9\n")),
+        ("t.csv.gz", gzip.compress(b"path,left,top,right,bottom\na.jpg,420,1,430,9\n", mtime=0)),
         ("t.jsonl", b'{"Path": "a.jpg", "left": 420.0, "top": 1, "right": 430, "bottom": 9}\n\n'),
         ("t.tsv", b"path\tleft\ttop\twidth\theight\na.jpg\t420\t1\t10\t8\n"),
     ],
+    ids=["semicolons", "utf-16", "utf-16-le", "size", "gzip", "json", "tabs"],
 )
 def test_a_table_is_read_whatever_program_wrote_it(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
