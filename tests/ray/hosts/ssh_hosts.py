@@ -82,10 +82,11 @@ class Machine:
         try:
             yield process
         finally:
-            inside = psutil.Process(process.pid).children(recursive=True)
-            for each in [*inside, process]:
+            inside = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            for each in inside:
                 with suppress(psutil.NoSuchProcess):
                     each.kill()
+            process.kill()
             process.wait(timeout=30)
 
     def processes(self, words: str) -> list[psutil.Process]:
