@@ -127,14 +127,16 @@ def environment(host: Machine) -> dict[str, str]:
 
 
 def join_hosts(network: Network) -> None:
-    """Each host that has no Ray starts one, the first host as the head."""
+    """Each host that has no Ray starts one, the first host as the head; Ray gives up after 30 s, which on a busy machine is soon."""
     for host, address in zip(network.hosts, network.addresses, strict=True):
-        if host.processes("raylet/raylet"):
-            continue
         head = ["--head", f"--port={PORT}", "--include-dashboard=false"] if host is network.hosts[0] else []
         where = head or [f"--address={network.addresses[0]}:{PORT}"]
         sizes = ["--num-cpus=1", "--object-store-memory=100000000"]
-        host.run("ray", "start", *where, f"--node-ip-address={address}", *sizes, env=environment(host))
+        for last in (False, False, False, True):
+            if host.processes("raylet/raylet"):
+                break
+            host.run("ray", "stop", "--force", env=environment(host))  # what the raylet left; it sees this host alone
+            host.run("ray", "start", *where, f"--node-ip-address={address}", *sizes, env=environment(host), check=last)
 
 
 def kill_of(kind: str, network: Network, rng: random.Random) -> bool:
