@@ -127,7 +127,7 @@ def environment(host: Machine) -> dict[str, str]:
 
 
 def join_hosts(network: Network) -> None:
-    """Each host that has no Ray starts one, the first host as the head; Ray gives up after 30 s, which on a busy machine is soon."""
+    """Each host that has no Ray starts one, the first as the head; Ray gives up after 30 s, which on a busy machine is soon."""
     for host, address in zip(network.hosts, network.addresses, strict=True):
         head = ["--head", f"--port={PORT}", "--include-dashboard=false"] if host is network.hosts[0] else []
         where = head or [f"--address={network.addresses[0]}:{PORT}"]
