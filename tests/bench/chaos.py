@@ -139,11 +139,14 @@ def join_hosts(network: Network) -> None:
             host.run("ray", "start", *where, f"--node-ip-address={address}", *sizes, env=environment(host), check=last)
 
 
-def kill_of(kind: str, network: Network, rng: random.Random) -> bool:
+def kill_of(kind: str, network: Network, command: subprocess.Popen[bytes], rng: random.Random) -> bool:
     """Kills the driver, an actor, or the raylet of a host that is not the head; whether there was one."""
-    words = {"driver": "pipeline.cli", "actor": "MapWorker", "raylet": "raylet/raylet"}[kind]
-    hosts = {"driver": network.hosts[:1], "actor": network.hosts, "raylet": network.hosts[1:]}[kind]
-    found = [each for host in hosts for each in host.processes(words)]
+    if kind == "driver":  # it came to its host from outside, so it is no child of it
+        found = [each for each in psutil.Process(command.pid).children(recursive=True) if "pipeline.cli" in each.cmdline()]
+    elif kind == "actor":
+        found = [each for host in network.hosts for each in host.processes("MapWorker")]
+    else:
+        found = [each for host in network.hosts[1:] for each in host.processes("raylet/raylet")]
     if found:
         with suppress(psutil.NoSuchProcess):
             rng.choice(found).kill()
@@ -184,7 +187,7 @@ class Series:
                                 place.away(how := rng.choice(["silent", "refusing"]))
                                 back_at = time.monotonic() + blow.lasts_s
                                 done.append(f"{blow} ({how})" if place.on_s3 else str(blow))
-                            elif kill_of(blow.kind, self.network, rng):
+                            elif kill_of(blow.kind, self.network, process, rng):
                                 done.append(str(blow))
                         time.sleep(0.05)
                     codes.append("hung" if process.poll() is None else process.returncode)
@@ -201,7 +204,14 @@ class Series:
         verdict = judged(self.folder / "calm", place.as_folder()) if codes[-1] == 0 else {"same": False}
         if verdict["same"]:
             place.clear()
-        return {"seed": seed, "done": done, "codes": codes, "seconds": round(time.monotonic() - began), **verdict}
+        return {
+            "seed": seed,
+            "planned": list(map(str, blows)),
+            "done": done,
+            "codes": codes,
+            "seconds": round(time.monotonic() - began),
+            **verdict,
+        }
 
     @contextmanager
     def _command(self, place: Place) -> Iterator[subprocess.Popen[bytes]]:
@@ -276,6 +286,7 @@ def main() -> int:
     lines = [json.loads(line) for line in given.log.read_text().splitlines()] if given.log.exists() else []
     good = {line["seed"] for line in lines if line["same"]}
     seeds = [seed for seed in range(given.seed, given.seed + given.runs) if seed not in good]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that no host, mount or folder stays
     if seeds:
         with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder, series(Path(folder)) as shared:
             for seed in seeds:
