@@ -84,7 +84,7 @@ bench: $(VENV)/.dev  ## speed and memory, printed; no pass or fail
 	@for script in $(BENCHES); do echo "== $$script"; PYTHONPATH=. $(PY) $$script; done
 
 .PHONY: bench-scale chaos
-chaos: $(VENV)/.dev  ## runs whose processes are killed at random, compared with undisturbed ones; half an hour
+chaos: $(VENV)/.dev  ## runs on three hosts in namespaces, disturbed at random (Linux, root); goes on after a stop: chaos.jsonl
 	@PYTHONPATH=. $(PY) tests/bench/chaos.py --runs $(RUNS)
 
 bench-scale: $(VENV)/.dev  ## a run of 10 thousand, 100 thousand and a million tiny photos; hours

@@ -55,7 +55,7 @@ class Progress:
 
     def line(self, now: float) -> str:
         """The state as one line."""
-        done = self._counts.total()
+        done = self._done()
         rate = done / max(now - self._began, 1e-9)
         if self._total is None:
             return f"{done} photos, {rate:.2f} photos/s, {self._counts['failed']} failed   "
@@ -69,11 +69,16 @@ class Progress:
             self._record(time.monotonic())
             self._console.print(self.line(time.monotonic()), highlight=False)
 
+    def _done(self) -> int:
+        """Photos that are done; what processes took along when they died was counted and is counted again."""
+        counted = self._counts.total()
+        return counted if self._total is None else min(counted, self._total)
+
     def _record(self, now: float) -> None:
-        done = self._counts.total()
+        done = self._done()
         values = {"photos_done": float(done), "photos_per_second": done / max(now - self._began, 1e-9)}
         values |= {f"so_far_{status}": float(count) for status, count in self._counts.items()}
-        if measured := done - self._counts["failed"] - self._counts["skipped"]:
+        if measured := self._counts.total() - self._counts["failed"] - self._counts["skipped"]:
             values["so_far_l2"] = self._l2 / measured
         self._tracking.metrics(values, step=done)
 

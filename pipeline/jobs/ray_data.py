@@ -41,6 +41,7 @@ from pipeline.jobs.options import MOST_ACTORS, Compute
 from pipeline.jobs.parts import PartJob, PartWorker, ProcessesDieError
 from pipeline.jobs.progress import Outcome, Progress
 from pipeline.jobs.room import Need, most
+from pipeline.ledger.owner import remove_stale
 
 PATIENCE = 12
 """How many parts may lose their processes before the first one is done; then the first parts find out why."""
@@ -77,7 +78,7 @@ def _actor_size(compute: Compute) -> dict[str, float]:
 
 def run_on_ray(parts: Sequence[str], job: PartJob, compute: Compute, progress: Progress) -> Iterator[dict[str, Any]]:
     """The sums of the parts, in any order. Raises the errors of a stage as they are, and ProcessesDieError."""
-    waiting, idle, patience = list(parts), 0, PATIENCE
+    waiting, idle, patience, died = list(parts), 0, PATIENCE, False
     with _progress_of(progress) as counter:
         while waiting:
             done = set()
@@ -89,6 +90,9 @@ def run_on_ray(parts: Sequence[str], job: PartJob, compute: Compute, progress: P
             if idle > IDLE_ROUNDS:
                 raise ProcessesDieError("processes die again and again before a part is done. What is done is kept.")
             waiting = [name for name in waiting if name not in done]
+            died = died or bool(waiting)
+    if died:  # what the processes were writing
+        remove_stale(job.folder)
 
 
 def set_up_ray_data(*, ordered: bool, losses: int = 0) -> None:

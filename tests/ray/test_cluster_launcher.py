@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from tests.verbs import protect
 
 PROTECT = "pipeline/protect_dataset.py"
 REPORT_NODES = ROOT / "tests" / "ray" / "hosts" / "report_nodes.py"
-HOSTS = 2
+HOSTS = 3
+LONG = 30
+"""Photos of a run in whose middle a host is lost."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def test_ray_submit_runs_the_script_on_every_host_with_the_code_that_ray_up_inst
     code, output = cluster.submit(REPORT_NODES.relative_to(ROOT), out, str(HOSTS))
     assert code == 0, output
     seen = json.loads(out.read_text())
-    assert [(node["host"], node["address"]) for node in seen] == [("host1", "10.77.0.1"), ("host2", "10.77.0.2")]
+    assert [(node["host"], node["address"]) for node in seen] == [(f"host{i}", f"10.77.0.{i}") for i in range(1, HOSTS + 1)]
     homes = [host.home for host in cluster.network.hosts]
     assert [node["pipeline"] for node in seen] == [str(home / "disrupt-app" / "pipeline" / "__init__.py") for home in homes]
     assert {node["auth"] for node in seen} == {"token"}
@@ -100,7 +103,7 @@ def test_ray_job_submit_ships_the_working_tree_to_every_host(cluster: Cluster) -
     code, output = cluster.submit_job(REPORT_NODES, out, str(HOSTS))
     assert code == 0, output
     seen = json.loads(out.read_text())
-    assert [node["host"] for node in seen] == ["host1", "host2"]
+    assert [node["host"] for node in seen] == [f"host{i}" for i in range(1, HOSTS + 1)]
     assert all("working_dir_files" in node["pipeline"] for node in seen), "the installed code ran, not the shipped one"
 
 
@@ -158,3 +161,34 @@ def test_nobody_without_the_token_gets_in(cluster: Cluster) -> None:
     no_token = cluster.network.hosts[0].run("env", "RAY_AUTH_MODE=disabled", "bash", "-c", status, check=False, timeout_s=120)
     assert no_token.returncode != 0
     assert "nauthenticated" in no_token.stdout
+
+
+def lose_a_host(cluster: Cluster, out: Path, over: threading.Event, lost: list[str]) -> None:
+    """Kill the raylet of a host that is not the head and holds an actor, once some parts are committed."""
+    while not over.is_set():
+        busy = [host for host in cluster.network.hosts[1:] if host.processes("MapWorker")]
+        if busy and 2 <= outcome.parts(out) < LONG // 2:
+            lost.append(busy[0].name)
+            busy[0].processes("raylet/raylet")[0].kill()
+            return
+        time.sleep(0.1)
+
+
+def test_ray_submit_of_the_protect_job_outlives_a_host(cluster: Cluster, protecting: list[str], tmp_path: Path) -> None:
+    out, over, lost = cluster.shared / "outlived", threading.Event(), list[str]()
+    photos = tiny.photo_folder(cluster.shared / "more", {f"p{i:02}.png": i % 7 for i in range(LONG)})
+    words = [*protecting[1:], "--actors", str(HOSTS), "--part-photos", "2", "--steps", "150"]
+    code, output = cluster.submit(REPORT_NODES.relative_to(ROOT), cluster.shared / "all.json", str(HOSTS))
+    assert code == 0, output
+    thread = threading.Thread(target=lose_a_host, args=(cluster, out, over, lost))
+    thread.start()
+    try:
+        code, output = cluster.submit(PROTECT, photos, out, *words)
+    finally:
+        over.set()
+        thread.join()
+    assert code == 0, output
+    assert lost, "the run was over before a host was lost"
+    assert protect([str(photos), str(tmp_path / "out"), *words, "--engine", "local"]) == 0
+    assert outcome.digests(out) == outcome.digests(tmp_path / "out")
+    assert outcome.rows(out) == outcome.rows(tmp_path / "out")

@@ -54,10 +54,17 @@ def looped(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_photo_that_kills_its_process_becomes_a_failed_row_and_all_others_are_protected(
-    photos: Path, looped: Path, tmp_path: Path
+    photos: Path, looped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
+    out, do_round = tmp_path / "out", ray_data._round
+
+    def interrupt(*round_of: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        (out / ".p1.png.0123abcd.tmp").touch()  # as a process leaves it that dies while it writes
+        yield from do_round(*round_of)
+
+    monkeypatch.setattr(ray_data, "_round", interrupt)
     assert protect([str(photos), str(out), "--engine", "ray", *WORDS]) == 1
+    assert not list(out.rglob("*.tmp"))
     rows = {row["key"]: row for row in outcome.rows(out)}
     deadly = rows.pop(DEADLY)
     assert (deadly["status"], deadly["stage"], deadly["output"]) == ("failed", "read", None)

@@ -93,18 +93,35 @@ def test_cloud_workers_are_spot_machines_and_the_head_is_not(name: str) -> None:
     assert spot == {"head": False, "gpu_worker": True}
 
 
+def cloud_machines(file: Any) -> tuple[int, int, int]:
+    """How many machines of how many GPUs and cores; those of AWS are in its own lists: a g5.2xlarge has one GPU and eight cores."""
+    kind = file["available_node_types"]["gpu_worker"]
+    size = kind["resources"] or {"g5.2xlarge": {"GPU": 1, "CPU": 8}}[kind["node_config"]["InstanceType"]]
+    return kind["max_workers"], size["GPU"], size["CPU"]
+
+
+def pods(file: Any) -> tuple[int, int, int]:
+    """How many pods of how many GPUs and cores."""
+    (group,) = (file["spec"].get("rayClusterSpec") or file["spec"])["workerGroupSpecs"]
+    size = group["template"]["spec"]["containers"][0]["resources"]["requests"]
+    return group["maxReplicas"], int(size["nvidia.com/gpu"]), int(size["cpu"])
+
+
 @pytest.mark.parametrize(
-    ("name", "most"),
+    ("name", "machines"),
     [
-        ("aws.yaml", lambda file: file["available_node_types"]["gpu_worker"]["max_workers"]),
-        ("gcp.yaml", lambda file: file["available_node_types"]["gpu_worker"]["max_workers"]),
-        ("kuberay/raycluster.yaml", lambda file: file["spec"]["workerGroupSpecs"][0]["maxReplicas"]),
-        ("kuberay/rayjob.yaml", lambda file: file["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplicas"]),
+        ("aws.yaml", cloud_machines),
+        ("gcp.yaml", cloud_machines),
+        ("kuberay/raycluster.yaml", pods),
+        ("kuberay/rayjob.yaml", pods),
     ],
 )
-def test_the_command_of_a_cluster_that_grows_asks_for_a_gpu_of_each_of_its_machines(name: str, most: Callable[[Any], int]) -> None:
+def test_the_command_of_a_cluster_that_grows_asks_for_all_of_each_of_its_machines(
+    name: str, machines: Callable[[Any], tuple[int, int, int]]
+) -> None:
     (command,) = re.findall(r"protect_dataset\.py.*", (ROOT / "cluster" / name).read_text())
-    assert f"--actors {most(load(f'cluster/{name}'))} --gpus-per-actor 1" in command
+    count, gpus, cores = machines(load(f"cluster/{name}"))
+    assert f"--actors {count} --gpus-per-actor {gpus} --threads {cores}" in command
 
 
 @pytest.mark.parametrize("name", KUBERAY_FILES)

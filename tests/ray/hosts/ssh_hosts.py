@@ -66,25 +66,36 @@ class Machine:
         return done
 
     @contextmanager
-    def running(self, *command: str | Path, log: Path, cwd: Path = ROOT) -> Iterator[None]:
+    def running(
+        self, *command: str | Path, log: Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """`command` runs in the background on this machine while the block lasts; what it prints goes to `log`."""
         with log.open("w") as out:
             process = subprocess.Popen(
                 self._entering(cwd, command),
-                env=self.environment(),
+                env={**self.environment(), **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
             )
         try:
-            yield
+            yield process
         finally:
-            inside = psutil.Process(process.pid).children(recursive=True)
-            for each in [*inside, process]:
+            inside = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            for each in inside:
                 with suppress(psutil.NoSuchProcess):
                     each.kill()
+            process.kill()
             process.wait(timeout=30)
+
+    def processes(self, words: str) -> list[psutil.Process]:
+        """What runs on this machine and has these words in its command."""
+        found = []
+        for each in psutil.Process(self.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [each] if words in " ".join(each.cmdline()) else []  # what has ended has no command
+        return found
 
     def _entering(self, cwd: Path, command: Sequence[str | Path]) -> list[str]:
         enter = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--uts", "--"]
