@@ -42,8 +42,9 @@ def connected(address: str, console: Console, need: Need) -> Iterator[None]:
         try:
             with _quiet_core():
                 _connect(address)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"no Ray cluster at {address}: {error}; start one, or leave --address out") from error
+        except Exception as error:  # Ray has no class for a node that does not come up
+            fix = "try again when the machine is less busy" if local else "start one, or leave --address out"
+            raise ConfigError(f"no Ray cluster at {address}: {error}; {fix}") from error
         try:
             have = ray.cluster_resources()
             where = "started here" if local else f"cluster at {address}"

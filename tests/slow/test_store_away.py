@@ -1,6 +1,9 @@
-"""A store that answers 503 is recognised by the words of pyarrow's own client, which first tries again by itself."""
+"""A store that answers 503 is recognised by the words of its client, which first tries again by itself."""
 
 from __future__ import annotations
+
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +20,8 @@ def test_reads_and_writes_wait_for_a_store_that_says_slow_down(monkeypatch: pyte
             pauses.append(seconds)
             store.refuse = None
 
-        monkeypatch.setattr("pipeline.storage.time.sleep", sleep)
+        own = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)  # not that of the client, which pauses too
+        monkeypatch.setattr(storage, "time", own)
         store.refuse = (503, "SlowDown")
         folder.write("a.png", b"photo")
         assert pauses == [1]
