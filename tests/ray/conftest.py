@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-FIRST = ["test_flow.py", "test_lost_node.py", "test_kill.py", "test_s3.py", "test_cluster_launcher.py", "test_deaths.py"]
+FIRST = ["test_flow.py", "test_kill.py", "test_s3.py", "test_cluster_launcher.py", "test_deaths.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
