@@ -45,7 +45,7 @@ class DetectConfig:
     """
 
     input: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
-    """Folder (searched at any depth), glob, single picture, table (.csv, .parquet), or a storage URI such as s3://bucket/pictures.
+    """Folder (searched at any depth), glob, single picture, table (.csv, .jsonl, .txt, .parquet), or a URI such as s3://bucket/in.
     Or pictures in containers: WebDataset tars, also as shard-{000..012}.tar, and Parquet files with an image column."""
     signals: Annotated[Path, FILE_OR_SHIPPED, tyro.conf.arg(metavar="BUNDLE")]
     """The bundle.safetensors with which the photos were signed, or the word shipped. On a cluster: at the same place on all of its

@@ -45,8 +45,8 @@ class EvaluateConfig:
     """
 
     originals: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="ORIGINALS")]
-    """The photos before protection: folder, glob, single photo, table (.csv, .parquet), containers or storage URI, as given to
-    protect."""
+    """The photos before protection: folder, glob, single photo, table (.csv, .jsonl, .txt, .parquet), containers or storage URI, as
+    given to protect."""
     protected: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="PROTECTED")]
     """The protected photos: the OUT of a protection run, or any folder with files or containers of the same relative names; or the
     container that was made of a single one."""

@@ -42,7 +42,10 @@ def connected(address: str, console: Console, need: Need) -> Iterator[None]:
         try:
             with _quiet_core():
                 _connect(address)
-        except Exception as error:  # Ray has no class for a node that does not come up
+        except Exception as error:
+            is_plain = type(error) is Exception  # Ray has no class for a node that does not come up
+            if not (is_plain or isinstance(error, (ConnectionError, ValueError, RuntimeError))):
+                raise
             fix = "try again when the machine is less busy" if local else "start one, or leave --address out"
             raise ConfigError(f"no Ray cluster at {address}: {error}; {fix}") from error
         try:

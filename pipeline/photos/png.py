@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 
@@ -142,11 +143,10 @@ def left_behind(chunks: tuple[PngChunk, ...]) -> tuple[str, ...]:
 
 
 def _differ_from_srgb(found: dict[bytes, bytes]) -> bool:
-    numbers = {
-        kind: [int.from_bytes(found[kind][at : at + 4], "big") for at in range(0, len(found[kind]), 4)]
-        for kind in found.keys() & _SRGB.keys()
-    }
-    return any(abs(a - b) > _NEAR for kind in numbers for a, b in zip(numbers[kind], _SRGB[kind], strict=False))
+    """Whether a chunk says other colours; one of a wrong length says nothing, to decoders too."""
+    whole = {kind: found[kind] for kind in _SRGB if len(found.get(kind, b"")) == 4 * len(_SRGB[kind])}
+    numbers = {kind: struct.unpack(f">{len(_SRGB[kind])}I", content) for kind, content in whole.items()}
+    return any(abs(a - b) > _NEAR for kind in numbers for a, b in zip(numbers[kind], _SRGB[kind], strict=True))
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
