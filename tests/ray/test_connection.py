@@ -39,6 +39,18 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "find_bootstrap_address", lambda folder: None)
 
 
+@pytest.mark.parametrize(("raised", "expected"), [(Exception("timed out"), ConfigError), (TypeError("a bug"), TypeError)])
+def test_a_ray_that_does_not_start_is_no_bug_and_a_bug_is_no_ray_that_does_not_start(
+    raised: Exception, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(expected), cluster.connected("local", Console(quiet=True), LITTLE):
+        pass
+
+
 @pytest.mark.parametrize("address", [NOBODY, f"ray://{NOBODY}", "no port"])
 def test_an_address_where_nobody_answers_is_refused_within_seconds(address: str) -> None:
     began = time.monotonic()

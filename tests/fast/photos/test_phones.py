@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
 from pipeline.images.orientation import to_upright
+from pipeline.photos import png
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.heif import GAIN_MAP_NOTE
@@ -127,6 +128,13 @@ def test_png_colours_that_say_srgb_or_that_a_profile_overrides_are_not_repeated(
     assert decode_photo(saved(picture(), "PNG", pnginfo=info)).png_colours is None
     info.add(b"cHRM", P3["cHRM"])
     assert decode_photo(saved(picture(), "PNG", pnginfo=info, icc_profile=ICC)).png_colours is None
+
+
+@pytest.mark.parametrize("length", [8, 36])
+def test_a_colour_chunk_of_a_wrong_length_says_nothing(length: int) -> None:
+    plain = saved(picture(), "PNG")
+    block = png_chunk(b"cHRM", struct.pack(">8I", *range(1, 9))[:length].ljust(length, b"\1"))
+    assert png.colours(png.read_chunks(plain[:33] + block + plain[33:])) is None
 
 
 def with_thumbnail(small: bytes) -> bytes:
