@@ -109,7 +109,7 @@ def _fields(names: Sequence[str], fields: Sequence[str]) -> Record:
 def _json(line: str) -> Record:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"the row is no JSON: {error}"
     return {str(k).strip().lower(): v for k, v in record.items()} if isinstance(record, dict) else "the row is no JSON object"
 
@@ -119,7 +119,7 @@ def _row(record: Record, form: Sequence[str] | None) -> TableRow:
         return TableRow(wrong=record)
     path, key = record.get("path"), record.get("key")
     if not isinstance(path, str) or not path.strip():
-        return TableRow(wrong="the path is empty" if path in {None, ""} else "the path is no text")
+        return TableRow(wrong="the path is no text" if path and not isinstance(path, str) else "the path is empty")
     named = TableRow(path, "" if key is None else str(key))
     values = [record.get(name) for name in form or ()]
     if all(value is None or value == "" for value in values):

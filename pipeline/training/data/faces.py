@@ -187,7 +187,7 @@ def _of_class(row: Sequence[Any], count: int, name: str) -> Sequence[Any]:
     """The row with the label of its class set, as it is without a class."""
     if row[2] is None:
         return row
-    if not 0 <= row[2] < count:
+    if not (isinstance(row[2], int) and 0 <= row[2] < count):
         raise TrainError(f"{name}: cls is {row[2]}; expected a number from 0 to {count - 1}")
     return [*row[:3], *(int(i == row[2]) for i in range(count)), *row[3 + count :]]
 

@@ -241,3 +241,11 @@ def test_an_odd_row_fails_alone(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(UnusablePhotoError) as caught:
         read_photo(refs[-1], max_pixels=10**6)
     assert (caught.value.status, caught.value.stage) == ("failed", "list")
+
+
+@pytest.mark.parametrize(
+    "line", ['{"path": ["a.jpg"]}', '{"path": {}}', '{"path": 7}', '{"path": " "}', "[1]", "{", "[" * 100_000], ids=range(7)
+)
+def test_an_odd_line_fails_alone(tmp_path: Path, line: str) -> None:
+    (tmp_path / "t.jsonl").write_text(f'{{"path": "a.jpg"}}\n{line}\n')
+    assert [(ref.key, ref.failed) for ref in find_photos(tmp_path / "t.jsonl").refs] == [("a.jpg", False), ("row 2", True)]

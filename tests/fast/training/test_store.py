@@ -191,6 +191,15 @@ def test_the_number_of_an_expression_is_its_label(faces: Path, tmp_path: Path) -
         faces_of(tmp_path / "in.tar", tmp_path / "out")
 
 
+@pytest.mark.parametrize("number", ["7", "-1", '"smile"'])
+def test_a_class_that_is_no_expression_is_refused(faces: Path, tmp_path: Path, number: str) -> None:
+    row = rows_of(faces)[0]
+    labels = (f"{Path(row['file']).stem}.json", f'{{"cls": {number}}}'.encode())
+    write_tar(tmp_path / "in.tar", [sample(faces, row)[0], labels])
+    with pytest.raises(TrainError, match="cls"):
+        faces_of(tmp_path / "in.tar", tmp_path / "out", system="ganimation")
+
+
 def test_a_cut_tar_is_refused_in_one_line_and_leaves_no_part(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
