@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, unquote
@@ -43,6 +43,8 @@ _AWAY = re.compile(
     r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|NETWORK_CONNECTION|REQUEST_TIMEOUT|THROTTLING|HTTP status (500|502|503|504)"
     r"|SlowDown|ServiceUnavailable|InternalError|timed out|[Cc]onnection (refused|reset|aborted)|[Cc]annot connect|Couldn't connect"
 )
+_MOUNT_AWAY = frozenset({errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT})
+"""How the system says that what is mounted at a local path (NFS, FUSE) is away."""
 _NO_KEY = re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken|Unable to locate credentials")
 """How S3 says that it takes none of our credentials, for whatever object."""
 _ADVICE = {
@@ -218,8 +220,7 @@ class Folder:
         while waiting:
             place = waiting.pop()
             try:
-                with os.scandir(place) as found:
-                    entries = sorted(found, key=lambda entry: entry.name)
+                entries = while_away(partial(_entries, place), place)
             except OSError as error:
                 if place == self.path or not name_unreadable:
                     raise
@@ -333,11 +334,21 @@ def read_bytes(fs: pafs.FileSystem, path: str, *, most: int | None = None) -> by
         return _read_by_fsspec(fs.handler.fs, path, most)
     if not isinstance(fs, pafs.LocalFileSystem):
         return while_away(lambda: _read_remote(fs, path, most), path)
+    return while_away(lambda: _read_local(path, most), path)
+
+
+def _read_local(path: str, most: int | None) -> bytes:
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for its writer
         raise OSError(f"{path} is no ordinary file")
     with Path(path).open("rb") as local:
         return _read_all(local, status.st_size, most)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What a local folder holds, by name."""
+    with os.scandir(folder) as found:
+        return sorted(found, key=lambda entry: entry.name)
 
 
 def _read_remote(fs: pafs.FileSystem, path: str, most: int | None) -> bytes:
@@ -439,7 +450,7 @@ def _delete_remote(fs: pafs.FileSystem, path: str) -> None:
 
 
 def while_away(call: Callable[[], T], place: str) -> T:
-    """What the call returns, made again and again while a distant store is away or overloaded, with pauses of up to 30 seconds.
+    """What the call returns, made again and again while a store is away or overloaded, with pauses of up to 30 seconds.
 
     Raises other errors as they are, StoreAwayError after AWAY_SECONDS, and StoreRefusesError when it takes none of our credentials:
     no photo is to blame for its store.
@@ -451,7 +462,7 @@ def while_away(call: Callable[[], T], place: str) -> T:
         except OSError as error:
             if _NO_KEY.search(str(error)):
                 raise StoreRefusesError(f"{error}. What is done is kept; run the same command again with others.") from error
-            if not _AWAY.search(str(error)) or isinstance(error, FileNotFoundError):
+            if not _is_away(error):
                 raise
             gone = time.monotonic() - began
             if gone + pause > AWAY_SECONDS:
@@ -460,6 +471,13 @@ def while_away(call: Callable[[], T], place: str) -> T:
             print(f"waiting for the store of {place}: {error}", file=sys.stderr)
             time.sleep(pause)
             pause = min(2 * pause, 30.0)
+
+
+def _is_away(error: OSError) -> bool:
+    """Whether an error says that a store is away. One that names a local file says it by its number, never by its words."""
+    if error.errno in _MOUNT_AWAY:
+        return True
+    return error.filename is None and not isinstance(error, FileNotFoundError) and _AWAY.search(str(error)) is not None
 
 
 def temporary_path(path: str) -> Path:

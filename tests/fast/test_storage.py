@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -287,6 +288,30 @@ def test_a_store_that_is_away_is_waited_for_and_given_up_in_the_end(
     answers.append(OSError(words))
     with pytest.raises(StoreAwayError, match="run the same command again"):
         storage.while_away(call, "bucket/a")
+
+
+def test_a_mount_that_went_away_is_waited_for_when_a_folder_is_listed_and_a_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "SlowDown.png").write_bytes(b"photo")
+    pauses, away, scandir, stat = list[float](), list[int](), os.scandir, Path.stat
+    monkeypatch.setattr("pipeline.storage.time.sleep", pauses.append)
+
+    def reached(path: Any) -> Any:
+        if away:
+            raise OSError(away.pop(), "away", str(path))
+        return path
+
+    monkeypatch.setattr(os, "scandir", lambda path: scandir(reached(path)))
+    monkeypatch.setattr(Path, "stat", lambda path, **options: stat(reached(path), **options))
+    away += [errno.ENOTCONN, errno.ESTALE]
+    assert [file.path for file in Folder(tmp_path).files(name_unreadable=True)] == [str(tmp_path / "SlowDown.png")]
+    away += [errno.ESTALE]
+    assert Folder(tmp_path).read("SlowDown.png") == b"photo"
+    assert pauses == [1, 2, 1]
+    away += [errno.EACCES]
+    with pytest.raises(PermissionError):
+        Folder(tmp_path).read("SlowDown.png")
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("HTTP status 503"), OSError("AWS Error ACCESS_DENIED"), PermissionError("no")])
