@@ -94,8 +94,9 @@ def load_weights(net: nn.Module, state: StateDict, *, source: str) -> None:
     if any(faults.values()):
         reasons = "; ".join(f"{len(names)} {fault} ({_shorten(names)})" for fault, names in faults.items() if names)
         raise CheckpointError(f"{source} does not fit {type(net).__name__}: {reasons}")
-    if any(weight.is_meta for weight in wanted.values()):
-        net.to_empty(device="cpu")
+    if any(weight.is_meta for weight in wanted.values()):  # not by to_empty, which imports sympy: a second in every process
+        empty = {name: torch.empty(weight.shape, dtype=weight.dtype) for name, weight in wanted.items()}
+        net.load_state_dict(empty, strict=True, assign=True)
     net.load_state_dict(dict(state), strict=True)
 
 
