@@ -66,7 +66,8 @@ def _bars(axes: Axes, values: NDArray[np.float64], weights: NDArray[np.float64],
     limit = -np.inf if threshold is None else threshold
     weak = values < limit
     parts, sizes = [values[weak], values[~weak]], [weights[weak], weights[~weak]]
-    axes.hist(parts, bins=list(np.linspace(low, high, BINS + 1)), weights=sizes, stacked=True, color=[BAD, GOOD])
+    edges = list(np.linspace(low, high, BINS + 1))
+    axes.hist(parts, bins=edges, weights=sizes, stacked=True, color=[BAD, GOOD], histtype="stepfilled")
     if threshold is not None:
         axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.spines[["top", "right"]].set_visible(False)

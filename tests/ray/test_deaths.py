@@ -23,7 +23,8 @@ pytestmark = [
 ]
 WORDS = ["--generator", tiny.BUILD, "--part-photos", "3", "--no-tracking", "--examples", "0"]
 COUNT = 6
-DEADLY = "p3.png"
+DEADLY = "p4.png"
+"""The second of its part: a part of deadly photos alone ends the run."""
 
 
 @pytest.fixture(scope="module")

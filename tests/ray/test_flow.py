@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pyarrow import fs as pafs
 
 from pipeline.generators.checkpoint import save_weights
 from tests.conftest import ROOT
@@ -128,46 +122,6 @@ def test_a_full_disk_ends_the_run_with_2_and_the_rest_is_done_when_there_is_room
         assert outcome.rows(disk / "out") == outcome.rows(looped)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
-    """The URI of a folder on an S3 store, its process, and its log."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    log = tmp_path / "store.log"
-    server = ROOT / "tests" / "ray" / "hosts" / "s3_server.py"
-    with (
-        log.open("wb") as file,
-        subprocess.Popen([sys.executable, server, "127.0.0.1", str(port)], stdout=file, stderr=file) as process,
-    ):
-        while b"ready" not in log.read_bytes():
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
-        yield f"s3://key:secret@bucket/out?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1", process, log
-        process.kill()
-
-
-def test_a_store_that_is_away_for_a_while_costs_time_and_no_photo(
-    photos: Path, looped: Path, tmp_path: Path, store: tuple[str, subprocess.Popen[bytes], Path]
-) -> None:
-    uri, process, log = store
-
-    def leave() -> None:
-        while b"PUT /bucket/out/manifest/" not in log.read_bytes() and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGUSR1)
-        time.sleep(4)  # pyarrow asks again for three seconds before it says so
-        process.send_signal(signal.SIGUSR2)
-
-    leaving = threading.Thread(target=leave)
-    leaving.start()
-    assert protect([str(photos), uri, "--engine", "ray", *FEW]) == 1
-    leaving.join()
-    assert b" 503 " in log.read_bytes(), "nobody asked while the store was away"
-    pafs.copy_files(uri, str(tmp_path / "out"))
-    assert outcome.digests(tmp_path / "out") == outcome.digests(looped)
-    assert outcome.rows(tmp_path / "out") == outcome.rows(looped)
 
 
 OWN_NET = """

@@ -1,4 +1,4 @@
-"""A run on Ray, killed in the middle in several ways and run again: the bytes of an undisturbed run, nothing twice."""
+"""A run on Ray that is stopped with Ctrl-C ends soon, and the same command completes it (for SIGKILL see test_s3.py)."""
 
 from __future__ import annotations
 
@@ -90,37 +90,12 @@ def all_end(processes: list[psutil.Process], *, within_s: float) -> None:
     assert not alive, f"still running: {[each.cmdline()[:1] for each in alive]}"
 
 
-def run_again(photos: Path, out: Path) -> str:
-    """The same command once more, to its end; what it printed."""
-    with started(photos, out, pause=0) as run:
-        printed, errors = run.process.communicate(timeout=200)
-    assert (run.process.returncode, errors) == (0, ""), printed + errors
-    return printed
-
-
 def assert_same(out: Path, undisturbed: Path) -> None:
     assert outcome.digests(out) == outcome.digests(undisturbed)
     assert outcome.rows(out) == outcome.rows(undisturbed)
     assert set(outcome.statuses(out).values()) == {"protected"}
     assert len(outcome.statuses(out)) == COUNT
     assert not list(out.rglob("*.tmp")), "temporary files are left"
-
-
-def test_after_sigkill_of_the_driver_ray_ends_and_the_same_command_completes_the_run(
-    photos: Path, undisturbed: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    with started(photos, out, pause=0.05) as run:
-        run.wait_for_middle()
-        family = run.family()
-        os.killpg(run.process.pid, signal.SIGKILL)
-        run.process.communicate(timeout=30)
-        all_end(family, within_s=30)
-    done = outcome.parts(out)
-    assert 3 <= done < COUNT // 4
-    assert not (out / "manifest.parquet").exists()
-    assert "are done already" in run_again(photos, out)
-    assert_same(out, undisturbed)
 
 
 def test_ctrl_c_ends_soon_says_how_to_go_on_and_leaves_no_process(photos: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -51,10 +51,13 @@ def disturb(server: Server, words: list[str], count: int) -> None:
         wait(process, lambda: server.counts("out/0")["PUT"] >= count // 2)
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
-        for each in [process, *family]:  # that Ray ends by itself after its driver is what test_kill.py sees
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        _, alive = psutil.wait_procs(family, timeout=30)
+        for each in alive:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
-        process.communicate()
+    assert not alive, f"Ray outlives its driver: {[each.name() for each in alive]}"
     again = start(server, words)
     try:
         _, said = again.communicate(timeout=200)
