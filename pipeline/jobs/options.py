@@ -115,6 +115,9 @@ class Compute:
     """Processes that each hold the networks, with the ray engine; auto: as many as the cluster holds."""
     gpus_per_actor: float = 0.0
     """GPUs each actor takes, fractions allowed; 0 computes on the CPU."""
+    memory_per_actor: float = 0.0
+    """Memory that each actor takes of its machine, in GB, so that Ray puts no more of them there than it holds; 0: not counted.
+    A cluster must tell Ray its machines' memory, as `ray start` does."""
     threads: int = 1
     """CPU threads per process. Results may differ in the last digit between thread counts; --actors scales better."""
 
@@ -144,6 +147,7 @@ class Compute:
         if self.actors != "auto":
             within("--actors", self.actors, 1, MOST_ACTORS, "processes; or auto")
         within("--gpus-per-actor", self.gpus_per_actor, 0, 64, "GPUs")
+        within("--memory-per-actor", self.memory_per_actor, 0, 10_000, "GB")
         within("--threads", self.threads, 1, 1024, "CPU threads per process")
 
 

@@ -40,7 +40,7 @@ from pipeline.jobs.interrupt import watch_sigint
 from pipeline.jobs.options import MOST_ACTORS, Compute
 from pipeline.jobs.parts import PartJob, PartWorker, ProcessesDieError
 from pipeline.jobs.progress import Outcome, Progress
-from pipeline.jobs.room import Need, most
+from pipeline.jobs.room import GB, Need, most
 from pipeline.ledger.owner import remove_stale
 
 PATIENCE = 12
@@ -58,7 +58,9 @@ Batch = Any
 def actors_need(compute: Compute) -> Need:
     """What the actors ask of a cluster; one is enough to begin, and with auto the rest is what the cluster gives."""
     actor = _actor_size(compute)
-    flags = "--actors or --gpus-per-actor" if compute.on_gpu else "--actors or --threads"
+    flags = " or ".join(
+        ["--actors", "--gpus-per-actor" if compute.on_gpu else "--threads"] + ["--memory-per-actor"] * ("memory" in actor)
+    )
     return Need([actor] * (1 if compute.actors == "auto" else compute.actors), [actor], flags)
 
 
@@ -72,8 +74,9 @@ def with_actors(compute: Compute, console: Console) -> Compute:
 
 
 def _actor_size(compute: Compute) -> dict[str, float]:
-    """The cores of an actor, and its GPUs."""
-    return {"CPU": compute.threads} | ({"GPU": compute.gpus_per_actor} if compute.on_gpu else {})
+    """The cores of an actor, its GPUs, and its memory in bytes where it counts."""
+    memory = {"memory": compute.memory_per_actor * GB} if compute.memory_per_actor else {}
+    return {"CPU": compute.threads} | ({"GPU": compute.gpus_per_actor} if compute.on_gpu else {}) | memory
 
 
 def run_on_ray(parts: Sequence[str], job: PartJob, compute: Compute, progress: Progress) -> Iterator[dict[str, Any]]:
@@ -136,6 +139,7 @@ def _round(
             max_task_retries=0,
             num_cpus=float(compute.threads),
             num_gpus=compute.gpus_per_actor or None,
+            memory=compute.memory_per_actor * GB or None,
         )
     with watch_sigint() as check_interrupt:
         try:

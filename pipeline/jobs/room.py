@@ -23,8 +23,10 @@ from pipeline.jobs.options import ConfigError
 
 LOOK_SECONDS, TELL_SECONDS, QUIET_SECONDS = 2.0, 60.0, 60.0
 """Between two looks at a cluster, between two messages of a wait, and how long no machine may be on its way before it ends."""
+GB = 10**9
+_UNITS = {"CPU": ("cores", 1), "GPU": ("GPUs", 1), "memory": ("GB", GB)}
 Bundle = Mapping[str, float]
-"""Amounts of CPU and GPU that one process takes, or that one machine has."""
+"""Amounts of CPU, GPU and memory (bytes) that one process takes, or that one machine has."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def _wait(need: Need, console: Console) -> None:
 
 
 def _machines() -> list[Bundle]:
-    return [_cpus_and_gpus(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [{name: each[name] for name in _UNITS if name in each} for each in resources]
 
 
 def _reports() -> tuple[dict[str, Any], GetClusterStatusReply]:
@@ -134,20 +137,22 @@ def _too_small(need: Need) -> ConfigError:
 
 
 def _balance(need: Need) -> str:
-    return f"the run needs {_amounts(need.all)}, the cluster has {_amounts(_machines())}"
+    asked = {"CPU", "GPU"}.union(*need.all)
+    machines = [{name: amount for name, amount in machine.items() if name in asked} for machine in _machines()]
+    return f"the run needs {_amounts(need.all)}, the cluster has {_amounts(machines)}"
 
 
 def _amounts(bundles: Iterable[Bundle]) -> str:
     """Like "8 x 1 GPUs + 1 x 0.5 cores"."""
-    counts = Counter(_shape(bundle) for bundle in bundles if any(bundle.values()))
-    units = {"CPU": "cores", "GPU": "GPUs"}
-    each = {shape: " and ".join(f"{amount:g} {units[name]}" for name, amount in sorted(shape)) for shape in counts}
-    return " + ".join(f"{count} x {each[shape]}" for shape, count in counts.items()) or "0 cores"
+    counts = Counter(_in_words(bundle) for bundle in bundles if any(bundle.values()))
+    return " + ".join(f"{count} x {words}" for words, count in counts.items()) or "0 cores"
+
+
+def _in_words(bundle: Bundle) -> str:
+    return " and ".join(
+        f"{round(amount / scale, 2):g} {unit}" for name, (unit, scale) in _UNITS.items() if (amount := bundle.get(name, 0))
+    )
 
 
 def _shape(bundle: Bundle) -> frozenset[tuple[str, float]]:
     return frozenset(bundle.items())
-
-
-def _cpus_and_gpus(resources: Bundle) -> Bundle:
-    return {name: resources[name] for name in ("CPU", "GPU") if name in resources}

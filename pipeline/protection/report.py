@@ -15,7 +15,7 @@ from pipeline.images import THRESHOLD
 from pipeline.protection.summary import Summary, summarise
 from pipeline.protection.sums import Sums, values_of
 from pipeline.report.examples import Example, amplification
-from pipeline.report.outcome import number, outcome_table
+from pipeline.report.outcome import duration, number, outcome_table
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import histogram
 
@@ -48,7 +48,7 @@ def _quality_line(summary: Summary) -> str:
     return (
         f"PSNR {number(summary.psnr_mean, 1)} dB on average, {number(summary.psnr_min, 1)} dB at least; "
         f"SSIM {number(summary.ssim_mean, 4)}; largest change {summary.linf_levels} of {summary.epsilon} levels; "
-        f"{number(summary.seconds_mean, 2)} s of compute a photo{rate}{signals}"
+        f"{duration(summary.seconds_mean)} of compute a photo{rate}{signals}"
     )
 
 
@@ -105,7 +105,7 @@ def _facts(summary: Summary) -> list[tuple[str, str, str]]:
         (f"{number(summary.psnr_mean, 1)} dB", "mean PSNR", f"lowest {number(summary.psnr_min, 1)} dB{unchanged}"),
         (number(summary.ssim_mean, 4), "mean SSIM", "1 is identical"),
         (f"{summary.linf_levels} levels", "largest change", f"allowed {summary.epsilon} of 255"),
-        (f"{number(summary.seconds_mean, 2)} s", "compute a photo", f"{number(summary.seconds, 0)} s in all{rate}"),
+        (duration(summary.seconds_mean), "compute a photo", f"{number(summary.seconds, 0)} s in all{rate}"),
     ]
 
 

@@ -91,6 +91,13 @@ def number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def duration(seconds: float | None) -> str:
+    """Seconds with two decimals, milliseconds below a tenth of one; a dash where there are none."""
+    if seconds is None or math.isnan(seconds):
+        return "-"
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.1f} ms"
+
+
 def numbers(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
     """The known values of a column."""
     return np.asarray(pc.cast(column.drop_null(), pa.float64()).to_numpy(zero_copy_only=False))

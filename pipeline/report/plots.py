@@ -56,7 +56,7 @@ def drawing(paint: Callable[[Axes], None], *, name: str, size: tuple[float, floa
 
 
 def _bars(axes: Axes, values: NDArray[np.float64], weights: NDArray[np.float64], threshold: float | None) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     low, high = float(values.min()), float(values.max())
     if threshold is not None:
@@ -72,6 +72,7 @@ def _bars(axes: Axes, values: NDArray[np.float64], weights: NDArray[np.float64],
         axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def _inline(svg: str, name: str) -> str:

@@ -24,7 +24,7 @@ from tests.verbs import protect
 PROTECT = "pipeline/protect_dataset.py"
 REPORT_NODES = ROOT / "tests" / "ray" / "hosts" / "report_nodes.py"
 HOSTS = 3
-LONG = 30
+LONG = 20
 """Photos of a run in whose middle a host is lost."""
 
 
@@ -166,7 +166,7 @@ def lose_a_host(cluster: Cluster, out: Path, over: threading.Event, lost: list[s
 def test_ray_submit_of_the_protect_job_outlives_a_host(cluster: Cluster, protecting: list[str], tmp_path: Path) -> None:
     out, over, lost = cluster.shared / "outlived", threading.Event(), list[str]()
     photos = tiny.photo_folder(cluster.shared / "more", {f"p{i:02}.png": i % 7 for i in range(LONG)})
-    words = [*protecting[1:], "--actors", str(HOSTS), "--part-photos", "2", "--steps", "150"]
+    words = [*protecting[1:], "--actors", str(HOSTS), "--part-photos", "2", "--steps", "120"]
     code, output = cluster.submit(REPORT_NODES.relative_to(ROOT), cluster.shared / "all.json", str(HOSTS))
     assert code == 0, output
     thread = threading.Thread(target=lose_a_host, args=(cluster, out, over, lost))

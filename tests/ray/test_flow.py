@@ -46,7 +46,8 @@ def test_ray_writes_the_files_and_rows_of_the_plain_loop(
     photos: Path, looped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # Ray's processes run elsewhere
-    assert protect([os.path.relpath(photos), "out", "--engine", "ray", "--actors", "1", *FEW]) == 1
+    words = ["--engine", "ray", "--actors", "1", "--memory-per-actor", "0.5"]
+    assert protect([os.path.relpath(photos), "out", *words, *FEW]) == 1
     assert outcome.digests(tmp_path / "out") == outcome.digests(looped)
     assert outcome.rows(tmp_path / "out") == outcome.rows(looped)
 
@@ -76,6 +77,12 @@ def test_more_actors_than_the_cluster_can_hold_are_refused(
 ) -> None:
     assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", "--actors", "9", *FEW]) == 2
     assert "--actors" in capsys.readouterr().err
+
+
+def test_more_memory_than_the_cluster_has_is_refused(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert protect([str(photos), str(tmp_path / "out"), "--engine", "ray", "--memory-per-actor", "4000", *FEW]) == 2
+    assert "1 x 1 cores and 4000 GB" in (error := capsys.readouterr().err)
+    assert "--memory-per-actor" in error
 
 
 def test_gpus_that_the_cluster_does_not_have_are_refused(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

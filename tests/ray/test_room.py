@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
 
-from pipeline.jobs.room import Bundle, fits, how_many, prospect
+from pipeline.jobs.room import GB, Bundle, fits, how_many, prospect
 from tests.conftest import ROOT
 from tests.fast import tiny
 from tests.ray import outcome
@@ -70,6 +70,12 @@ def test_a_machine_holds_as_many_processes_as_its_scarcest_resource_allows() -> 
 )
 def test_processes_fit_when_each_has_a_machine_that_holds_it(machines: list[Bundle], enough: bool) -> None:
     assert fits(ASKED, machines) is enough
+
+
+def test_memory_limits_how_many_processes_a_machine_holds() -> None:
+    assert how_many({"CPU": 1, "memory": 1.5 * GB}, {"CPU": 64.0, "memory": 16 * GB}) == 10
+    assert how_many({"CPU": 1, "memory": 1.5 * GB}, {"CPU": 64.0}) == 0
+    assert not fits([{"CPU": 1, "memory": 9 * GB}] * 2, [{"CPU": 8, "memory": 16 * GB}])
 
 
 def test_tenths_of_a_gpu_fill_it_to_the_last() -> None:
