@@ -169,13 +169,14 @@ class Folder:
         self.fs, self.path = open_storage(place)
         self.is_local = isinstance(self.fs, pafs.LocalFileSystem)
         self.uri = self.path if self.is_local else str(place)
+        self._start = posixpath.join(self.path, "")
 
     def __reduce__(self) -> tuple[type[Folder], tuple[str]]:
         return Folder, (self.uri,)
 
     def at(self, name: str) -> str:
         """The path of a name inside the filesystem."""
-        return posixpath.join(self.path, name)
+        return self._start + name
 
     def uri_of(self, name: str) -> str:
         """The path or URI of a name; pyarrow's own storages take percent signs, those of fsspec plain text."""

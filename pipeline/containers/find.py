@@ -15,7 +15,7 @@ from typing import Literal
 from pipeline.containers.braces import expand
 from pipeline.containers.image_table import holds_images
 from pipeline.containers.listing import PHOTO_SUFFIXES, READ_SUFFIXES, ContainerKind, Listing, ListingError, PhotoRef
-from pipeline.containers.naming import OWN_FOLDER, fold_name, folders_of, unsafe_reason
+from pipeline.containers.naming import OWN_FOLDER, fold_name, folders_of, suffix_of, unsafe_reason
 from pipeline.containers.pattern import compile_pattern, is_pattern, split_pattern
 from pipeline.containers.samples import limit_photos
 from pipeline.containers.table import list_table
@@ -106,14 +106,15 @@ class PhotoWalk(Iterator[PhotoRef]):
                 continue
             if is_run and OWN_TABLES.fullmatch(key):
                 continue
-            name = posixpath.basename(key)
-            is_photo = posixpath.splitext(name)[1].lower() in PHOTO_SUFFIXES and not name.startswith("._")  # macOS, no pixels
+            name = key.rpartition("/")[2]
+            suffix = suffix_of(name)
+            is_photo = suffix in PHOTO_SUFFIXES and not name.startswith("._")  # macOS, no pixels
             if self._containers != "only" and (is_photo or (file.is_link and Path(file.path).is_dir())):
                 found = True
                 yield _ref(key, folder.uri_of(key), file)
             else:
                 self.ignored += 1
-                kind = CONTAINERS.get(posixpath.splitext(name)[1].lower())
+                kind = CONTAINERS.get(suffix)
                 if self._containers and kind and not found and not name.startswith("._"):
                     held[kind].append(_container(key, folder.uri_of(key), file, kind))
         if not found and (containers := next(filter(None, held.values()), [])):
@@ -128,7 +129,7 @@ class PhotoWalk(Iterator[PhotoRef]):
         home = plain.partition("{")[0].rpartition("/")[0]
         for name in expand(plain):
             file = Folder(name + options)
-            kind = CONTAINERS.get(posixpath.splitext(name)[1].lower())
+            kind = CONTAINERS.get(suffix_of(name))
             if kind is None:
                 raise ListingError(f"{name}: braces name containers, which end in {' '.join(CONTAINERS)}")
             if not file.exists():
@@ -136,14 +137,14 @@ class PhotoWalk(Iterator[PhotoRef]):
             yield _container(name.removeprefix(f"{home}/") if home else name, file.uri, _stored(file), kind)
 
     def _file(self, file: Folder, place: str) -> Iterable[PhotoRef]:
-        suffix = posixpath.splitext(file.path)[1].lower()
+        suffix = suffix_of(file.path)
         if self._containers and (suffix == ".tar" or (suffix == ".parquet" and holds_images(place))):
             return [_container(posixpath.basename(file.path), file.uri, _stored(file), CONTAINERS[suffix])]
         return _file_or_table(file, place)
 
 
 def _file_or_table(file: Folder, place: str) -> Iterable[PhotoRef]:
-    suffix = posixpath.splitext(file.path)[1].lower()
+    suffix = suffix_of(file.path)
     if file.path.lower().endswith(TABLE_SUFFIXES):
         return list_table(place).refs
     if suffix not in PHOTO_SUFFIXES:
@@ -179,7 +180,7 @@ def _ref(key: str, uri: str, file: StoredFile) -> PhotoRef:
     if file.is_link:
         refused: str | None = LINKED_FOLDER_REASON if Path(file.path).is_dir() else LINK_REASON
     else:
-        refused = unsafe_reason(key) or refused_by_suffix(posixpath.splitext(key)[1].lower())
+        refused = unsafe_reason(key) or refused_by_suffix(suffix_of(key))
     return PhotoRef(_printable(key), _printable(uri), file.size_bytes, refused=refused)
 
 

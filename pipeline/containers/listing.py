@@ -20,7 +20,7 @@ class ListingError(ValueError):
     """The input cannot be listed; the message says what is wrong and how to mend it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PhotoRef:
     """One input: `key` is its relative POSIX name, `uri` is where `open_storage` finds it, `size_bytes` is 0 when not known.
 

@@ -13,6 +13,8 @@ OWN_FOLDER = ".disrupt"
 LEAVES_FOLDER = "name leaves the output folder"
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
+_PLAIN = re.compile(r"\w[\w.\- ]*(?:/\w[\w.\- ]*)*", re.ASCII)
+"""Names without anything odd: what most photos have."""
 
 
 def unsafe_reason(key: str) -> str | None:
@@ -21,6 +23,8 @@ def unsafe_reason(key: str) -> str | None:
     Refused are absolute names, `..`, drive letters, backslashes, `.` or empty parts, control characters, text that is no valid
     Unicode, and the folder `.disrupt`, which is the run's own.
     """
+    if _PLAIN.fullmatch(key):
+        return None
     parts = key.split("/")
     if not key or key.startswith("/") or "\\" in key or _DRIVE.match(key) or ".." in parts:
         return LEAVES_FOLDER
@@ -31,6 +35,13 @@ def unsafe_reason(key: str) -> str | None:
     if OWN_FOLDER in key.casefold() and any(part.casefold() == OWN_FOLDER for part in parts):
         return f"name lies in the folder {OWN_FOLDER}, which holds the records of a run"
     return None
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a name with its dot, in lower case; "" where there is none."""
+    name = name.rpartition("/")[2].lstrip(".")
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot >= 0 else ""
 
 
 def simple_name(key: str, suffix: str) -> str:

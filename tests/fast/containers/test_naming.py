@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 import unicodedata
 from pathlib import PurePosixPath
 
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.containers.naming import fold_name, output_names, simple_name, unsafe_reason
+from pipeline.containers import naming
+from pipeline.containers.naming import fold_name, output_names, simple_name, suffix_of, unsafe_reason
 
 _PARTS = st.sampled_from(["a", "A", "b", "a.png", "é", "e\u0301", "b.jpg", "straße", "STRASSE"])
 _SUFFIXES = st.sampled_from([".jpg", ".png", ".PNG", ".jpg.png", ".webp", ""])
@@ -69,6 +72,19 @@ def test_other_keys_that_cannot_be_written_safely_are_refused(key: str) -> None:
 @pytest.mark.parametrize("key", ["näme with spaces ü 日本.jpg", "..a.jpg", "a..b/c.jpg", "100%.jpg", ".hidden.jpg"])
 def test_odd_but_harmless_names_are_accepted(key: str) -> None:
     assert unsafe_reason(key) is None
+
+
+@given(st.lists(st.sampled_from([*"aZ_-. /\\:\n\0é", ".disrupt"]), max_size=7).map("".join))
+def test_the_short_way_for_plain_names_refuses_what_the_long_one_refuses(key: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(naming, "_PLAIN", re.compile("(?!)"))
+        reason = unsafe_reason(key)
+    assert unsafe_reason(key) == reason
+
+
+@given(st.text("aB./é", max_size=8))
+def test_a_suffix_is_that_of_the_library_in_lower_case(name: str) -> None:
+    assert suffix_of(name) == posixpath.splitext(name)[1].lower()
 
 
 @given(st.text("ab./", min_size=1, max_size=8).filter(lambda key: unsafe_reason(key) is None))
