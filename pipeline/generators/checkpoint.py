@@ -8,7 +8,7 @@ import pickle
 import re
 import struct
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ class _Ignored:
         pass
 
 
-_NUMPY = [(_Ignored, name) for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")]
+_NUMPY_NAMES = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
+_NUMPY: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(_Ignored, name) for name in _NUMPY_NAMES]
 
 
 class CheckpointError(ValueError):

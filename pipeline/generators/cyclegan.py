@@ -129,7 +129,7 @@ def about_norms(net: CycleGANGenerator, state: StateDict) -> str:
         return "its batch norms run with the running statistics of their training"
     if isinstance(net.model[2], nn.InstanceNorm2d) and net.model[2].affine and any(is_statistic(name) for name in state):
         return (
-            "its norms are taken as instance norms, and their running statistics are not used; for a net that was trained with batch "
-            "norm write a builder of your own"
+            "its norms are taken as instance norms, whose running statistics are not used; if it was trained with batch norm, "
+            "write a builder of your own"
         )
     return ""

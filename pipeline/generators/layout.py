@@ -1,9 +1,9 @@
 """Weights under other names: the same layers, in one order only, with the same shapes.
 
-A layer is what lies at one path of the names: a weight, or a weight and a bias. Layers of a path follow each other, and those whose
-names differ in a number follow it (``block2`` after ``block1``). Where that leaves exactly one order in which all layers fit those of
-the net, this is the order; where it leaves several, that of the file decides, unless the file is sorted by name, as safetensors are,
-and its order says nothing.
+A layer is what lies at one path of the names: a weight, or a weight and a bias. Layers of a path follow each other, and those
+whose names differ in a number follow that number (``block2`` after ``block1``). Where exactly one such order fits the layers of the
+net, this is the order. Where several do, the order of the file decides, unless its names are sorted, as in safetensors, and it says
+nothing.
 """
 
 from __future__ import annotations
@@ -51,14 +51,18 @@ Queue = tuple[_Node, ...]
 """Nodes that follow each other."""
 
 
+def has_layers_of(state: StateDict, wanted: StateDict) -> bool:
+    """Whether both hold equally many layers of each shape, in any order; running statistics do not count."""
+    theirs, ours = (Counter(map(_signature, _layers(without_statistics(one)))) for one in (state, wanted))
+    return theirs == ours
+
+
 def respell(state: StateDict, wanted: StateDict) -> dict[str, str]:
-    """For each name of ``wanted`` (a net's state_dict) the name of the same weight in ``state``.
+    """For each name of ``wanted`` (a net's state_dict) the name of the same weight in ``state``, which `has_layers_of` it.
 
     Raises MisfitError unless the layers fit in exactly one order and are spelled alike in all blocks of the net.
     """
     theirs, ours = _layers(without_statistics(state)), _layers(without_statistics(wanted))
-    if Counter(map(_signature, theirs)) != Counter(map(_signature, ours)):
-        raise MisfitError("its layers have other shapes")
     found = list(islice(_orders(theirs, ours), 2))
     if not found:
         raise MisfitError("its layers have the right shapes, but another order")
@@ -153,7 +157,9 @@ def _check_alike(pairs: Iterable[tuple[Layer, Layer]]) -> None:
         number = next((i for i, part in enumerate(parts) if part.isdecimal()), len(parts))
         dimensions = max(map(len, new.shapes.values()))
         for kind in new.names:
-            spelled.setdefault((kind, new.names[kind].rpartition(".")[2], dimensions), set()).add(old.names[kind].rpartition(".")[2])
+            spelled.setdefault((kind, new.names[kind].rpartition(".")[2], dimensions), set()).add(
+                old.names[kind].rpartition(".")[2]
+            )
             if len(parts) - number > 1:  # in a block
                 weight = (*parts[:number], "", *parts[number + 1 :], kind)
                 spelled.setdefault(weight, set()).add(re.sub(r"\d+", "#", old.names[kind]))

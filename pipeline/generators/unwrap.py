@@ -48,8 +48,8 @@ def is_state(value: object) -> TypeGuard[dict[str, Tensor]]:
 def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The generator's weights of a state_dict without what wrappers put around their names, in any order and depth.
 
-    Removed: ``module``, ``_orig_mod`` and their like anywhere in a name, the counter of an averaged model, and a first part that all
-    names share (``model.main.0.weight``). Of several networks in one state_dict (``netG.*`` beside ``netD.*``) the generator is
+    Removed: ``module``, ``_orig_mod`` and their like anywhere in a name, the counter of an averaged model, and a first part that
+    all names share (``model.main.0.weight``). Of several networks in one state_dict (``netG.*`` beside ``netD.*``) the generator is
     taken, an averaged one first (``PARTS``). Names that have nothing of this stay as they are.
     """
     plain = dict(state)
