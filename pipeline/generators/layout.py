@@ -77,6 +77,8 @@ def respell(state: StateDict, wanted: StateDict) -> dict[str, str]:
     names = {new.names[kind]: old.names[kind] for old, new in pairs for kind in new.names}
     paths = {new.path: old.path for old, new in pairs}
     statistics = {name: f"{paths[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}" for name in wanted if is_statistic(name)}
+    if lost := [old for old in statistics.values() if old not in state and not old.endswith("num_batches_tracked")]:
+        raise MisfitError(f"the running statistics of its batch norms are not beside their weights ({lost[0][:100]})")
     return names | {new: old for new, old in statistics.items() if old in state}
 
 

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -141,6 +141,20 @@ def load_generator(name: str, *, weights: Path | None = None) -> Generator:
     if path is None:
         raise GeneratorError(f"{name} needs its weights: give the released file with --weights FILE")
     return _from_row(name, row, path)
+
+
+def load_generators(names: Sequence[str], weights: Sequence[Path], *, shipped: Path) -> list[Generator]:
+    """The generators of the options --generator and --weights; ``shipped`` is the word for weights that come with the package.
+
+    Raises as `load_generator` does, for a file with the name of the option, and ValueError unless there is a file for each or none.
+    """
+    generators = []
+    for name, path in zip(names, weights or (shipped,) * len(names), strict=True):
+        try:
+            generators.append(load_generator(name, weights=None if path == shipped else path))
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}" if path == shipped else f"--weights {error}") from error
+    return generators
 
 
 def local_weights(row: ZooRow) -> Path | None:
