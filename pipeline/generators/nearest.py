@@ -67,8 +67,8 @@ def nearest_architecture(state: StateDict, *, asked: Callable[..., nn.Module]) -
     if share < NEAR:
         return f"no architecture of the table is near it; {BUILDER}"
     if is_other:
-        return f"the nearest architecture is {best} ({share:.0%} of the layers in common): {_KNOWN[best].advice}"
-    return f"it is near to {best} ({share:.0%} of the layers in common), but not the same; {BUILDER}"
+        return f"the nearest architecture is {best} ({share:.0%} of the kernels in common): {_KNOWN[best].advice}"
+    return f"it is near to {best} ({share:.0%} of the kernels in common), but not the same; {BUILDER}"
 
 
 def _kernel(shape: Size) -> Hashable:

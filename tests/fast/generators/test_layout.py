@@ -217,25 +217,25 @@ NEAREST: list[tuple[str, nn.Module, str]] = [
     (
         "stargan",
         CycleGANGenerator(4, blocks=6),
-        "nearest architecture is CycleGAN (100% of the layers in common): give --generator cyclegan",
+        "nearest architecture is CycleGAN (100% of the kernels in common): give --generator cyclegan",
     ),
     (
         "stargan",
         GANimationGenerator(4, 17, 6),
-        "nearest architecture is GANimation (100% of the layers in common): give --generator ganimation",
+        "nearest architecture is GANimation (100% of the kernels in common): give --generator ganimation",
     ),
     (
         "cyclegan",
         StarGANGenerator(4, 5, 3),
-        "nearest architecture is StarGAN (100% of the layers in common): give --generator stargan",
+        "nearest architecture is StarGAN (100% of the kernels in common): give --generator stargan",
     ),
-    ("stargan", MultistyleGenerator(), "nearest architecture is multistyle (100% of the layers in common)"),
+    ("stargan", MultistyleGenerator(), "nearest architecture is multistyle (100% of the kernels in common)"),
     (
         "cyclegan",
         Pix2PixHDGenerator(2, in_channels=36, downs=4, blocks=9),
-        "pix2pixHD (100% of the layers in common): it translates label maps",
+        "pix2pixHD (100% of the kernels in common): it translates label maps",
     ),
-    ("stargan", StarGANDiscriminator(128, 4, 5, 6), "StarGAN's discriminator (100% of the layers in common): it is no generator"),
+    ("stargan", StarGANDiscriminator(128, 4, 5, 6), "StarGAN's discriminator (100% of the kernels in common): it is no generator"),
     ("cyclegan", nn.Sequential(nn.Conv2d(3, 8, 11), nn.Linear(8, 8), nn.Linear(8, 3)), "no architecture of the table is near it"),
 ]
 
