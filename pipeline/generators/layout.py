@@ -66,7 +66,7 @@ def respell(state: StateDict, wanted: StateDict) -> dict[str, str]:
     found = list(islice(_orders(theirs, ours), 2))
     if not found:
         raise MisfitError("its layers have the right shapes, but another order")
-    if len(found) > 1 and (found[0] != tuple(theirs) or list(state) == sorted(state)):
+    if len(found) > 1 and (found[0] != tuple(theirs) or _is_sorted(state)):
         one, other = next((a, b) for a, b in zip(*found, strict=True) if a != b)
         raise MisfitError(
             f"its names do not tell the order of {one.path} and {other.path}, which have the same shapes; "
@@ -80,6 +80,14 @@ def respell(state: StateDict, wanted: StateDict) -> dict[str, str]:
     if lost := [old for old in statistics.values() if old not in state and not old.endswith("num_batches_tracked")]:
         raise MisfitError(f"the running statistics of its batch norms are not beside their weights ({lost[0][:100]})")
     return names | {new: old for new, old in statistics.items() if old in state}
+
+
+def _is_sorted(state: StateDict) -> bool:
+    """Whether the entries are in the order of safetensors, by name within each type, which says nothing of the layers."""
+    names: dict[torch.dtype, list[str]] = {}
+    for name, tensor in state.items():
+        names.setdefault(tensor.dtype, []).append(name)
+    return all(some == sorted(some) for some in names.values())
 
 
 def renamed(state: StateDict, names: Mapping[str, str]) -> dict[str, Tensor]:

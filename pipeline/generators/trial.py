@@ -50,7 +50,7 @@ def _translate(generator: Generator, x_BCHW: Tensor, class_name: str) -> Tensor:
     try:
         with torch.no_grad():
             y_BCHW = generator(x_BCHW, class_name)
-    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UnusableGeneratorError(
             f"{generator.name} fails on images {shape} for class {class_name}: {why}. It is given float32 images (B, 3, H, W) in "

@@ -35,6 +35,8 @@ from pipeline.protection.sums import Sums, merged
 def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int:
     """Protect photos; returns the exit code. Errors of the call are raised as ValueError."""
     job = prepare(config)
+    for note in job.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if config.dry_run:
         return estimate(job, console=console)
     began = time.monotonic()
@@ -44,8 +46,6 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
         what = "containers" if in_containers(run, plan) else "photos"
         ignored = f", {plan.ignored} other files ignored" if plan.ignored else ""
         console.print(f"{plan.total} {what} in {config.input}{ignored}; {job.about}", highlight=False)
-        for note in job.notes:
-            console.print(f"note: {note}", highlight=False, soft_wrap=True)
         if count < plan.total:
             console.print(f"{plan.total - count} are done already; {count} to go", highlight=False)
         params = flat(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), what: plan.total}

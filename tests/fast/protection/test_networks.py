@@ -67,6 +67,12 @@ def test_protect_and_evaluate_refuse_a_network_that_makes_no_picture_of_the_same
     assert one_line(capsys, reason)
 
 
+def test_weights_of_a_network_for_grey_pictures_are_refused(photos: Path, tmp_path: Path, capsys: Said) -> None:
+    torch.save(CycleGANGenerator(2, in_channels=1, blocks=1).state_dict(), tmp_path / "w.pth")
+    assert runs.run(photos, tmp_path / "out", "--weights", str(tmp_path / "w.pth"), generator="cyclegan") == 2
+    assert one_line(capsys, "cyclegan fails on images (2, 3, 256, 256)")
+
+
 def one_line(said: Said, reason: str) -> bool:
     lines = said.readouterr().err.strip().splitlines()
     assert len(lines) == 1, lines
