@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pipeline.generators.generator import Generator
 
+SMALL = 64
+"""Side in pixels of small pictures, which a net of convolutions takes whatever its native side."""
 NOTICEABLE = 1 / 255
 """Half an 8-bit level in [-1, 1]: outputs closer than this are the same picture."""
 
@@ -32,8 +34,19 @@ def try_generator(generator: Generator, classes: Sequence[str] = (), *, side: in
 
 
 def notes_on(generator: Generator, classes: Sequence[str] = ()) -> list[str]:
-    """What a user should know of a generator before a run: how its weights were found, and what `try_generator` says."""
-    return [*generator.notes, *try_generator(generator, classes)]
+    """What a user should know of a generator before a run: how its weights were found, and what `try_generator` says.
+
+    Small pictures are enough for a net that takes them and works; any other is tried at its native side.
+    """
+    works = generator.size > SMALL and _works_small(generator, classes)
+    return [*generator.notes, *([] if works else try_generator(generator, classes))]
+
+
+def _works_small(generator: Generator, classes: Sequence[str]) -> bool:
+    try:
+        return not try_generator(generator, classes, side=SMALL)
+    except UnusableGeneratorError:
+        return False
 
 
 def drawn_pictures(side: int) -> Tensor:

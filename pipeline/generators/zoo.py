@@ -26,13 +26,10 @@ from pipeline.generators.multistyle import (
     read_multistyle,
 )
 from pipeline.generators.stargan import stargan_by_shapes, stargan_from_state
-from pipeline.generators.trial import try_generator
+from pipeline.generators.trial import SMALL, try_generator
 from pipeline.images.blur import blur_input
 
 WEIGHTS = Path(str(files("pipeline.generators"))) / "weights"
-
-MOST_SIDE = 64
-"""Side in pixels of the pictures that check weights which were matched by order and shapes; the nets take any."""
 
 Classes = Mapping[str, tuple[float, ...]]
 
@@ -200,7 +197,7 @@ def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
 def _check_output(generator: Generator, path: Path) -> None:
     """Raise CheckpointError where weights that were not found by their released names make no picture of a picture."""
     first = next(iter(generator.classes))
-    if odd := try_generator(generator, (first,), side=min(generator.size, MOST_SIDE)):
+    if odd := try_generator(generator, (first,), side=min(generator.size, SMALL)):
         raise CheckpointError(
             f"{path}: its names are not the released ones, and its layers in this order are no translation: {odd[0]}"
         )

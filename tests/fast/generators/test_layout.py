@@ -155,6 +155,21 @@ def test_names_without_order_are_taken_in_the_order_of_a_torch_file_and_refused_
         load_generator(row, weights=tmp_path / "w.safetensors")
 
 
+def test_only_an_order_that_is_not_that_of_the_names_says_something() -> None:
+    wanted = {"0.weight": torch.zeros(3), "0.bias": torch.zeros(3), "1.weight": torch.zeros(3), "1.bias": torch.zeros(3)}
+    later_first = {f"{layer}.{kind}": torch.zeros(3) for layer in "ba" for kind in ("weight", "bias")}
+    assert respell(later_first, wanted) == {"0.weight": "b.weight", "0.bias": "b.bias", "1.weight": "a.weight", "1.bias": "a.bias"}
+    for as_saved in (dict(sorted(later_first.items())), _by_type(later_first)):
+        with pytest.raises(MisfitError, match="do not tell the order of a and b"):
+            respell(as_saved, wanted)
+
+
+def _by_type(state: State) -> State:
+    """As safetensors are saved with weights of two types: by name within each type."""
+    halves = {name: w.half() if name.endswith("weight") else w for name, w in state.items()}
+    return dict(sorted(halves.items(), key=lambda entry: (str(entry[1].dtype), entry[0])))
+
+
 def test_names_without_order_are_refused_where_the_entries_are_shuffled(tmp_path: Path) -> None:
     row, original = NETS["cyclegan"]
     entries = list(with_blocks_in_words(dict(original.state_dict())).items())

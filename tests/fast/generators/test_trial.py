@@ -43,6 +43,22 @@ def test_a_generator_whose_numbers_mean_nothing_is_named_with_its_classes(genera
     assert found[0].endswith(f"(class {', '.join(generator.classes)})")
 
 
+def test_a_net_that_takes_its_native_side_alone_is_tried_at_that_and_any_other_at_a_small_one() -> None:
+    sides: list[int] = []
+
+    def translate(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
+        sides.append(x_BCHW.shape[-1])
+        if fixed and x_BCHW.shape[-1] != 96:
+            raise RuntimeError("takes 96 pixels")
+        return -x_BCHW
+
+    for fixed, expected in ((False, [64]), (True, [64, 96])):
+        generator = Generator("sized", nn.Identity(), {"turned": ()}, 96, "sized", translate=translate)
+        assert notes_on(generator) == []
+        assert sides == expected
+        sides.clear()
+
+
 def test_only_the_classes_that_are_asked_for_are_looked_at() -> None:
     def translate(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
         return torch.where(c_BK[:, :, None, None] > 0, -x_BCHW, x_BCHW)
