@@ -47,8 +47,6 @@ def fit_weights(state: StateDict, from_state: FromState, by_shapes: ByShapes, *,
         raise CheckpointError(f"{refusal}; {reason}") from refusal
     ((part, weights, spelled),) = fitting
     changed = [(old, new) for new, old in spelled.items() if old != new]
-    if not part and not changed:
-        raise refusal  # its names fit, its values do not
     said = f"its part {part} was taken; " if part else ""
     if changed:
         old, new = changed[0]

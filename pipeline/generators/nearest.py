@@ -58,9 +58,8 @@ def nearest_architecture(state: StateDict, *, asked: Callable[..., nn.Module]) -
         with torch.device("meta"):
             net = known.by_shapes(state) or known.net()
         ours = [weight.shape for weight in net.state_dict().values()]
-        same = _in_common(
-            shapes, ours
-        )  # of two with the same kernels, as pix2pixHD and CycleGAN may be, the one of the same widths
+        # of two with the same kernels, as pix2pixHD and CycleGAN may be, the one of the same widths
+        same = _in_common(shapes, ours)
         shares[name] = (_in_common(map(_kernel, shapes), map(_kernel, ours)), same, known.from_state is not asked)
     best = max(shares, key=lambda name: shares[name])
     share, _, is_other = shares[best]
