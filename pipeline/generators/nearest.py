@@ -52,17 +52,14 @@ def nearest_architecture(state: StateDict, *, asked: Callable[..., nn.Module]) -
 
     Nearest is the one with most layers in common: kernels of the same size, whatever their widths and names.
     """
-    shapes = [tensor.shape for tensor in without_statistics(state).values()]
+    theirs = [_kernel(tensor.shape) for tensor in without_statistics(state).values()]
     shares = {}
     for name, known in _KNOWN.items():
         with torch.device("meta"):
             net = known.by_shapes(state) or known.net()
-        ours = [weight.shape for weight in net.state_dict().values()]
-        # of two with the same kernels, as pix2pixHD and CycleGAN may be, the one of the same widths
-        same = _in_common(shapes, ours)
-        shares[name] = (_in_common(map(_kernel, shapes), map(_kernel, ours)), same, known.from_state is not asked)
+        shares[name] = _in_common(theirs, [_kernel(weight.shape) for weight in without_statistics(net.state_dict()).values()])
     best = max(shares, key=lambda name: shares[name])
-    share, _, is_other = shares[best]
+    share, is_other = shares[best], _KNOWN[best].from_state is not asked
     if share < NEAR:
         return f"no architecture of the table is near it; {BUILDER}"
     if is_other:
