@@ -17,7 +17,7 @@ from pipeline.jobs.tracking import Tracking
 from pipeline.jobs.versions import versions
 from pipeline.ledger.layout import OWN
 from pipeline.ledger.owner import claim
-from pipeline.signals.manipulation import SourceName, load_source, source_names
+from pipeline.signals.manipulation import SourceName, load_source, notes_on_sources, source_names
 from pipeline.storage import Folder, write_uri
 from pipeline.training.export import BUNDLE_FILE
 from pipeline.training.job import Job, held_out_squares, open_source, plan
@@ -51,6 +51,8 @@ def run_search(config: SearchConfig, *, command: str, console: Console) -> int:
         if is_trained and table.is_file() and (config.output / BEST_FILE).is_file():
             console.print(f"{config.output} has all that was asked for; nothing to do", highlight=False, soft_wrap=True)
             return DONE
+        for note in notes_on_sources(generators):
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
         tags, params = {"command": command, "signature": own}, config.what_changes_results()
         with open_run(config, "parent", f"tune {own}", params, tags) as record:
             rows = from_table(pq.read_table(table)) if table.is_file() else _search(config, first, generators, record, console)

@@ -13,11 +13,11 @@ from pipeline.evaluation.look import Looked
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.row import EvaluationRow
 from pipeline.generators.generator import Generator
-from pipeline.generators.zoo import load_generator
+from pipeline.generators.zoo import load_generators
 from pipeline.images import THRESHOLD, over_edit
 from pipeline.images.effect import breakage, l1, l2, manipulation_mask, masked_l2
 from pipeline.jobs.doctor import check_gpu
-from pipeline.jobs.options import SHIPPED, ConfigError
+from pipeline.jobs.options import SHIPPED, ConfigError, check_weights
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,8 @@ def load_tested(config: EvaluateConfig) -> list[Tested]:
     Each is tested on those of the chosen classes that it has, or on all where it has none of them. Two of one name are told apart
     by their weights' file name.
     """
-    given = config.weights or (SHIPPED,) * len(config.generator)
-    if len(given) != len(config.generator):
-        raise ConfigError(f"--weights needs one file for each of the {len(config.generator)} generators, got {len(given)}")
-    loaded = [
-        load_generator(name, weights=None if path == SHIPPED else path) for name, path in zip(config.generator, given, strict=True)
-    ]
+    check_weights("--weights", config.weights, config.generator)
+    loaded = load_generators(config.generator, config.weights, shipped=SHIPPED)
     return [Tested(label, one, _classes(one, config.classes)) for label, one in zip(_labels(loaded), loaded, strict=True)]
 
 

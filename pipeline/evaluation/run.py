@@ -20,6 +20,7 @@ from pipeline.evaluation.report import terminal_table, write_page
 from pipeline.evaluation.row import EVALUATION, UNFINISHED
 from pipeline.evaluation.summary import Summary, as_csv, summarise
 from pipeline.evaluation.sums import ALL, merged
+from pipeline.generators.trial import notes_on
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.flow import do_all
 from pipeline.jobs.options import RAY_FROM, ConfigError, flat, signature_of
@@ -38,12 +39,13 @@ ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "rep
 
 @dataclass(frozen=True)
 class Job:
-    """A checked call: its options with nothing left out, its generators and its pairs."""
+    """A checked call: its options with nothing left out, its generators and its pairs; ``notes`` are for people, one line each."""
 
     config: EvaluateConfig
     tested: list[Tested]
     pairs: list[Pair]
     run: ProtectedRun | None
+    notes: tuple[str, ...]
 
     @property
     def containers(self) -> list[PhotoRef]:
@@ -85,7 +87,7 @@ def prepare(asked: EvaluateConfig) -> Job:
         pairs = match_containers(originals, held, parts_of_containers(config.protected), whole=whole)
     else:
         pairs = match(originals, find_photos(config.protected).refs, read_manifest(config.protected), whole=whole)
-    return Job(config, tested, pairs, run)
+    return Job(config, tested, pairs, run, tuple(note for one in tested for note in notes_on(one.generator, one.classes)))
 
 
 def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> int:
@@ -96,6 +98,8 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     containers = job.containers
     what = "pairs of containers" if containers else "pairs"
     console.print(f"{len(job.pairs)} {what}; generator {names}; channels {', '.join(config.channels)}", highlight=False)
+    for note in job.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     about = about_photos(containers, image=config.image, enough=RAY_FROM) if containers and config.compute.engine == "auto" else 0
     tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
     with record_run(config.record, "evaluate", flat(config) | {"pairs": len(job.pairs)}, tags) as tracking:

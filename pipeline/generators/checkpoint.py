@@ -8,9 +8,9 @@ import pickle
 import re
 import struct
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,16 +19,32 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from pipeline.generators.state_names import StateDict, standard_names
+from pipeline.generators.unwrap import find_state, is_state, plain_names
 from pipeline.storage import write_uri
 
-# Entries that hold the generator's state_dict, first choice first; `read_state_dict(part=...)` picks another.
-WRAPPERS = ("G_ema", "G", "generator", "netG", "net_G", "params_ema", "params", "state_dict", "model", "net", "weights")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 _NAMES_SHOWN = 4
 _CUT_OFF = "damaged or cut-off safetensors file"
 # What torch's readers raise on damaged files (found by flipping bytes); anything else is a bug here and may surface.
 _DAMAGED = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError, struct.error)
+
+
+_RESAVE = "save the state_dict instead, where the file was made: torch.save(net.state_dict(), FILE)"
+
+
+class _Ignored:
+    """Takes the place of a NumPy scalar or its type; what is in it is dropped, and no code of NumPy runs."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+_NUMPY_NAMES = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
+_NUMPY: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(_Ignored, name) for name in _NUMPY_NAMES]
 
 
 class CheckpointError(ValueError):
@@ -38,7 +54,8 @@ class CheckpointError(ValueError):
 def read_state_dict(path: str | Path, *, part: str | None = None) -> dict[str, Tensor]:
     """The weights in a safetensors or torch file, by name and on the CPU; nothing in the file is ever executed.
 
-    A dict around the state_dict is unwrapped (see ``WRAPPERS``; ``part`` names another entry) and a ``module.`` prefix removed.
+    A dict around the state_dict is unwrapped, prefixes of wrappers are removed, and of several networks the generator is taken
+    (`plain_names`). ``part`` names another entry; then only a ``module.`` prefix is removed.
     Raises CheckpointError for a file that is missing, empty, damaged, holds code, or holds no weights.
     """
     path = Path(path)
@@ -49,9 +66,7 @@ def read_state_dict(path: str | Path, *, part: str | None = None) -> dict[str, T
         content = read_torch(path)
     else:
         raise CheckpointError(f"{path}: neither safetensors nor a torch file; it starts with {head!r}")
-    state = _unwrap(content, path, part)
-    while all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    state = _state_in(content, path, part)
     odd = [name for name, tensor in state.items() if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided]
     if odd:
         raise CheckpointError(f"{path}: holds tensors that are not plain arrays: {_shorten(odd)}")
@@ -140,17 +155,21 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch(path: Path) -> object:
-    """What a torch file holds, on the CPU; nothing in it is run. Raises CheckpointError for one that is damaged or holds code."""
+    """What a torch file holds, on the CPU; nothing in it is run, and NumPy scalars in it are left out as placeholders.
+
+    Raises CheckpointError for a file that is damaged or holds code.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about old or odd files; the file is taken or refused, nothing between
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_NUMPY):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code:
-            reason = f"holds pickled code ({code[1]}), which is never run; save the state_dict instead, best as safetensors"
+            reason = f"holds pickled code ({code[1]}), which is never run; {_RESAVE}"
         else:
-            reason = "damaged, or holds more than weights (maybe code, which is never run); save the state_dict instead"
+            reason = f"damaged, or holds more than weights (maybe code, which is never run); {_RESAVE}"
         raise CheckpointError(f"{path}: {reason}") from error
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek before the start; all else is the machine's fault
@@ -158,32 +177,26 @@ def read_torch(path: Path) -> object:
         raise CheckpointError(f"{path}: damaged or cut-off torch file ({type(error).__name__}: {str(error)[:80]})") from error
 
 
-def _unwrap(content: object, path: Path, part: str | None) -> dict[str, Tensor]:
-    """The state_dict somewhere in nested dicts; the depth is bounded because a file may nest a dict in itself."""
-    if part is not None:
-        if not isinstance(content, dict) or part not in content:
-            raise CheckpointError(f"{path}: has no entry {part!r}; it holds {_contents(content)}")
-        content = content[part]
-    for _ in range(4):
-        if _is_state(content):
-            return content
-        if not isinstance(content, dict):
-            break
-        states = [name for name, value in content.items() if _is_state(value)]
-        options = [name for name in WRAPPERS if name in states] or states
-        options = options or [name for name in WRAPPERS if isinstance(content.get(name), dict)]
-        if not options or (len(options) > 1 and options[0] not in WRAPPERS):
-            break
-        content = content[options[0]]
-    raise CheckpointError(f"{path}: no single set of weights in it; it holds {_contents(content)}")
+def _state_in(content: object, path: Path, part: str | None) -> dict[str, Tensor]:
+    if part is None:
+        state = find_state(content)
+        if state is None:
+            raise CheckpointError(f"{path}: no single set of weights in it; it holds {_contents(content)}{_way_out(content)}")
+        return plain_names(state)
+    if not isinstance(content, dict) or part not in content:
+        raise CheckpointError(f"{path}: has no entry {part!r}; it holds {_contents(content)}")
+    state = find_state(content[part])
+    if state is None:
+        raise CheckpointError(f"{path}: no single set of weights in {part}; it holds {_contents(content[part])}")
+    while all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return state
 
 
-def _is_state(value: object) -> TypeGuard[dict[str, Tensor]]:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items())
-    )
+def _way_out(content: object) -> str:
+    """What to do with a file that holds several networks."""
+    states = [str(name)[:100] for name, value in content.items() if is_state(value)] if isinstance(content, dict) else []
+    return f"; save the one you mean alone: torch.save(torch.load(FILE)[{states[0]!r}], NEW_FILE)" if states else ""
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pipeline.generators.layers import translation_trunk, with_condition
-from pipeline.generators.stargan import from_state
+from pipeline.generators.stargan import by_shapes, from_state
 from pipeline.generators.state_names import StateDict
 
 
@@ -41,3 +41,8 @@ def paint(x_BCHW: Tensor, attention_B1HW: Tensor, regression_BCHW: Tensor) -> Te
 def ganimation_from_state(state: StateDict, *, source: str = "state_dict") -> GANimationGenerator:
     """The net in the width, action units and blocks that ``state`` tells, with its weights; CheckpointError if it is none."""
     return from_state(GANimationGenerator, state, c_dim=20, source=source)
+
+
+def ganimation_by_shapes(state: StateDict) -> GANimationGenerator | None:
+    """The net without weights (on the meta device) in the sizes that the shapes tell, whatever their names; None if none fits."""
+    return by_shapes(GANimationGenerator, state)

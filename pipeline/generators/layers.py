@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+
+Norm = Callable[[int], nn.Module]
+"""Channels -> a layer that normalises them."""
 
 
 def instance_norm(channels: int, *, affine: bool = True) -> nn.InstanceNorm2d:
@@ -13,6 +19,9 @@ def instance_norm(channels: int, *, affine: bool = True) -> nn.InstanceNorm2d:
     garbage), so none are kept here.
     """
     return nn.InstanceNorm2d(channels, affine=affine, track_running_stats=False)
+
+
+plain_norm: Norm = partial(instance_norm, affine=False)
 
 
 class ResidualBlock(nn.Module):
@@ -57,16 +66,16 @@ def translation_trunk(in_channels: int, conv_dim: int, repeat: int) -> list[nn.M
 class ReflectionBlock(nn.Module):
     """x + f(x), f = pad, conv3, norm, ReLU, pad, conv3, norm (keys ``conv_block.1`` and ``.5``), padded by reflection."""
 
-    def __init__(self, channels: int, *, affine: bool) -> None:
+    def __init__(self, channels: int, *, norm: Norm, bias: bool) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
-            instance_norm(channels, affine=affine),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm(channels),
             nn.ReLU(inplace=True),
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
-            instance_norm(channels, affine=affine),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm(channels),
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -76,22 +85,23 @@ class ReflectionBlock(nn.Module):
 
 
 def reflection_translator(
-    in_channels: int, out_channels: int, *, width: int, downs: int, blocks: int, affine: bool = False
+    in_channels: int, out_channels: int, *, width: int, downs: int, blocks: int, norm: Norm = plain_norm, bias: bool = True
 ) -> list[nn.Module]:
     """The layers of CycleGAN's and pix2pixHD's generators: encode to 1 / 2 ** downs of the size, transform, decode, Tanh.
 
-    Source: [Z17] appendix, [W18] appendix, FACTS section 3. Convolution bias everywhere.
+    ``bias`` is that of the convolutions before a norm; the last always has one. Source: [Z17] appendix, [W18] appendix, FACTS
+    section 3.
     """
-    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, width, 7)]
-    layers += [instance_norm(width, affine=affine), nn.ReLU(inplace=True)]
+    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(in_channels, width, 7, bias=bias)]
+    layers += [norm(width), nn.ReLU(inplace=True)]
     for _ in range(downs):
-        layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)]
-        layers += [instance_norm(2 * width, affine=affine), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias)]
+        layers += [norm(2 * width), nn.ReLU(inplace=True)]
         width *= 2
-    layers += [ReflectionBlock(width, affine=affine) for _ in range(blocks)]
+    layers += [ReflectionBlock(width, norm=norm, bias=bias) for _ in range(blocks)]
     for _ in range(downs):
-        layers += [nn.ConvTranspose2d(width, width // 2, 3, stride=2, padding=1, output_padding=1)]
-        layers += [instance_norm(width // 2, affine=affine), nn.ReLU(inplace=True)]
+        layers += [nn.ConvTranspose2d(width, width // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)]
+        layers += [norm(width // 2), nn.ReLU(inplace=True)]
         width //= 2
     return [*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
 

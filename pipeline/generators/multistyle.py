@@ -110,6 +110,13 @@ def multistyle_from_state(state: StateDict, *, source: str = "the weights") -> M
     return net
 
 
+def multistyle_by_shapes(state: StateDict) -> MultistyleGenerator | None:
+    """The net without weights (on the meta device): there is one size; None where the number of weights is another."""
+    with torch.device("meta"):
+        net = MultistyleGenerator()
+    return net if len(state) == len(net.state_dict()) else None
+
+
 def read_multistyle(path: Path) -> dict[str, Tensor]:
     """The weights in an ONNX file by name, or those in a file that `read_state_dict` takes; nothing in it is ever executed.
 

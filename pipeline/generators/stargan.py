@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 from pipeline.generators.checkpoint import load_weights
 from pipeline.generators.layers import translation_trunk, with_condition
-from pipeline.generators.state_names import StateDict, block_indices, dimension, standard_names
+from pipeline.generators.state_names import (
+    WIDEST,
+    StateDict,
+    block_indices,
+    count_of,
+    dimension,
+    standard_names,
+    widest,
+    with_kernel,
+    without_statistics,
+)
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -71,3 +81,20 @@ def from_state(net_class: type[Net], state: StateDict, *, c_dim: int, source: st
         )
     load_weights(net, state, source=source)
     return net
+
+
+def stargan_by_shapes(state: StateDict) -> StarGANGenerator | None:
+    """The net without weights (on the meta device) in the sizes that the shapes tell, whatever their names; None if none fits."""
+    return by_shapes(StarGANGenerator, state)
+
+
+def by_shapes(net_class: type[Net], state: StateDict) -> Net | None:
+    """A net of this layout without weights in the sizes that the shapes of ``state`` tell; None if they tell none."""
+    weights = without_statistics(state)
+    conv_dim = widest(weights, kernel=3) // 4
+    first = [shape for shape in with_kernel(weights, 7) if shape[0] == conv_dim and shape[1] > 3]
+    repeat = count_of(weights, (4 * conv_dim, 4 * conv_dim, 3, 3)) // 2
+    if not (first and repeat and first[0][1] <= WIDEST):
+        return None
+    with torch.device("meta"):
+        return net_class(conv_dim=conv_dim, c_dim=first[0][1] - 3, repeat=repeat)

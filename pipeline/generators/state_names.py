@@ -31,6 +31,31 @@ def standard_names(state: StateDict, *, keep: Collection[str] = ()) -> dict[str,
     return {_without_dropout(key, named): tensor for key, tensor in rest.items()}
 
 
+def is_statistic(name: str) -> bool:
+    """Whether an entry holds a running statistic of a norm."""
+    return name.endswith(_STATISTICS)
+
+
+def without_statistics(state: StateDict) -> dict[str, Tensor]:
+    """The entries that are learned weights."""
+    return {name: tensor for name, tensor in state.items() if not is_statistic(name)}
+
+
+def with_kernel(state: StateDict, side: int) -> list[torch.Size]:
+    """The shapes of all convolution weights whose kernel has this side, in the order of the file."""
+    return [tensor.shape for tensor in state.values() if tensor.ndim == 4 and tensor.shape[2:] == (side, side)]
+
+
+def widest(state: StateDict, *, kernel: int) -> int:
+    """The most output channels of a convolution of this kernel, at most ``WIDEST``; 0 where there is none."""
+    return max((shape[0] for shape in with_kernel(state, kernel) if shape[0] <= WIDEST), default=0)
+
+
+def count_of(state: StateDict, shape: tuple[int, ...]) -> int:
+    """How many weights have this shape."""
+    return sum(tensor.shape == shape for tensor in state.values())
+
+
 def dimension(state: StateDict, key: str, axis: int, default: int) -> int:
     """The size of one axis of a weight, or ``default`` where the file has no such weight or one beyond any real width."""
     tensor = state.get(key)

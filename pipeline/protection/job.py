@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A checked call: its generators (none for signals alone), signals and signature."""
+    """A checked call: its generators (none for signals alone), signals and signature; ``notes`` are for people, one line each."""
 
     config: ProtectConfig
     generators: list[Generator]
     signer: Signer | None
     signature: str
+    notes: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -49,20 +50,21 @@ def prepare(config: ProtectConfig) -> Job:
             f"OUT is a folder, in which containers keep their names: {config.output} would be one. Give another name."
         )
     signer = read_signer(config)
-    generators = _generators(config)
+    generators, notes = _generators(config)
     if scheme_of(config.input) == "file":
         next(walk_photos(config.input, containers=True))  # a wrong place is told before anything is written
     signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
-    return Job(config, generators, signer, signed)
+    return Job(config, generators, signer, signed, notes)
 
 
-def _generators(config: ProtectConfig) -> list[Generator]:
-    """The generators to disrupt; none, and no torch, for signals alone."""
+def _generators(config: ProtectConfig) -> tuple[list[Generator], tuple[str, ...]]:
+    """The generators to disrupt, and what a user should know of them; none, and no torch, for signals alone."""
     if not config.disrupts():
-        return []
+        return [], ()
+    from pipeline.generators.trial import notes_on
     from pipeline.protection.stages.disrupt import load_generators
 
     generators = load_generators(config)
     if not config.compute.on_ray(0):
         check_gpu(config.compute)
-    return generators
+    return generators, tuple(note for generator in generators for note in notes_on(generator, config.classes))

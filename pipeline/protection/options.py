@@ -64,7 +64,8 @@ class ProtectConfig:
     generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
     """Networks to disrupt, all together: stargan-faces (shipped); stargan, ganimation, cyclegan (--weights); my_module:build."""
     weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
-    """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
+    """Weights for the generators, one each in their order: safetensors or a torch file, also under other names of the same layers;
+    the word shipped for those that come with the package."""
     classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "all")] = ()
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6

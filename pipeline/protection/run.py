@@ -35,6 +35,8 @@ from pipeline.protection.sums import Sums, merged
 def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int:
     """Protect photos; returns the exit code. Errors of the call are raised as ValueError."""
     job = prepare(config)
+    for note in job.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     if config.dry_run:
         return estimate(job, console=console)
     began = time.monotonic()

@@ -39,6 +39,11 @@ def load_source(source: SourceName, device: str, dtype: torch.dtype) -> Generato
     return generator
 
 
+def notes_on_sources(sources: Sequence[SourceName]) -> list[str]:
+    """What a user should know of how the weights of these generators were found, each sentence once."""
+    return list(dict.fromkeys(note for source in sources for note in load_source(source, "cpu", torch.float32).notes))
+
+
 def manipulate(generator: Generator, x_BCHW: Tensor, class_B: Tensor) -> Tensor:
     """The generator's translation of photos (B, 3, H, W) in [-1, 1], same shape; ``class_B`` in [0, 1) picks each one's class.
 

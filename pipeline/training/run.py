@@ -19,6 +19,7 @@ from pipeline.jobs.interrupt import defer_sigint
 from pipeline.jobs.options import ConfigError, flat
 from pipeline.jobs.tracking import Tracking, no_record, record_run
 from pipeline.ledger.owner import claim
+from pipeline.signals.manipulation import notes_on_sources
 from pipeline.storage import Folder
 from pipeline.training.data.faces import FacesSource
 from pipeline.training.data.label_pairs import LabelPairs
@@ -61,6 +62,8 @@ def run_train(config: TrainConfig, *, command: str, console: Console, run_id: st
         ),
         ExitStack() as stack,
     ):
+        for note in notes_on_sources(job.system.sources) if isinstance(job.system, SignalSystem) else ():
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
         torch.set_num_threads(threads(config))
         device = "cuda" if config.gpus_per_worker and not config.workers else "cpu"
         state = open_state(job, device=device, checkpoint=settle_checkpoint(job.out))  # on Ray only to refuse one that does not fit

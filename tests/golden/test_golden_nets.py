@@ -14,6 +14,8 @@ from pipeline.generators.checkpoint import load_weights, read_state_dict
 from pipeline.generators.cyclegan import cyclegan_from_state
 from pipeline.generators.layers import with_condition
 from pipeline.generators.stargan import StarGANDiscriminator, StarGANGenerator, stargan_from_state
+from pipeline.generators.zoo import load_generator
+from tests.fast.generators.spellings import SPELLINGS
 
 
 def assert_close(actual: Tensor, expected: Tensor) -> None:
@@ -67,6 +69,19 @@ def test_the_discriminator_of_stargan_gives_the_recorded_logits(shared: Path) ->
     patches, classes = net(golden["input"])
     assert_close(patches, golden["out_src"])
     assert_close(classes, golden["out_cls"])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("name", ["stargan", "cyclegan"])
+def test_the_reference_weights_under_other_names_give_the_recorded_image(
+    shared: Path, tmp_path: Path, name: str, spelling: str
+) -> None:
+    golden = recorded(shared, name)
+    torch.save({"state_dict": SPELLINGS[spelling](golden["state_dict"])}, tmp_path / "w.pth")
+    net = load_generator(name, weights=tmp_path / "w.pth").net
+    expected = golden["output_train_mode" if name == "stargan" else "output"]
+    assert_close(net(golden["input"], golden["c"]) if name == "stargan" else net(golden["input"]), expected)
 
 
 @torch.no_grad()

@@ -21,8 +21,8 @@ from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.objectives import REFERENCES, Reference, image_reference
 from pipeline.disruption.streams import streams_for
 from pipeline.disruption.view import Region
+from pipeline.generators import zoo
 from pipeline.generators.generator import Generator
-from pipeline.generators.zoo import load_generator
 from pipeline.images.effect import Breakage, breakage, l1, l2
 from pipeline.images.levels import level_to_unit, unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor
@@ -41,9 +41,7 @@ from pipeline.protection.stages.sign import Signer
 
 def load_generators(config: ProtectConfig) -> list[Generator]:
     """The generators of a run on the CPU, with the chosen classes only; raises ValueError with the fix for a wrong name."""
-    given = config.weights or (SHIPPED,) * len(config.generator)
-    weights = [None if path == SHIPPED else path for path in given]
-    generators = [load_generator(name, weights=path) for name, path in zip(config.generator, weights, strict=True)]
+    generators = zoo.load_generators(config.generator, config.weights, shipped=SHIPPED)
     for generator in generators:
         chosen = generator.select_classes(config.classes)
         if config.resolved_recipe().layer:

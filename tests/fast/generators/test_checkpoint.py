@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.generators.checkpoint import CheckpointError, load_weights, read_metadata, read_state_dict, save_weights
+from pipeline.generators.checkpoint import CheckpointError, load_weights, read_metadata, read_state_dict, read_torch, save_weights
 from pipeline.generators.cyclegan import CycleGANGenerator
 from pipeline.generators.stargan import StarGANGenerator
 
@@ -39,6 +40,16 @@ class Payload:
         return os.mkdir, (str(self.target),)
 
 
+def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state_dict with a prefix before each name."""
+    return {f"{prefix}.{name}": weight for name, weight in state.items()}
+
+
+def critic() -> dict[str, Tensor]:
+    """The weights of a discriminator, some under the names of the generator's."""
+    return {"main.0.weight": torch.ones(2, 3, 4, 4), "conv1.weight": torch.ones(1, 4, 3, 3)}
+
+
 WRAPPED: dict[str, Callable[[dict[str, Tensor]], dict[Any, Any]]] = {
     "plain": lambda state: state,
     "module prefix": lambda state: {f"module.{name}": weight for name, weight in state.items()},
@@ -49,6 +60,44 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], dict[Any, Any]]] = {
     "average before last": lambda state: {"G": {"main.0.weight": torch.ones(1)}, "G_ema": state, "rng": torch.ones(3)},
     "unknown name": lambda state: {"netG_A2B": state, "epoch": 3},
     "twice nested": lambda state: {"model": {"args": {"lr": 1}, "state_dict": {f"module.{k}": v for k, v in state.items()}}},
+    "compiled": lambda state: below("_orig_mod", state),
+    "compiled inside": lambda state: {name.replace("main.", "main._orig_mod.", 1): weight for name, weight in state.items()},
+    "compiled, parallel": lambda state: below("_orig_mod.module", state),
+    "parallel, compiled": lambda state: {"state_dict": below("module._orig_mod", state)},
+    "averaged": lambda state: {"n_averaged": torch.tensor(5), **below("module", state)},
+    "averaged, compiled, nested": lambda state: {"model": {"n_averaged": torch.tensor(5), **below("module._orig_mod", state)}},
+    "sharded": lambda state: below("_fsdp_wrapped_module._checkpoint_wrapped_module", state),
+    "Lightning": lambda state: {
+        "epoch": 3,
+        "state_dict": below("generator", state) | below("discriminator", critic()),
+        "hyper_parameters": {"lr": 1e-4},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}],
+    },
+    "Lightning, averaged beside": lambda state: {
+        "state_dict": below("generator", critic()) | below("generator_ema", state) | below("discriminator", critic())
+    },
+    "netG": lambda state: below("netG", state) | below("netD", critic()),
+    "netG, parallel": lambda state: below("netG.module", state) | below("netD.module", critic()),
+    "G among others": lambda state: below("G", state) | below("D", critic()) | {"loss.weight": torch.ones(3)},
+    "model of Lightning": lambda state: {
+        "state_dict": below("model.generator._orig_mod", state) | below("model.discriminator", critic())
+    },
+    "one more model": lambda state: below("model", state),
+    "ema_pytorch": lambda state: {
+        "initted": torch.tensor(True),
+        "step": torch.tensor(9),
+        **below("ema_model", state),
+        **below("online_model", critic()),
+    },
+    "NumPy scalars beside": lambda state: {
+        "state_dict": state,
+        "best": np.float64(0.25),
+        "epoch": np.int64(3),
+        "name": np.str_("G"),
+    },
+    "NumPy scalars among": lambda state: {**state, "best": np.float32(0.25), "done": np.bool_(True)},
+    "nested NumPy scalars": lambda state: {"model": {"args": {"lr": np.float64(1)}, "state_dict": below("netG", state)}},
+    "numbers among": lambda state: {**state, "epoch": 3, "name": "G"},
     "parameters": lambda state: {name: nn.Parameter(weight) for name, weight in state.items()},
 }
 
@@ -65,11 +114,41 @@ def test_the_weights_are_found_in_what_people_wrap_around_them(
     assert not any(weight.requires_grad for weight in state.values())
 
 
+def test_a_name_that_is_no_wrapper_stays_as_it_is(tmp_path: Path) -> None:
+    net = CycleGANGenerator(2, blocks=1)
+    for state in (net.state_dict(), {"netG_A." + name: weight for name, weight in net.state_dict().items()}):
+        torch.save(state, tmp_path / "net.pth")
+        assert weights_equal(read_state_dict(tmp_path / "net.pth"), dict(state))
+    twins = {"module.main.0.weight": torch.ones(1), "main.0.weight": torch.zeros(1)}
+    torch.save(twins, tmp_path / "net.pth")
+    assert weights_equal(read_state_dict(tmp_path / "net.pth"), twins)
+
+
+WRAPPERS = ("module", "_orig_mod", "generator", "netG", "G", "G_ema", "_fsdp_wrapped_module")
+
+
+@settings(max_examples=60)
+@given(
+    prefixes=st.lists(st.sampled_from(WRAPPERS), max_size=5),
+    entries=st.lists(st.sampled_from(["state_dict", "model", "G"]), max_size=3),
+)
+def test_wrappers_are_removed_in_any_order_and_depth(
+    tmp_path_factory: pytest.TempPathFactory, prefixes: list[str], entries: list[str]
+) -> None:
+    state = StarGANGenerator(2, 2, 1).state_dict()
+    content: dict[str, Any] = below(".".join(prefixes), state) if prefixes else dict(state)
+    for entry in entries:
+        content = {entry: content, "epoch": 3}
+    path = tmp_path_factory.mktemp("wrapped") / "net.pth"
+    torch.save(content, path)
+    assert weights_equal(read_state_dict(path), state)
+
+
 def test_one_part_of_a_file_can_be_asked_for(tmp_path: Path, net: nn.Module) -> None:
     path = tmp_path / "both.pth"
     torch.save({"G_A": net.state_dict(), "G_B": CycleGANGenerator(2, blocks=1).state_dict()}, path)
     assert weights_equal(read_state_dict(path, part="G_A"), net.state_dict())
-    with pytest.raises(CheckpointError, match="no single set of weights in it; it holds G_A, G_B"):
+    with pytest.raises(CheckpointError, match=r"it holds G_A, G_B; save the one you mean alone: .*torch\.load\(FILE\)\['G_A'\]"):
         read_state_dict(path)
     with pytest.raises(CheckpointError, match="has no entry 'G'; it holds G_A, G_B"):
         read_state_dict(path, part="G")
@@ -112,6 +191,33 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, net: nn.Module,
     assert len(str(caught.value)) < 400
     pickle.loads(pickle.dumps(Payload(target)))  # the payload itself works
     assert target.exists()
+
+
+def test_code_beside_numpy_scalars_is_refused_and_not_run(tmp_path: Path, net: nn.Module) -> None:
+    path, target = tmp_path / "net.pth", tmp_path / "made by the payload"
+    for content in ({"best": np.float64(1), "run": Payload(target)}, {"best": np.float64(1), "hook": np.load}):
+        torch.save({"state_dict": net.state_dict(), **content}, path)
+        with pytest.raises(
+            CheckpointError, match=r"pickled code \((posix\.mkdir|numpy\.load)\), which is never run; save .*state_dict\(\), FILE"
+        ):
+            read_state_dict(path)
+    assert not target.exists()
+
+
+def test_numpy_arrays_are_no_scalars(tmp_path: Path, net: nn.Module) -> None:
+    torch.save({"state_dict": net.state_dict(), "curve": np.ones(3)}, tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match=r"pickled code \(numpy\._core\.multiarray\._reconstruct\)"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+def test_no_code_of_numpy_runs_for_its_scalars(tmp_path: Path, net: nn.Module) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"state_dict": net.state_dict(), "best": np.float64(1)}, path)
+    content = read_torch(path)
+    assert isinstance(content, dict)
+    assert not isinstance(content["best"], np.generic | float)
+    with pytest.raises(pickle.UnpicklingError, match="multiarray"):  # nothing is allowed for the rest of the process
+        torch.load(path, weights_only=True)
 
 
 def test_a_pickled_net_is_refused_by_its_class(tmp_path: Path, net: nn.Module) -> None:
