@@ -47,6 +47,15 @@ class Recipe:
     """What the file is to survive on its way: names of `ROBUST_TO`, each one or more transforms beside the untouched photo."""
     robust_mode: RobustMode = "turn"
     """One of these transforms per step in turn, or the mean over all of them in every step."""
+    until: float | None = None
+    """Stop at the first step from which on the L2 of every output of the file is so many times the threshold; nothing: never."""
+
+    @property
+    def climbs_what_counts(self) -> bool:
+        """Whether it makes large what decides whether a photo is protected: the L2 of the file's outputs from the photo's."""
+        return (self.aim, self.reference, self.objective, self.blur, self.layer, self.robust_to) == (
+            "away", "output", "l2", "none", "", ()
+        )  # fmt: skip
 
 
 RECIPES: dict[str, Recipe] = {

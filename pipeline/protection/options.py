@@ -33,10 +33,13 @@ from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
-RESULT_FORMAT = 4
+RESULT_FORMAT = 5
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
+UNTIL = 4.0
+"""How many times the threshold every output of a photo is to reach, so that no more steps are taken."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
+UNTIL_HELP = f"{UNTIL:g}, or none where it does not apply"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ class ProtectConfig:
     robust; or none, to add --signals alone: fast, no generator is loaded and the options of the disruption are not used."""
     steps: Annotated[int | None, own_default("INT", "the recipe's; pgd: 20")] = None
     """Number of ascent steps. This and the options down to --robust-mode change single parts of the recipe."""
+    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", UNTIL_HELP)] = None
+    """Stop as soon as the L2 of every output of a photo's file is FACTOR times 0.05; photos that need more steps get more, up to
+    --steps. none: all steps, as published. Only where the recipe climbs that L2: with another aim, reference or objective, a layer,
+    a blur or --robust-to it is none."""
     step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; pgd: 1.275")] = None
     """Size of a step, in 8-bit levels."""
     last_step: Annotated[float | None, own_default("SHARE", "the recipe's; pgd: 1")] = None
@@ -151,7 +158,7 @@ class ProtectConfig:
         if not self.disrupts():
             return Recipe(start="clean", steps=0)
         named = RECIPES[self.recipe]
-        return Recipe(
+        recipe = Recipe(
             start=_or(self.start, named.start),
             steps=_or(self.steps, named.steps),
             step_size=_or(self.step_size, named.step_size),
@@ -166,6 +173,9 @@ class ProtectConfig:
             robust_to=named.robust_to if self.robust_to is None else _words(self.robust_to),
             robust_mode=_or(self.robust_mode, named.robust_mode),
         )
+        if self.until is None:
+            return dataclasses.replace(recipe, until=UNTIL) if recipe.climbs_what_counts and recipe.steps > 1 else recipe
+        return recipe if isinstance(self.until, str) else dataclasses.replace(recipe, until=self.until)
 
     def lossless(self) -> bool:
         """Whether the written files hold exactly the pixels that were computed."""
@@ -216,6 +226,13 @@ class ProtectConfig:
                 f"--objective {recipe.objective} finds no structure in --reference {recipe.reference}: give l2 or edge"
             )
         within("--steps", recipe.steps, 1, 100_000, "ascent steps")
+        if recipe.until is not None:
+            within("--until", recipe.until, 1, 80, f"times the threshold of 0.05; or {NOTHING}")
+            if not recipe.climbs_what_counts:
+                raise ConfigError(
+                    "--until stops at an L2 of the outputs: it needs --aim away, --reference output, --objective l2, and no "
+                    f"--layer, --blur or --robust-to; here give --until {NOTHING}, or leave it out"
+                )
         if recipe.step_size is not None:
             within("--step-size", recipe.step_size, 0.01, 255, "levels")
         within("--last-step", recipe.last_step, 0.001, 1, "share of the first step")
@@ -280,7 +297,6 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
         image = Path(recipe.reference)
         sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
         recipe = dataclasses.replace(recipe, reference=f"{image.name}, sha256 {sha256}")
-    unused = [
-        name for name in ("objective", "last_step", "robust_to", "robust_mode") if getattr(recipe, name) == getattr(Recipe(), name)
-    ]
+    newer = ("objective", "last_step", "robust_to", "robust_mode", "until")
+    unused = [name for name in newer if getattr(recipe, name) == getattr(Recipe(), name)]
     return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in unused}
