@@ -77,7 +77,7 @@ def gradient(value_B: Tensor, y_BCHW: Tensor) -> Tensor:
 
     Values are summed, not averaged, so an image's gradient does not depend on its batch.
     """
-    (g_BCHW,) = torch.autograd.grad(value_B.sum(), y_BCHW)
+    (g_BCHW,) = torch.autograd.grad(value_B, y_BCHW, torch.ones_like(value_B))
     return g_BCHW
 
 

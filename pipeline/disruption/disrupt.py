@@ -115,13 +115,13 @@ def target_objective(
     Only what gets one of the recipe's steps is made.
     """
     variants = robust_variants(recipe.robust_to, streams, x_BCHW.shape[1:])
-    in_turns = recipe.robust_mode == "turn"
+    in_turns, total = recipe.robust_mode == "turn", max(1, recipe.steps)
     per_variant = []
-    for i, variant in enumerate(variants[: recipe.steps] if in_turns else variants):
+    for i, variant in enumerate(variants[:total] if in_turns else variants):
         with torch.no_grad():
             view_BCHW = target.view(variant(x_BCHW))
         known = target if i == 0 else replace(target, clean=None)
-        steps = _turns(recipe.steps, len(variants), i) if in_turns else recipe.steps
+        steps = _turns(total, len(variants), i) if in_turns else total
         objective = _view_objective(known, view_BCHW, recipe, steps, reference=reference, streams=streams)
         per_variant.append(through(variant, objective))
     return in_turn(per_variant) if in_turns else mean_over(per_variant)

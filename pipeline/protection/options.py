@@ -35,11 +35,8 @@ from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 T = TypeVar("T")
 RESULT_FORMAT = 5
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
-UNTIL = 4.0
-"""How many times the threshold every output of a photo is to reach, so that no more steps are taken."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
-UNTIL_HELP = f"{UNTIL:g}, or none where it does not apply"
 
 
 @dataclass(frozen=True)
@@ -72,18 +69,17 @@ class ProtectConfig:
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
-    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "pgd"
-    """One of fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
+    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "quick"
+    """One of quick, fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
     robust; or none, to add --signals alone: fast, no generator is loaded and the options of the disruption are not used."""
-    steps: Annotated[int | None, own_default("INT", "the recipe's; pgd: 20")] = None
+    steps: Annotated[int | None, own_default("INT", "the recipe's; quick: at most 20")] = None
     """Number of ascent steps. This and the options down to --robust-mode change single parts of the recipe."""
-    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", UNTIL_HELP)] = None
-    """Stop as soon as the L2 of every output of a photo's file is FACTOR times 0.05; photos that need more steps get more, up to
-    --steps. none: all steps, as published. Only where the recipe climbs that L2: with another aim, reference or objective, a layer,
-    a blur or --robust-to it is none."""
-    step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; pgd: 1.275")] = None
+    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 3, others: none")] = None
+    """A photo takes no more steps once the L2 of every output on its file is FACTOR times 0.05, from 1 to 80; none: all of --steps.
+    Only where that L2 is climbed, so with another aim, reference or objective, a layer, a blur or --robust-to it is none."""
+    step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; quick: 4")] = None
     """Size of a step, in 8-bit levels."""
-    last_step: Annotated[float | None, own_default("SHARE", "the recipe's; pgd: 1")] = None
+    last_step: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.1")] = None
     """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
     start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", BY_RECIPE)] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
@@ -101,7 +97,7 @@ class ProtectConfig:
     """Bound on the perturbation: linf (epsilon alone), or l2 (also at most half of epsilon as root mean square of the region)."""
     blur: Annotated[Blur | None, own_default("{none,white-box,eot,spread-spectrum}", BY_RECIPE)] = None
     """Survive a blur before the generator: one known blur, the mean over nine, or nine in turn."""
-    layer: Annotated[str | None, own_default("LAYER", "the recipe's; pgd: none")] = None
+    layer: Annotated[str | None, own_default("LAYER", "the recipe's; quick: none")] = None
     """Disrupt the activation of this layer instead of the output, e.g. main.14."""
     robust_to: Annotated[tuple[str, ...] | None, own_default("{" + ",".join((*ROBUST_TO, NOTHING)) + "} [...]", BY_RECIPE)] = None
     """What the perturbation is to survive on the file's way: one or more, by commas or spaces, e.g. jpeg,resize."""
@@ -174,7 +170,7 @@ class ProtectConfig:
             robust_mode=_or(self.robust_mode, named.robust_mode),
         )
         if self.until is None:
-            return dataclasses.replace(recipe, until=UNTIL) if recipe.climbs_what_counts and recipe.steps > 1 else recipe
+            return dataclasses.replace(recipe, until=named.until if recipe.climbs_what_counts else None)
         return recipe if isinstance(self.until, str) else dataclasses.replace(recipe, until=self.until)
 
     def lossless(self) -> bool:

@@ -100,7 +100,6 @@ def _protect_options(config: TablesConfig, run: Run) -> ProtectConfig:
         classes=run.attacked,
         epsilon=run.epsilon,
         recipe=run.recipe,
-        until="none",
         seed=config.seed + run.seed,
         compute=Compute(engine="local", gpus_per_actor=float(config.gpu)),
         photos=Photos(limit=run.photos.limit),
