@@ -30,6 +30,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "image": "photo",
     "recipe": "spread-spectrum",
     "steps": 21,
+    "until": 2.0,
     "step_size": 1.0,
     "last_step": 0.5,
     "start": "jitter",
@@ -164,7 +165,20 @@ def test_the_quality_counts_for_jpeg_only() -> None:
 
 
 def test_a_part_of_the_recipe_given_as_it_is_anyway_changes_nothing() -> None:
-    assert signed(BASE) == signed(with_options(BASE, steps=20, step_size=1.275, start="uniform", blur="none"))
+    assert signed(BASE) == signed(with_options(BASE, steps=20, step_size=4.0, start="uniform", blur="none", until=3.0))
+
+
+def test_a_recipe_stops_early_only_where_it_climbs_what_counts() -> None:
+    assert BASE.resolved_recipe().until == 3
+    assert with_options(BASE, until="none").resolved_recipe().until is None
+    for other in ({"aim": "towards"}, {"reference": "noise"}, {"objective": "edge"}, {"blur": "eot"}, {"robust_to": ("jpeg",)}):
+        assert with_options(BASE, **other).resolved_recipe().until is None
+        with pytest.raises(ConfigError, match="--until stops at an L2 of the outputs"):
+            with_options(BASE, until=2.0, **other).check()
+    for name in RECIPES.keys() - {"quick"}:
+        assert with_options(BASE, recipe=name).resolved_recipe() == RECIPES[name]
+        assert RECIPES[name].until is None  # a published recipe takes its published steps
+    assert with_options(BASE, recipe="ifgsm", until=2.0).resolved_recipe() == with_options(RECIPES["ifgsm"], until=2.0)
 
 
 def test_the_content_of_a_reference_image_counts(tmp_path: Path) -> None:
@@ -194,6 +208,7 @@ WRONG = [
     ("step_size", float("nan"), "--step-size"),
     ("recipe", "pdg", "did you mean pgd?"),
     ("recipe", "spread-spectrums", "did you mean spread-spectrum?"),
+    ("until", 0.5, "--until must be from 1 to 80 (times the threshold of 0.05; or none)"),
     ("last_step", 0.0, "--last-step must be from 0.001 to 1"),
     ("robust_to", ("jpeg", "resise"), "did you mean resize?"),
     ("robust_to", ("none,jpeg",), "stands alone, not beside jpeg"),
