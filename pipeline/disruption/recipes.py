@@ -59,7 +59,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "quick": Recipe(start="uniform", step_size=4.0, last_step=0.1, until=3.0),
+    "quick": Recipe(start="uniform", step_size=4.0, last_step=0.1, until=2.5),
     "fgsm": Recipe(steps=1, step_size=None, classes="joint"),
     "ifgsm": Recipe(),
     "pgd": Recipe(start="uniform"),

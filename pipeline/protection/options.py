@@ -74,7 +74,7 @@ class ProtectConfig:
     robust; or none, to add --signals alone: fast, no generator is loaded and the options of the disruption are not used."""
     steps: Annotated[int | None, own_default("INT", "the recipe's; quick: at most 20")] = None
     """Number of ascent steps. This and the options down to --robust-mode change single parts of the recipe."""
-    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 3, others: none")] = None
+    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 2.5, others: none")] = None
     """A photo takes no more steps once the L2 of every output on its file is FACTOR times 0.05, from 1 to 80; none: all of --steps.
     Only where that L2 is climbed, so with another aim, reference or objective, a layer, a blur or --robust-to it is none."""
     step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; quick: 4")] = None
