@@ -58,9 +58,22 @@ def test_an_image_leaves_with_the_pixels_of_that_step_and_the_others_go_on_witho
     for row, steps in enumerate((3, 0, 6, 3)):
         path = [x[row : row + 1]]
         objective, ball, step_size = rest(everything[row : row + 1])
-        watch = Leaving(lambda rows_N, y_NCHW, value_N, t: path.append(y_NCHW) or torch.tensor([True]), rest)  # noqa: B023
+
+        def watch(rows_N: Tensor, y_NCHW: Tensor, value_N: Tensor, t: int, path: list[Tensor] = path) -> Tensor:
+            path.append(y_NCHW)
+            return torch.ones(1, dtype=torch.bool)
+
         path.append(
-            ascend(objective, path[0], ball, start_BCHW=path[0], steps=6, step_size=step_size, last_step=last_step, leaving=watch)
+            ascend(
+                objective,
+                path[0],
+                ball,
+                start_BCHW=path[0],
+                steps=6,
+                step_size=step_size,
+                last_step=last_step,
+                leaving=Leaving(watch, rest),
+            )
         )
         torch.testing.assert_close(y[row : row + 1], path[1 + steps], rtol=0, atol=1e-15)
 
@@ -96,7 +109,7 @@ def test_a_photo_is_measured_when_its_value_allows_it_and_again_when_it_may_have
         return torch.tensor([{0: 0.2, 1: 0.03 * t, 2: 0.001}[row] for row in rows_N.tolist()])
 
     stay = stay_until(0.1, weakest, 3)
-    rows, left = torch.arange(3), {}
+    rows, left = torch.arange(3), dict[int, int]()
     for t in range(20):
         value_N = torch.tensor([0.05 if t < 2 else 0.3, 0.3, 0.3 if t > 0 else float("nan")])[rows]
         stays_N = stay(rows, torch.zeros(len(rows), 1, 1, 1), value_N, t)
@@ -163,8 +176,7 @@ class Bench:
 ])  # fmt: skip
 def test_a_photo_that_leaves_early_has_the_same_pixels_in_batches_of_one_three_and_eight(recipe: Recipe) -> None:
     bench = Bench(recipe, [double(build()), double(build_other())])
-    alone, steps = [bench([i])[0] for i in range(8)], {}
-    steps |= bench.steps
+    alone, steps = [bench([i])[0] for i in range(8)], dict(bench.steps)
     assert len(set(steps.values())) > 2  # photos leave at different steps
     for together in ([[0, 1, 2], [5, 3, 4], [7, 6]], [[7, 2, 5, 0, 1, 6, 3, 4]]):
         bench.steps.clear()
