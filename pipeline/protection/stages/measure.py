@@ -39,12 +39,15 @@ class Clean:
 
 @torch.no_grad()
 def look(generators: Sequence[Generator], classes: Sequence[str], x_BCHW: Tensor, regions: Sequence[Region]) -> list[Clean]:
-    """What each generator makes of padded untouched regions (B, C, H, W); raises UnusableError where that is not a number."""
+    """What each generator makes of padded untouched regions (B, C, H, W); raises UnusableError where that is not a number.
+
+    Class by class, as the ascent computes them: then the distance from the reference is exactly zero at the photo itself.
+    """
     found = []
     for generator in generators:
         names = generator.select_classes(classes)
         seen_BCHW = batch_view(regions, generator.size)(x_BCHW)
-        outputs_KBCHW = generator.each(seen_BCHW, names)
+        outputs_KBCHW = torch.stack([generator(seen_BCHW, name) for name in names])
         for name, output_BCHW in zip(names, outputs_KBCHW, strict=True):
             if not output_BCHW.isfinite().all():
                 raise UnusableError(f"{generator.name} gives values that are not numbers for class {name}")
