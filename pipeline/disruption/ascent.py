@@ -17,6 +17,21 @@ from pipeline.disruption.streams import Stream
 Objective = Callable[[Tensor, int], Tensor]
 """(images (B, C, H, W) in [-1, 1], step number) -> one value per image (B,), to be made large."""
 
+Rest = tuple[Objective, "Ball", "float | Tensor"]
+"""What some photos of a batch climb with: their objective, ball and step size."""
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """How images leave an ascent before its last step.
+
+    ``stay`` is asked before each step: (rows (N,) of the batch that are still in it, their images (N, C, H, W), the objective's
+    values there (N,), steps taken) -> bool (N,). ``rest`` gives what the rows (N,) that stay go on with.
+    """
+
+    stay: Callable[[Tensor, Tensor, Tensor, int], Tensor]
+    rest: Callable[[Tensor], Rest]
+
 
 def ascend(
     objective: Objective,
@@ -27,30 +42,42 @@ def ascend(
     steps: int,
     step_size: float | Tensor,
     last_step: float = 1.0,
+    leaving: Leaving | None = None,
 ) -> Tensor:
     """Climb ``objective`` from ``start`` without leaving ``ball`` around ``x``; returns images (B, C, H, W).
 
     ``step_size`` is in the units of the ball, one for all or one per image (B, 1, 1, 1); steps shrink evenly to the share
     ``last_step`` of it. The start is not projected, every later point is. An image does not move where its gradient is zero: with
-    the reference G(x) that is x itself, so start elsewhere.
+    the reference G(x) that is x itself, so start elsewhere. An image that leaves early comes back as it was then, and the others
+    go on without it; the last to leave costs no gradient.
     Source: [R20] section 3.2; Madry et al. 2018 for the projection.
     """
-    y_BCHW = start_BCHW.detach()
+    left_BCHW = start_BCHW.detach()
+    rows_N, y_NCHW = torch.arange(len(x_BCHW), device=x_BCHW.device), left_BCHW
     for t in range(steps):
+        y_NCHW = y_NCHW.detach().requires_grad_(True)
+        with torch.enable_grad():
+            value_N = objective(y_NCHW, t)
+        stay_N = leaving.stay(rows_N, y_NCHW.detach(), value_N.detach(), t) if leaving else None
+        if stay_N is not None and not stay_N.any():
+            break
+        g_NCHW = gradient(value_N, y_NCHW)
+        if leaving and stay_N is not None and not stay_N.all():
+            left_BCHW = left_BCHW.index_copy(0, rows_N, y_NCHW.detach())
+            rows_N, y_NCHW, g_NCHW, x_BCHW = rows_N[stay_N], y_NCHW[stay_N], g_NCHW[stay_N], x_BCHW[stay_N]
+            objective, ball, step_size = leaving.rest(rows_N)
         share = 1 - (1 - last_step) * t / max(1, steps - 1)
-        y_BCHW = ball.project(y_BCHW + share * step_size * ball.steepest(gradient(objective, y_BCHW, t)), x_BCHW)
-    return y_BCHW
+        y_NCHW = ball.project(y_NCHW.detach() + share * step_size * ball.steepest(g_NCHW), x_BCHW)
+    y_NCHW = y_NCHW.detach()
+    return y_NCHW if len(y_NCHW) == len(left_BCHW) else left_BCHW.index_copy(0, rows_N, y_NCHW)
 
 
-def gradient(objective: Objective, y_BCHW: Tensor, t: int) -> Tensor:
+def gradient(value_B: Tensor, y_BCHW: Tensor) -> Tensor:
     """The gradient of each image's own value with respect to that image, same shape as ``y``.
 
     Values are summed, not averaged, so an image's gradient does not depend on its batch.
     """
-    y_BCHW = y_BCHW.detach().requires_grad_(True)
-    with torch.enable_grad():
-        value_B = objective(y_BCHW, t)
-        (g_BCHW,) = torch.autograd.grad(value_B.sum(), y_BCHW)
+    (g_BCHW,) = torch.autograd.grad(value_B, y_BCHW, torch.ones_like(value_B))
     return g_BCHW
 
 

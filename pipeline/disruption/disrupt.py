@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pipeline.disruption.ascent import BALLS, STARTS, Objective, ascend
+from pipeline.disruption.ascent import BALLS, STARTS, Leaving, Objective, Rest, ascend
 from pipeline.disruption.objectives import (
     DISTANCES,
     REFERENCES,
@@ -25,6 +25,9 @@ from pipeline.disruption.objectives import (
 from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.robust import robust_variants
 from pipeline.disruption.streams import Stream
+from pipeline.disruption.until import Weakest, stay_until
+from pipeline.disruption.view import BatchView
+from pipeline.images import THRESHOLD
 from pipeline.images.blur import BLURS, Transform
 from pipeline.images.levels import level_to_unit
 
@@ -39,10 +42,21 @@ _SCHEDULES: dict[str, Callable[[Sequence[Objective]], Objective]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """One generator to break: its view of the photos, and its output for each class by name."""
+    """One generator to break: its view of the photos, and its output for each class by name.
+
+    ``view`` takes any batch, or is the `BatchView` of this one. ``clean`` holds the outputs on the untouched photos, by class,
+    where they are known.
+    """
 
     view: Transform
     outputs: Mapping[str, Output]
+    clean: Mapping[str, Tensor] | None = None
+
+    def of_rows(self, rows_N: Tensor) -> Target:
+        """The same for some photos of the batch."""
+        view = self.view.of_rows(rows_N.tolist()) if isinstance(self.view, BatchView) else self.view
+        clean = None if self.clean is None else {name: output_B[rows_N] for name, output_B in self.clean.items()}
+        return Target(view, self.outputs, clean)
 
 
 def disrupt(
@@ -54,54 +68,87 @@ def disrupt(
     streams: Sequence[Stream],
     reference: Reference | None = None,
     values: int | Tensor | None = None,
+    weakest: Weakest | None = None,
 ) -> Tensor:
     """Photos (B, C, H, W) in [-1, 1] with a perturbation of at most ``epsilon`` (same units) that breaks every target.
 
     One random stream per photo. ``reference`` replaces the recipe's named one; ``values`` is the number of values per photo where
-    padding makes the tensor larger, (B, 1, 1, 1). Raises ValueError without a target or class.
+    padding makes the tensor larger, (B, 1, 1, 1). ``weakest`` measures photos on their way for ``recipe.until``, which is not
+    used without it. Raises ValueError without a target or class, and where ``until`` does not fit the objective.
     """
-    reference = reference or REFERENCES[recipe.reference]
+    if recipe.until is not None and not recipe.climbs_what_counts:
+        raise ValueError("until compares the objective with the L2 of outputs that counts, and this recipe climbs something else")
+    named = reference or REFERENCES[recipe.reference]
     together = weakest_of if recipe.classes == "weakest" else mean_over
-    objective = together([target_objective(t, x_BCHW, recipe, reference=reference, streams=streams) for t in targets])
-    values = x_BCHW[0].numel() if values is None else values
-    ball = BALLS[recipe.ball](epsilon, values)
-    step_size: float | Tensor = epsilon if recipe.step_size is None else level_to_unit(recipe.step_size)
-    if recipe.ball == "l2":
-        step_size = step_size * values**0.5
-    start_BCHW = STARTS[recipe.start](x_BCHW, ball, streams)
+
+    def of_photos(x_BCHW: Tensor, targets: Sequence[Target], streams: Sequence[Stream], values: int | Tensor) -> Rest:
+        objective = together([target_objective(t, x_BCHW, recipe, reference=named, streams=streams) for t in targets])
+        step_size: float | Tensor = epsilon if recipe.step_size is None else level_to_unit(recipe.step_size)
+        return objective, BALLS[recipe.ball](epsilon, values), step_size * values**0.5 if recipe.ball == "l2" else step_size
+
+    def of_rows(rows_N: Tensor) -> Rest:
+        rows, some = rows_N.tolist(), [target.of_rows(rows_N) for target in targets]
+        return of_photos(x_BCHW[rows_N], some, [streams[i] for i in rows], number[rows_N] if isinstance(number, Tensor) else number)
+
+    number = x_BCHW[0].numel() if values is None else values
+    objective, ball, step_size = of_photos(x_BCHW, targets, streams, number)
+    leaving = None
+    if weakest is not None and recipe.until is not None:
+        leaving = Leaving(stay_until(recipe.until * THRESHOLD, weakest, len(x_BCHW)), of_rows)
     return ascend(
-        objective, x_BCHW, ball, start_BCHW=start_BCHW, steps=recipe.steps, step_size=step_size, last_step=recipe.last_step
+        objective,
+        x_BCHW,
+        ball,
+        start_BCHW=STARTS[recipe.start](x_BCHW, ball, streams),
+        steps=recipe.steps,
+        step_size=step_size,
+        last_step=recipe.last_step,
+        leaving=leaving,
     )
 
 
 def target_objective(
     target: Target, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
 ) -> Objective:
-    """The objective of one generator on photos at file resolution: transforms, classes and blurs combined as the recipe says."""
+    """The objective of one generator on photos at file resolution: transforms, classes and blurs combined as the recipe says.
+
+    Only what gets one of the recipe's steps is made.
+    """
     variants = robust_variants(recipe.robust_to, streams, x_BCHW.shape[1:])
-    per_variant = [
-        through(variant, _view_objective(target, variant, x_BCHW, recipe, reference=reference, streams=streams))
-        for variant in variants
-    ]
-    return in_turn(per_variant) if recipe.robust_mode == "turn" else mean_over(per_variant)
+    in_turns, total = recipe.robust_mode == "turn", max(1, recipe.steps)
+    per_variant = []
+    for i, variant in enumerate(variants[:total] if in_turns else variants):
+        with torch.no_grad():
+            view_BCHW = target.view(variant(x_BCHW))
+        known = target if i == 0 else replace(target, clean=None)
+        steps = _turns(total, len(variants), i) if in_turns else total
+        objective = _view_objective(known, view_BCHW, recipe, steps, reference=reference, streams=streams)
+        per_variant.append(through(variant, objective))
+    return in_turn(per_variant) if in_turns else mean_over(per_variant)
 
 
 def _view_objective(
-    target: Target, variant: Transform, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
+    target: Target, view_BCHW: Tensor, recipe: Recipe, steps: int, *, reference: Reference, streams: Sequence[Stream]
 ) -> Objective:
-    """The objective of one generator on photos after ``variant``; the reference is its output on untouched photos after it."""
-    with torch.no_grad():
-        view_BCHW = target.view(variant(x_BCHW))
+    """The objective of one generator whose references come from its outputs on this view (B, 3, S, S) of the untouched photos."""
+    in_turns, spread = recipe.classes == "iterative", recipe.blur == "spread-spectrum"
     per_class = []
-    for output in target.outputs.values():
+    for i, (name, output) in enumerate(list(target.outputs.items())[: steps if in_turns else None]):
+        class_steps = _turns(steps, len(target.outputs), i) if in_turns else steps
         per_blur = []
-        for blur in _blurs(recipe):
+        for blur in _blurs(recipe)[: class_steps if spread else None]:
             with torch.no_grad():
                 blurred_BCHW = blur(view_BCHW)
-                reference_B = reference(blurred_BCHW, output(blurred_BCHW), streams)
+                output_B = target.clean[name] if target.clean and recipe.blur == "none" else output(blurred_BCHW)
+                reference_B = reference(blurred_BCHW, output_B, streams)
             per_blur.append(through(blur, _AIMS[recipe.aim](output, reference_B, DISTANCES[recipe.objective])))
-        per_class.append(in_turn(per_blur) if recipe.blur == "spread-spectrum" else mean_over(per_blur))
+        per_class.append(in_turn(per_blur) if spread else mean_over(per_blur))
     return through(target.view, _SCHEDULES[recipe.classes](per_class))
+
+
+def _turns(steps: int, count: int, at: int) -> int:
+    """How many of ``steps`` steps taken in turn by ``count`` fall to number ``at``."""
+    return -(-(steps - at) // count)
 
 
 def _blurs(recipe: Recipe) -> list[Transform]:

@@ -47,9 +47,19 @@ class Recipe:
     """What the file is to survive on its way: names of `ROBUST_TO`, each one or more transforms beside the untouched photo."""
     robust_mode: RobustMode = "turn"
     """One of these transforms per step in turn, or the mean over all of them in every step."""
+    until: float | None = None
+    """A photo takes no more steps once the L2 of every output on its file is so many times the threshold; nothing: it takes all."""
+
+    @property
+    def climbs_what_counts(self) -> bool:
+        """Whether it makes large what decides whether a photo is protected: the L2 of the file's outputs from the photo's."""
+        return (self.aim, self.reference, self.objective, self.blur, self.layer, self.robust_to) == (
+            "away", "output", "l2", "none", "", ()
+        )  # fmt: skip
 
 
 RECIPES: dict[str, Recipe] = {
+    "quick": Recipe(start="uniform", step_size=4.0, last_step=0.1, until=2.5),
     "fgsm": Recipe(steps=1, step_size=None, classes="joint"),
     "ifgsm": Recipe(),
     "pgd": Recipe(start="uniform"),
@@ -62,7 +72,7 @@ RECIPES: dict[str, Recipe] = {
     "feature": Recipe(start="uniform", layer="main.14"),
     "robust": Recipe(start="uniform", steps=80, last_step=0.1, robust_to=("jpeg", "resize")),
 }
-"""Source: [R20] sections 3.2 to 3.5; ``robust`` is ours, measured by `make table-robust`.
+"""Source: [R20] sections 3.2 to 3.5; ``quick`` and ``robust`` are ours, measured by `tests/bench/until.py` and `make table-robust`.
 
 With one class either schedule is the plain attack on that class; FGSM's one step is joint.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -112,3 +113,7 @@ class BatchView:
         """(B, C, H, W) -> (B, 3, size, size)."""
         sizes = enumerate(zip(self.views, self.stored_sizes, strict=True))
         return torch.cat([view(y_BCHW[i : i + 1, :, :h, :w]) for i, (view, (h, w)) in sizes])
+
+    def of_rows(self, rows: Sequence[int]) -> BatchView:
+        """The views of some photos of the batch."""
+        return BatchView(tuple(self.views[i] for i in rows), tuple(self.stored_sizes[i] for i in rows))

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from pipeline import unknown_name
 from pipeline.images.blur import input_blurs
 
+TOGETHER = 2**18
+"""Most pixels of images that are translated to several classes at once: 64 images of 64 px, 4 of 256 px."""
+
 Translate = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""(net, images (B, C, H, W), conditions (B, K)) -> images (B, 3, H, W)."""
+"""(net, images (B, C, H, W), conditions (B, K), one an image) -> images (B, 3, H, W)."""
 
 
 def conditional(net: nn.Module, x_BCHW: Tensor, c_BK: Tensor) -> Tensor:
@@ -44,6 +47,10 @@ class UnknownClassError(ValueError):
 
 class UnknownLayerError(ValueError):
     """A layer the generator's net does not have; the message lists those that it has."""
+
+
+class _LayerReachedError(Exception):
+    """Ends a translation of which only the activation of a layer is wanted."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,17 @@ class Generator:
         c_BK = torch.tensor([self.classes[class_name]], dtype=x_BCHW.dtype, device=x_BCHW.device).expand(len(x_BCHW), -1)
         return self.translate(self.net, x_BCHW, c_BK)
 
+    def each(self, x_BCHW: Tensor, class_names: Sequence[str]) -> Tensor:
+        """The translations of images to several classes, (K, B, 3, H, W); classes are computed together up to `TOGETHER` pixels."""
+        B = len(x_BCHW)
+        c_KL = torch.tensor([self.classes[name] for name in class_names], dtype=x_BCHW.dtype, device=x_BCHW.device)
+        most = max(1, TOGETHER // max(1, x_BCHW[:, 0].numel()))
+        parts = [
+            self.translate(self.net, x_BCHW.repeat(len(c), 1, 1, 1), c.repeat_interleave(B, 0)).unflatten(0, (len(c), B))
+            for c in c_KL.split(most)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
     def output(self, class_name: str) -> Callable[[Tensor], Tensor]:
         """The translation to one class as a function of images."""
         return lambda x_BCHW: self(x_BCHW, class_name)
@@ -84,19 +102,32 @@ class Generator:
     def features(self, class_name: str, layer: str) -> Callable[[Tensor], Tensor]:
         """The activation of a named module while translating to a class, as a function of images.
 
-        Raises UnknownLayerError when the net has no such module.
+        The net is left as soon as the module has been called as often as in the first, whole translation. Raises
+        UnknownLayerError when the net has no such module.
         """
         modules = dict(self.net.named_modules())
         if layer not in modules:
             raise UnknownLayerError(unknown_name(f"{self.name}: layer", layer, filter(None, modules)))
 
+        calls = 0
+
         def activation(x_BCHW: Tensor) -> Tensor:
+            nonlocal calls
             activations: list[Tensor] = []
-            handle = modules[layer].register_forward_hook(lambda module, inputs, output: activations.append(output.clone()))
+
+            def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
+                activations.append(output.clone())
+                if len(activations) == calls:
+                    raise _LayerReachedError
+
+            handle = modules[layer].register_forward_hook(keep)
             try:
                 self(x_BCHW, class_name)
+            except _LayerReachedError:
+                pass
             finally:
                 handle.remove()
+            calls = len(activations)
             return activations[-1]
 
         return activation

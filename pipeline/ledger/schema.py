@@ -28,7 +28,7 @@ class ManifestRow:
 
     Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
     `class_levelled`, `class_local`, `class_ssim` and `class_edit` are the measures of `pipeline.images.effect.Breakage`;
-    `signals` is the id of the bundle of which the written file carries a signal.
+    `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal.
     """
 
     key: str
@@ -61,6 +61,7 @@ class ManifestRow:
     over_edit: float | None = None
     disrupted: float | None = None
     moved: bool | None = None
+    steps: int | None = None
     seconds: float | None = None
     generator: str | None = None
     recipe: str | None = None

@@ -33,7 +33,7 @@ from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
-RESULT_FORMAT = 4
+RESULT_FORMAT = 5
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
@@ -70,14 +70,17 @@ class ProtectConfig:
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
-    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "pgd"
-    """One of fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
+    recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "quick"
+    """One of quick, fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
     robust; or none, to add --signals alone: fast, no generator is loaded and the options of the disruption are not used."""
-    steps: Annotated[int | None, own_default("INT", "the recipe's; pgd: 20")] = None
+    steps: Annotated[int | None, own_default("INT", "the recipe's; quick: at most 20")] = None
     """Number of ascent steps. This and the options down to --robust-mode change single parts of the recipe."""
-    step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; pgd: 1.275")] = None
+    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 2.5, others: none")] = None
+    """A photo takes no more steps once the L2 of every output on its file is FACTOR times 0.05, from 1 to 80; none: all of --steps.
+    Only where that L2 is climbed, so with another aim, reference or objective, a layer, a blur or --robust-to it is none."""
+    step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; quick: 4")] = None
     """Size of a step, in 8-bit levels."""
-    last_step: Annotated[float | None, own_default("SHARE", "the recipe's; pgd: 1")] = None
+    last_step: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.1")] = None
     """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
     start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", BY_RECIPE)] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
@@ -95,7 +98,7 @@ class ProtectConfig:
     """Bound on the perturbation: linf (epsilon alone), or l2 (also at most half of epsilon as root mean square of the region)."""
     blur: Annotated[Blur | None, own_default("{none,white-box,eot,spread-spectrum}", BY_RECIPE)] = None
     """Survive a blur before the generator: one known blur, the mean over nine, or nine in turn."""
-    layer: Annotated[str | None, own_default("LAYER", "the recipe's; pgd: none")] = None
+    layer: Annotated[str | None, own_default("LAYER", "the recipe's; quick: none")] = None
     """Disrupt the activation of this layer instead of the output, e.g. main.14."""
     robust_to: Annotated[tuple[str, ...] | None, own_default("{" + ",".join((*ROBUST_TO, NOTHING)) + "} [...]", BY_RECIPE)] = None
     """What the perturbation is to survive on the file's way: one or more, by commas or spaces, e.g. jpeg,resize."""
@@ -152,7 +155,7 @@ class ProtectConfig:
         if not self.disrupts():
             return Recipe(start="clean", steps=0)
         named = RECIPES[self.recipe]
-        return Recipe(
+        recipe = Recipe(
             start=_or(self.start, named.start),
             steps=_or(self.steps, named.steps),
             step_size=_or(self.step_size, named.step_size),
@@ -167,6 +170,9 @@ class ProtectConfig:
             robust_to=named.robust_to if self.robust_to is None else _words(self.robust_to),
             robust_mode=_or(self.robust_mode, named.robust_mode),
         )
+        if self.until is None:
+            return dataclasses.replace(recipe, until=named.until if recipe.climbs_what_counts else None)
+        return recipe if isinstance(self.until, str) else dataclasses.replace(recipe, until=self.until)
 
     def lossless(self) -> bool:
         """Whether the written files hold exactly the pixels that were computed."""
@@ -217,6 +223,13 @@ class ProtectConfig:
                 f"--objective {recipe.objective} finds no structure in --reference {recipe.reference}: give l2 or edge"
             )
         within("--steps", recipe.steps, 1, 100_000, "ascent steps")
+        if recipe.until is not None:
+            within("--until", recipe.until, 1, 80, f"times the threshold of 0.05; or {NOTHING}")
+            if not recipe.climbs_what_counts:
+                raise ConfigError(
+                    "--until stops at an L2 of the outputs: it needs --aim away, --reference output, --objective l2, and no "
+                    f"--layer, --blur or --robust-to; here give --until {NOTHING}, or leave it out"
+                )
         if recipe.step_size is not None:
             within("--step-size", recipe.step_size, 0.01, 255, "levels")
         within("--last-step", recipe.last_step, 0.001, 1, "share of the first step")
@@ -281,7 +294,6 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
         image = Path(recipe.reference)
         sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
         recipe = dataclasses.replace(recipe, reference=f"{image.name}, sha256 {sha256}")
-    unused = [
-        name for name in ("objective", "last_step", "robust_to", "robust_mode") if getattr(recipe, name) == getattr(Recipe(), name)
-    ]
+    newer = ("objective", "last_step", "robust_to", "robust_mode", "until")
+    unused = [name for name in newer if getattr(recipe, name) == getattr(Recipe(), name)]
     return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in unused}

@@ -15,8 +15,8 @@ class Work:
     """An input on its way.
 
     ``data`` is the file as read, ``photo`` its decoded form (only between reading and protecting), ``pixels_HWC`` the protected
-    8-bit pixels, ``encoded`` the file to be written when it had to be made before measuring (JPEG). ``ended`` is the manifest row
-    of an input that goes no further; later stages hand it on.
+    8-bit pixels, ``steps`` those of the ascent that were taken for them, ``encoded`` the file to be written when it had to be made
+    before measuring (JPEG). ``ended`` is the manifest row of an input that goes no further; later stages hand it on.
     """
 
     ref: PhotoRef
@@ -26,6 +26,7 @@ class Work:
     pixels_HWC: U8 | None = None
     encoded: bytes | None = None
     effect: Effect | None = None
+    steps: int | None = None
     seconds: float = 0.0
     ended: ManifestRow | None = None
 

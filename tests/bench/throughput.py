@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--generator", default="stargan-faces")
     parser.add_argument("--signals", action="store_true", help="the shipped signals alone")
     given = parser.parse_args()
-    what = ["--generator", given.generator, "--steps", str(given.steps)]
+    what = ["--generator", given.generator, "--recipe", "pgd", "--steps", str(given.steps)]
     what = ["--recipe", "none", "--signals", "shipped"] if given.signals else what
     words = [*what, "--part-photos", str(given.part), "--threads", "1"]
     runs = [("local", 1), ("ray", 1), ("ray", 2)]

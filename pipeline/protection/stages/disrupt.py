@@ -20,10 +20,11 @@ from torch import Tensor
 from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.objectives import REFERENCES, Reference, image_reference
 from pipeline.disruption.streams import streams_for
+from pipeline.disruption.until import Weakest
 from pipeline.disruption.view import Region
 from pipeline.generators import zoo
 from pipeline.generators.generator import Generator
-from pipeline.images.effect import Breakage, breakage, l1, l2
+from pipeline.images import THRESHOLD
 from pipeline.images.levels import level_to_unit, unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.doctor import check_gpu
@@ -33,7 +34,8 @@ from pipeline.photos.ball import project_levels
 from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.row import Effect, Work
+from pipeline.protection.row import Work
+from pipeline.protection.stages.measure import Clean, UnusableError, effects, look
 from pipeline.protection.stages.read import end
 from pipeline.protection.stages.shown import Shown, batch_view, batches, pad, photo_region
 from pipeline.protection.stages.sign import Signer
@@ -89,7 +91,7 @@ class Protect:
                 return [work for single in batch for work in self._protect_or_end([single])]
             reason = f"not enough memory on {self._device} to protect a photo of this size"
             return [_fail(batch[0].work, reason)]
-        except (_UnusableError, PhotoRefusedError) as error:
+        except (UnusableError, PhotoRefusedError) as error:
             if len(batch) > 1:
                 return [work for single in batch for work in self._protect_or_end([single])]
             work = batch[0].work
@@ -100,35 +102,51 @@ class Protect:
         photos = [self._add_signal(one.photo, one.work.ref.key) for one in batch]
         regions = [one.region for one in batch]
         parts = [region.cut(photo.pixels_HWC) for region, photo in zip(regions, photos, strict=True)]
-        y_BCHW = self._disrupt(pad(parts).to(self._device), [one.work.ref.key for one in batch], regions)
-        files = [self._as_file(*one, y_BCHW[i]) for i, one in enumerate(zip(photos, regions, strict=True))]
-        del y_BCHW
-        written = [region.cut(pixels_HWC) for region, (pixels_HWC, _) in zip(regions, files, strict=True)]
-        moved = [not np.array_equal(*pair) for pair in zip(parts, written, strict=True)]
-        originals = [one.region.cut(one.photo.pixels_HWC) for one in batch]
-        effects = self._measure(pad(originals).to(self._device), pad(written).to(self._device), regions, moved)
+        originals = [region.cut(one.photo.pixels_HWC) for region, one in zip(regions, batch, strict=True)]
+        clean = look(self._generators, self._config.classes, pad(originals).to(self._device), regions)
+        works = [one.work for one in batch]
+
+        def make_files(rows_N: Tensor, y_NCHW: Tensor, steps: int) -> Tensor:
+            """Make the files of these photos of the batch and measure them: the least L2 of each (N,). Later files replace them."""
+            rows = rows_N.tolist()
+            files = [self._as_file(photos[b], regions[b], y_CHW) for b, y_CHW in zip(rows, y_NCHW, strict=True)]
+            written = [regions[b].cut(pixels_HWC) for b, (pixels_HWC, _) in zip(rows, files, strict=True)]
+            moved = [not np.array_equal(parts[b], part) for b, part in zip(rows, written, strict=True)]
+            found = effects(clean, rows, pad(written).to(self._device), [regions[b] for b in rows], moved)
+            for b, (px, encoded), effect in zip(rows, files, found, strict=True):
+                works[b] = dataclasses.replace(works[b], photo=None, pixels_HWC=px, encoded=encoded, effect=effect, steps=steps)
+            return torch.tensor([min(effect.l2) for effect in found], dtype=torch.float64)
+
+        y_BCHW = self._disrupt(parts, [one.work.ref.key for one in batch], regions, clean, make_files)
+        last = torch.tensor([b for b, work in enumerate(works) if not self._past(work)], dtype=torch.long)
+        if len(last):
+            make_files(last, y_BCHW[last], self._recipe.steps)
         seconds = (time.perf_counter() - began) / len(batch)
-        return [
-            dataclasses.replace(one.work, photo=None, pixels_HWC=px, encoded=encoded, seconds=seconds, effect=effect)
-            for one, (px, encoded), effect in zip(batch, files, effects, strict=True)
-        ]
+        return [dataclasses.replace(work, seconds=seconds) for work in works]
+
+    def _past(self, work: Work) -> bool:
+        """Whether a photo's file is as broken as ``until`` asks, so that it left the ascent."""
+        until = self._recipe.until
+        return until is not None and work.effect is not None and min(work.effect.l2) >= until * THRESHOLD
 
     def _add_signal(self, photo: Photo, key: str) -> Photo:
         return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo, key))
 
-    def _disrupt(self, x_BCHW: Tensor, keys: list[str], regions: list[Region]) -> Tensor:
+    def _disrupt(self, parts: list[U8], keys: list[str], regions: list[Region], clean: list[Clean], make_files: Weakest) -> Tensor:
         """The padded regions (B, C, H, W), disrupted within the levels that the signal leaves."""
         sizes = [region.stored_size for region in regions]
+        x_BCHW = pad(parts).to(self._device)
         values = torch.tensor([x_BCHW.shape[1] * h * w for h, w in sizes], device=self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             return disrupt(
                 x_BCHW,
-                self._targets(regions),
+                [self._target(one, regions) for one in clean],
                 self._recipe,
                 epsilon=level_to_unit(float(self._epsilon)),
                 streams=streams_for(keys, self._config.seed, stored_sizes=sizes, corners=[region.corner for region in regions]),
                 reference=self._reference,
                 values=values[:, None, None, None],
+                weakest=make_files,
             )
 
     def _as_file(self, photo: Photo, region: Region, y_CHW: Tensor) -> tuple[U8, bytes | None]:
@@ -136,62 +154,19 @@ class Protect:
         height, width = region.stored_size
         levels = unit_to_pixels(y_CHW[:, :height, :width]).permute(1, 2, 0).cpu().numpy()
         if not np.isfinite(levels).all():
-            raise _UnusableError("the generator's gradient is not a number for this photo")
+            raise UnusableError("the generator's gradient is not a number for this photo")
         pixels = region.paste(project_levels(levels, region.cut(photo.pixels_HWC), self._epsilon), photo.pixels_HWC)
         if self._config.lossless():
             return pixels, None
         encoded = encode_photo(photo, pixels, format=self._config.format, jpeg_quality=self._config.jpeg_quality)
         return read_back(encoded, photo, pixels, format=self._config.format).pixels_HWC, encoded
 
-    def _targets(self, regions: list[Region]) -> list[Target]:
-        layer = self._recipe.layer
-        return [
-            Target(
-                view=batch_view(regions, generator.size),
-                outputs={
-                    name: generator.features(name, layer) if layer else generator.output(name)
-                    for name in generator.select_classes(self._config.classes)
-                },
-            )
-            for generator in self._generators
-        ]
-
-    @torch.no_grad()
-    def _measure(self, x_BCHW: Tensor, protected_BCHW: Tensor, regions: list[Region], moved: list[bool]) -> list[Effect]:
-        """The measures of each generator's output on the file's regions against its output on the photos', always in fp32."""
-        names: list[str] = []
-        l1_KB, l2_KB = [], []
-        breakages: list[Breakage] = []
-        for generator in self._generators:
-            view = batch_view(regions, generator.size)
-            seen, seen_protected = view(x_BCHW), view(protected_BCHW)
-            for class_name in generator.select_classes(self._config.classes):
-                clean = generator(seen, class_name)
-                if not clean.isfinite().all():
-                    raise _UnusableError(f"{generator.name} gives values that are not numbers for class {class_name}")
-                disrupted = generator(seen_protected, class_name)
-                d_BCHW = (disrupted - clean).double()
-                names.append(class_name if len(self._generators) == 1 else f"{generator.name}/{class_name}")
-                l1_KB.append(l1(d_BCHW).cpu())
-                l2_KB.append(l2(d_BCHW).cpu())
-                breakages.append(breakage(disrupted, clean, seen))
-        return [
-            Effect(
-                names,
-                [float(v[b]) for v in l1_KB],
-                [float(v[b]) for v in l2_KB],
-                moved=moved[b],
-                levelled=[float(one.levelled[b]) for one in breakages],
-                local=[float(one.local[b]) for one in breakages],
-                ssim=[float(one.ssim[b]) for one in breakages],
-                edit=[float(one.edit[b]) for one in breakages],
-            )
-            for b in range(len(regions))
-        ]
-
-
-class _UnusableError(ValueError):
-    """The generator cannot be used on this photo."""
+    def _target(self, clean: Clean, regions: list[Region]) -> Target:
+        """A generator to break: its outputs, of which the untouched ones are known, or the activations of a layer."""
+        generator, layer, view = clean.generator, self._recipe.layer, batch_view(regions, clean.generator.size)
+        if layer:
+            return Target(view, {name: generator.features(name, layer) for name in clean.classes})
+        return Target(view, {name: generator.output(name) for name in clean.classes}, clean.by_class())
 
 
 def _reference(name: str) -> Reference:

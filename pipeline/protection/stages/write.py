@@ -94,6 +94,7 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         psnr=psnr(photo.pixels_HWC, written),
         ssim=ssim(photo.pixels_HWC, written),
         moved=effect.moved,
+        steps=work.steps,
         seconds=work.seconds,
         **_effect_columns(effect),
     )

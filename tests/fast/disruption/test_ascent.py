@@ -143,9 +143,11 @@ def test_an_image_in_a_batch_has_the_gradient_it_has_alone() -> None:
     generator = build()
     generator.net.double()
     x, r = random(3, 3, 16, 16), random(3, 3, 16, 16, seed=1)
-    together = gradient(away_from(generator.output("Glasses"), r), x, 0)
+    x.requires_grad_(True)
+    together = gradient(away_from(generator.output("Glasses"), r)(x, 0), x)
     for i in range(3):
-        alone = gradient(away_from(generator.output("Glasses"), r[i : i + 1]), x[i : i + 1], 0)
+        one = x[i : i + 1].detach().requires_grad_(True)
+        alone = gradient(away_from(generator.output("Glasses"), r[i : i + 1])(one, 0), one)
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-9, atol=1e-12)
 
 

@@ -30,6 +30,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "image": "photo",
     "recipe": "spread-spectrum",
     "steps": 21,
+    "until": 2.0,
     "step_size": 1.0,
     "last_step": 0.5,
     "start": "jitter",
@@ -110,11 +111,11 @@ def test_none_takes_back_what_the_recipe_survives() -> None:
     config = with_options(BASE, recipe="robust")
     assert config.resolved_recipe().robust_to
     assert with_options(config, robust_to=("none",)).resolved_recipe().robust_to == ()
-    assert signed(BASE) == signed(with_options(BASE, robust_to=("none",), robust_mode="turn", last_step=1.0))
+    assert signed(BASE) == signed(with_options(BASE, robust_to=("none",), robust_mode="turn", last_step=0.1))
 
 
 def test_a_run_keeps_its_signature_as_long_as_the_format_of_results_stays() -> None:
-    assert signature(ProtectConfig("a", "b"), ("f",)) == "79e5d05ee8b38afb"  # of format 4; with another one no run can be resumed
+    assert signature(ProtectConfig("a", "b"), ("f",)) == "899f67021a19699a"  # of format 5; with another one no run can be resumed
 
 
 def test_the_names_of_the_options_are_those_of_the_tables() -> None:
@@ -165,7 +166,20 @@ def test_the_quality_counts_for_jpeg_only() -> None:
 
 
 def test_a_part_of_the_recipe_given_as_it_is_anyway_changes_nothing() -> None:
-    assert signed(BASE) == signed(with_options(BASE, steps=20, step_size=1.275, start="uniform", blur="none"))
+    assert signed(BASE) == signed(with_options(BASE, steps=20, step_size=4.0, start="uniform", blur="none", until=2.5))
+
+
+def test_a_recipe_stops_early_only_where_it_climbs_what_counts() -> None:
+    assert BASE.resolved_recipe().until == 2.5
+    assert with_options(BASE, until="none").resolved_recipe().until is None
+    for other in ({"aim": "towards"}, {"reference": "noise"}, {"objective": "edge"}, {"blur": "eot"}, {"robust_to": ("jpeg",)}):
+        assert with_options(BASE, **other).resolved_recipe().until is None
+        with pytest.raises(ConfigError, match="--until stops at an L2 of the outputs"):
+            with_options(BASE, until=2.0, **other).check()
+    for name in RECIPES.keys() - {"quick"}:
+        assert with_options(BASE, recipe=name).resolved_recipe() == RECIPES[name]
+        assert RECIPES[name].until is None  # a published recipe takes its published steps
+    assert with_options(BASE, recipe="ifgsm", until=2.0).resolved_recipe() == with_options(RECIPES["ifgsm"], until=2.0)
 
 
 def test_the_content_of_a_reference_image_counts(tmp_path: Path) -> None:
@@ -195,6 +209,7 @@ WRONG = [
     ("step_size", float("nan"), "--step-size"),
     ("recipe", "pdg", "did you mean pgd?"),
     ("recipe", "spread-spectrums", "did you mean spread-spectrum?"),
+    ("until", 0.5, "--until must be from 1 to 80 (times the threshold of 0.05; or none)"),
     ("last_step", 0.0, "--last-step must be from 0.001 to 1"),
     ("robust_to", ("jpeg", "resise"), "did you mean resize?"),
     ("robust_to", ("none,jpeg",), "stands alone, not beside jpeg"),

@@ -53,7 +53,7 @@ def test_a_row_tells_the_truth_about_the_file(tmp_path: Path) -> None:
     assert (row.bytes_in, row.bytes_out) == (len(done.data or b""), len(written))
     assert (row.status, row.stage, row.reason, row.output) == ("protected", None, None, "a.png")
     assert (row.width, row.height, row.mode, row.format_in) == (24, 20, "RGB", "JPEG")
-    assert (row.linf_levels, row.epsilon, row.signature, row.generator, row.recipe) == (4, 6, "5ig", "tiny", "pgd")
+    assert (row.linf_levels, row.epsilon, row.signature, row.generator, row.recipe) == (4, 6, "5ig", "tiny", "quick")
     assert row.psnr == pytest.approx(20 * np.log10(255 / 4))
     assert row.l1 == pytest.approx(0.4)
     assert row.l2 == pytest.approx(0.13)

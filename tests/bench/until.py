@@ -1,0 +1,118 @@
+"""Photos that stop early against all steps: what is protected, what survives, what it costs. ``python tests/bench/until.py FACES``.
+
+FACES holds labels.csv (columns file, split). ``--split val`` chooses, ``--split test`` reports: no person is in both. Files are
+measured as written, after JPEG 92 (4:2:0), and in the window of 95 % of the sides that a crop leaves. Passes are counted in the
+nets: images with a gradient, and other images. Processor time is that of the protecting stage, one thread, without its start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.channels.operations import crop_centre, jpeg
+from pipeline.containers.listing import PhotoRef
+from pipeline.disruption.view import region_of
+from pipeline.generators.generator import Generator
+from pipeline.images import THRESHOLD
+from pipeline.images.effect import l2
+from pipeline.images.resize import pixels_to_tensor
+from pipeline.photos.decode import decode_photo
+from pipeline.photos.photo import U8
+from pipeline.protection.options import ProtectConfig
+from pipeline.protection.row import Work
+from pipeline.protection.stages.disrupt import Protect
+from pipeline.protection.stages.shown import batch_view
+from pipeline.tables.nets import photos_of
+
+CHANNELS: dict[str, Callable[[U8], U8]] = {
+    "pairs": lambda x_HWC: x_HWC,
+    "after JPEG 92": lambda x_HWC: jpeg(x_HWC, quality=92),
+    "crop of 5 %": lambda x_HWC: crop_centre(x_HWC, 0.95),
+}
+HEAD = ("way", "protected", *CHANNELS, "L2", "steps", "most", "passes", "other forwards", "cpu s")
+
+
+def count(net: nn.Module, passes: Counter[str]) -> None:
+    """Count the images that a net translates from now on."""
+
+    def forward(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        passes["forward" if output.requires_grad else "other"] += len(output)
+        if output.requires_grad:
+            output.register_hook(lambda g: passes.update(backward=len(g)))
+
+    net.register_forward_hook(forward)
+
+
+@torch.no_grad()
+def broken(generator: Generator, classes: Sequence[str], before_HWC: U8, after_HWC: U8) -> list[bool]:
+    """Of each output, whether it differs by at least the threshold between two pictures of one size."""
+    region = region_of("square", before_HWC.shape[:2], 1, None)
+    view = batch_view([region], generator.size)
+    before, after = (generator.each(view(pixels_to_tensor(region.cut(px))), classes) for px in (before_HWC, after_HWC))
+    return (l2((after - before).flatten(0, 1)) >= THRESHOLD).tolist()
+
+
+def line(config: ProtectConfig, paths: Sequence[Path]) -> str:
+    """The numbers of one way to protect the photos, as a line of the table."""
+    stage, passes = Protect(config, threads=1), Counter[str]()
+    for generator in stage._generators:
+        count(generator.net, passes)
+    total, seconds, done = Counter[str](), 0.0, []
+    survived: dict[str, list[bool]] = {name: [] for name in CHANNELS}
+    for path in paths:
+        data = path.read_bytes()
+        photo = decode_photo(data)
+        passes.clear()
+        began = time.process_time()
+        (work,) = stage([Work(PhotoRef(path.name, "", len(data)), path.name, data=data, photo=photo)])
+        seconds += time.process_time() - began
+        total.update(passes)
+        if work.effect is None or work.pixels_HWC is None:
+            continue
+        done.append(work)
+        for name, channel in CHANNELS.items():
+            for generator in stage._generators:
+                classes = generator.select_classes(config.classes)
+                survived[name] += broken(generator, classes, channel(photo.pixels_HWC), channel(work.pixels_HWC))
+    n, steps = len(paths), [work.steps or 0 for work in done]
+    protected = sum(min(work.effect.l2) >= THRESHOLD for work in done if work.effect)
+    l2s = [value for work in done if work.effect for value in work.effect.l2]
+    shares = [f"{100 * sum(values) / len(values):.1f} %" for values in survived.values()]
+    numbers = [f"{sum(l2s) / len(l2s):.3f}", f"{sum(steps) / n:.2f}", str(max(steps))]
+    numbers += [
+        f"{total['backward'] / n:.2f}",
+        f"{(total['forward'] - total['backward'] + total['other']) / n:.2f}",
+        f"{seconds / n:.3f}",
+    ]
+    until = config.resolved_recipe().until
+    return f"| {config.recipe}, until {until or 'none'} | {protected} of {n} | {' | '.join([*shares, *numbers])} |"
+
+
+def main() -> None:
+    """Protect the faces in each way and print the table."""
+    parser = argparse.ArgumentParser(description="Early stops against all steps.")
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("--split", default="test", choices=("val", "test"))
+    parser.add_argument("--photos", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="photos that are left out")
+    parser.add_argument("--generator", nargs="+", default=["stargan-faces"])
+    parser.add_argument("--classes", nargs="+", default=[], help="without: all")
+    parser.add_argument("--ways", nargs="+", default=["pgd:none", "quick:none", "quick:2.5"], help="each RECIPE:UNTIL")
+    args = parser.parse_args()
+    paths = photos_of(args.faces, args.split)[args.first :][: args.photos]
+    print(f"{', '.join(args.generator)}, {len(paths)} faces of split {args.split}\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
+    for recipe, until in (way.split(":") for way in args.ways):
+        config = ProtectConfig("in", "out", generator=tuple(args.generator), classes=tuple(args.classes), recipe=recipe)
+        print(line(dataclasses.replace(config, until="none" if until == "none" else float(until)), paths), flush=True)
+
+
+if __name__ == "__main__":
+    main()
