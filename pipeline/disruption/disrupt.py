@@ -39,10 +39,14 @@ _SCHEDULES: dict[str, Callable[[Sequence[Objective]], Objective]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """One generator to break: its view of the photos, and its output for each class by name."""
+    """One generator to break: its view of the photos, and its output for each class by name.
+
+    Where there are ``views``, step t climbs what one of them shows, in turn, in place of the exact ``view``.
+    """
 
     view: Transform
     outputs: Mapping[str, Output]
+    views: Sequence[Transform] = ()
 
 
 def disrupt(
@@ -79,11 +83,27 @@ def target_objective(
 ) -> Objective:
     """The objective of one generator on photos at file resolution: transforms, classes and blurs combined as the recipe says."""
     variants = robust_variants(recipe.robust_to, streams, x_BCHW.shape[1:])
+    seen_objective = _views_objective if target.views else _view_objective
     per_variant = [
-        through(variant, _view_objective(target, variant, x_BCHW, recipe, reference=reference, streams=streams))
+        through(variant, seen_objective(target, variant, x_BCHW, recipe, reference=reference, streams=streams))
         for variant in variants
     ]
     return in_turn(per_variant) if recipe.robust_mode == "turn" else mean_over(per_variant)
+
+
+def _views_objective(
+    target: Target, variant: Transform, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
+) -> Objective:
+    """`_view_objective` of another view in each step; references are computed for the classes of that step alone."""
+    names = list(target.outputs)
+    K = len(names) if recipe.classes == "iterative" else 1
+
+    def value(y_BCHW: Tensor, t: int) -> Tensor:
+        outputs = {names[t % K]: target.outputs[names[t % K]]} if K > 1 else target.outputs
+        shown = Target(target.views[t % len(target.views)], outputs)
+        return _view_objective(shown, variant, x_BCHW, recipe, reference=reference, streams=streams)(y_BCHW, t // K)
+
+    return value
 
 
 def _view_objective(

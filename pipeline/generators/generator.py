@@ -52,7 +52,7 @@ class Generator:
 
     ``classes`` maps each name to its condition vector (K numbers, none for an unconditional net). ``size`` is the native side
     in pixels. ``fingerprint`` is given as what identifies the net (see `fingerprint_of`) and becomes what identifies the outputs:
-    classes, size and name of the translation count too. ``origin`` is for reports.
+    classes, size and name of the translation count too. ``origin`` is for reports. ``faces`` says that it works on crops of faces.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Generator:
     fingerprint: str
     translate: Translate = conditional
     origin: str = ""
+    faces: bool = False
 
     def __post_init__(self) -> None:
         self.net.requires_grad_(False)

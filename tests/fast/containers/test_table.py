@@ -60,7 +60,7 @@ def test_boxes_are_read_and_may_be_empty(tmp_path: Path, suffix: str) -> None:
         "right": [30, None],
         "bottom": [40, None],
     }
-    assert [ref.box for ref in _listed(tmp_path, columns, suffix).refs] == [(0, 2, 30, 40), None]
+    assert [ref.boxes for ref in _listed(tmp_path, columns, suffix).refs] == [((0, 2, 30, 40),), ()]
 
 
 def test_a_key_column_names_the_outputs(tmp_path: Path) -> None:
@@ -214,7 +214,9 @@ CORNERS = ("left", "top", "right", "bottom")
 )
 def test_a_table_is_read_whatever_program_wrote_it(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    assert [(ref.key, ref.box, ref.refused) for ref in find_photos(tmp_path / name).refs] == [("a.jpg", (420, 1, 430, 9), None)]
+    assert [(ref.key, ref.boxes, ref.refused) for ref in find_photos(tmp_path / name).refs] == [
+        ("a.jpg", ((420, 1, 430, 9),), None)
+    ]
 
 
 def test_a_list_has_one_path_a_line(tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ def test_a_list_has_one_path_a_line(tmp_path: Path) -> None:
 def test_a_box_in_shares_is_that_part_of_the_photo(tmp_path: Path, columns: tuple[str, ...]) -> None:
     numbers = (0.25, 0.5, 0.75, 1.0) if columns == CORNERS else (0.25, 0.5, 0.5, 0.5)
     (ref,) = _listed(tmp_path, {"path": ["a.jpg"]} | {name: [n] for name, n in zip(columns, numbers, strict=True)}).refs
-    assert region_box("box", 200, 100, ref.box) == (50, 50, 150, 100)
+    assert region_box("box", 200, 100, *ref.boxes) == (50, 50, 150, 100)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -1,0 +1,203 @@
+"""Faces found and broken: recall of the finder, and what is left of a protection on the exact crop and on crops beside it.
+
+``python -m tests.bench.faces recall PHOTOS`` where each file of the folder shows one face: upright, tilted, small; and the people of
+the package openpeople from three sides. ``python -m tests.bench.faces groups OUT --people 2 5 20`` makes group pictures of them,
+protects each without and with --jitter, and measures the files on the exact crops and on eight beside each. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image, ImageOps
+
+from pipeline.cli import run_verb
+from pipeline.images import THRESHOLD
+from pipeline.images.types import U8, Box
+from pipeline.jobs.samples import sample_people
+from pipeline.photos.faces import find_faces
+
+PANELS = {
+    "from the front": (0.029, 0.079, 0.229, 0.357),
+    "half to the side": (0.277, 0.079, 0.477, 0.357),
+    "profile": (0.772, 0.079, 0.971, 0.357),
+}
+"""Where the sheet of a person shows the head from three sides: left, top, right, bottom as shares."""
+PORTRAIT, STEP = 500, 330
+"""Side of a pasted portrait in pixels, whose face has about 180, and how far they are apart: less than the sides of their crops."""
+Point = tuple[float, float]
+
+
+def picture_of(path: Path) -> Image.Image:
+    """The picture as it is shown."""
+    with Image.open(path) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def centre_of(box: Box) -> Point:
+    """The middle of a box."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def hits(boxes: Sequence[Box], centre: Point) -> list[Box]:
+    """The boxes whose middle lies within half of their side from where the face is."""
+    return [box for box in boxes if math.dist(centre_of(box), centre) < (box[2] - box[0]) / 2]
+
+
+def tilted(image: Image.Image, degrees: float, centre: Point) -> tuple[Image.Image, Point]:
+    """The picture turned around its middle on a larger canvas, and where the face is then."""
+    turned = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(128, 128, 128))
+    x, y, angle = centre[0] - image.width / 2, centre[1] - image.height / 2, math.radians(degrees)
+    moved = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    return turned, (turned.width / 2 + moved[0], turned.height / 2 + moved[1])
+
+
+def shrunk(image: Image.Image, share: float, centre: Point) -> tuple[Image.Image, Point]:
+    """The picture smaller, in the middle of a grey canvas of its own size, and where the face is then."""
+    size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
+    canvas = Image.new("RGB", image.size, (128, 128, 128))
+    at = (image.width - size[0]) // 2, (image.height - size[1]) // 2
+    canvas.paste(image.resize(size, Image.Resampling.LANCZOS), at)
+    return canvas, (at[0] + centre[0] * share, at[1] + centre[1] * share)
+
+
+def recall(photos: Path) -> None:
+    """Print for each kind of picture in how many the face is found, and boxes that are no face."""
+    kinds: dict[str, list[tuple[int, int, float]]] = {}
+
+    def look(kind: str, image: Image.Image, centre: Point) -> None:
+        began = time.process_time()
+        boxes = find_faces(np.asarray(image))
+        right = hits(boxes, centre)
+        seconds = (time.process_time() - began) / (image.width * image.height / 1e6)
+        kinds.setdefault(kind, []).append((bool(right), len(boxes) - len(right), seconds))
+
+    files = sorted(path for path in photos.iterdir() if path.suffix.lower() in {".jpg", ".png", ".webp"})
+    for path in files:
+        image = picture_of(path)
+        image.thumbnail((1024, 1024))
+        found = find_faces(np.asarray(image))
+        if not found:
+            kinds.setdefault("upright", []).append((False, 0, 0.0))
+            continue
+        centre, side = centre_of(found[0]), found[0][2] - found[0][0]
+        look("upright", image, centre)
+        for degrees in (15, 30, 45, 90):
+            for sign in (-1, 1):
+                look(f"tilted by {degrees} degrees", *tilted(image, sign * degrees, centre))
+        for pixels in (80, 60, 45, 30):
+            if side > pixels:
+                look(f"small: face of {pixels} px", *shrunk(image, pixels / side, centre))
+    for person in sample_people():
+        with (person / "assets" / "character_sheet.jpg").open("rb") as file, Image.open(file) as sheet:
+            for name, (left, top, right, bottom) in PANELS.items():
+                w, h = sheet.size
+                panel = sheet.convert("RGB").crop((round(left * w), round(top * h), round(right * w), round(bottom * h)))
+                look(f"sheet: {name}", panel, (panel.width / 2, panel.height / 2))
+    print("| picture | face found | other boxes | s a megapixel |\n|---|---|---|---|")
+    for kind, seen in kinds.items():
+        right, other, seconds = zip(*seen, strict=True)
+        print(f"| {kind} | {sum(right)} of {len(seen)} | {sum(other)} | {np.median(seconds):.2f} |")
+
+
+def group_of(people: int) -> tuple[Image.Image, list[Point]]:
+    """Portraits of as many people side by side, in rows of five, and the middles of their faces; from eleven on mirrored."""
+    portraits = []
+    for person in sample_people():
+        with (person / "assets" / "studio_portrait.jpg").open("rb") as file, Image.open(file) as image:
+            portraits.append(image.convert("RGB").resize((PORTRAIT, PORTRAIT), Image.Resampling.LANCZOS))
+    centres = [centre_of(find_faces(np.asarray(portrait))[0]) for portrait in portraits]
+    columns, rows = min(people, 5), math.ceil(people / 5)
+    canvas = Image.new("RGB", (STEP * (columns - 1) + PORTRAIT, STEP * (rows - 1) + PORTRAIT), (128, 128, 128))
+    faces = []
+    for number in range(people):
+        at = STEP * (number % 5), STEP * (number // 5)
+        portrait, (x, y) = portraits[number % len(portraits)], centres[number % len(portraits)]
+        if number >= len(portraits):
+            portrait, x = ImageOps.mirror(portrait), PORTRAIT - x
+        canvas.paste(portrait, at)
+        faces.append((at[0] + x, at[1] + y))
+    return canvas, faces
+
+
+def shares(rows: list[dict[str, object]], prefix: str) -> str:
+    """The share of rows of channels of this name that are disrupted, in percent."""
+    values = [row["disrupted"] for row in rows if str(row["channel"]).startswith(prefix)]
+    return f"{100 * float(np.mean([bool(value) for value in values])):.1f}"
+
+
+def groups(out: Path, people: Sequence[int], words: Sequence[str]) -> None:
+    """Print for each group, without and with jitter, how many faces were found and how many pairs are broken."""
+    print(
+        "| people | jitter | found | pairs of face and class broken, exact | all faces broken, by class: exact | 8 crops beside | L2 of the weakest face: exact | beside | PSNR | s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for count in people:
+        photos = out / f"{count}"
+        photos.mkdir(parents=True, exist_ok=True)
+        image, faces = group_of(count)
+        image.save(photos / "group.png")
+        for jitter in (False, True):
+            print(
+                "|",
+                " | ".join(_measure(photos, out / f"{count}-{'jitter' if jitter else 'exact'}", faces, jitter, words)),
+                "|",
+                flush=True,
+            )
+
+
+def _measure(photos: Path, protected: Path, faces: list[Point], jitter: bool, words: Sequence[str]) -> Iterator[str]:
+    quick = ["--engine", "local", "--no-tracking"]
+    with redirect_stdout(io.StringIO()):
+        run_verb("protect", [str(photos), str(protected), *quick, "--region", "faces", *(["--jitter"] if jitter else []), *words])
+        run_verb("evaluate", [str(photos), str(protected), *quick, "--channels", "jitter", "--bootstrap", "0"])
+    (row,) = pq.read_table(protected / "manifest.parquet").to_pylist()
+    boxes = [tuple(row["boxes"][at : at + 4]) for at in range(0, len(row["boxes"]), 4)]
+    found = sum(
+        any(
+            box[0] < x < box[2] and box[1] < y < box[3] and math.dist(centre_of(box), (x, y)) < (box[2] - box[0]) / 4
+            for box in boxes
+        )
+        for x, y in faces
+    )
+    l2 = np.array(row["face_l2"])
+    rows = pq.read_table(Path(f"{protected}-evaluation") / "evaluation.parquet").to_pylist()
+    mean = {name: float(np.mean([one["l2"] for one in rows if one["channel"].startswith(name)])) for name in ("clean", "jitter")}
+    yield f"{len(faces)}"
+    yield "yes" if jitter else "no"
+    yield f"{found} of {len(faces)}, {len(boxes) - found} other"
+    yield f"{100 * float((l2 >= THRESHOLD).mean()):.1f} % of {len(l2)}"
+    yield f"{shares(rows, 'clean')} %"
+    yield f"{shares(rows, 'jitter')} %"
+    yield f"{mean['clean']:.3f}"
+    yield f"{mean['jitter']:.3f}"
+    yield f"{row['psnr']:.1f} dB"
+    yield f"{row['seconds']:.0f}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Faces found and broken.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    found = verbs.add_parser("recall")
+    found.add_argument("photos", type=Path)
+    broken = verbs.add_parser("groups")
+    broken.add_argument("out", type=Path)
+    broken.add_argument("--people", type=int, nargs="+", default=[2, 5, 20])
+    args, words = parser.parse_known_args()
+    if args.verb == "recall":
+        recall(args.photos)
+    else:
+        groups(args.out, args.people, words)
+
+
+if __name__ == "__main__":
+    main()
