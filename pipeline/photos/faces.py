@@ -1,7 +1,7 @@
 """Faces in a photo: found by dlib, and the crop around each as the crops are made that generators are trained on. No torch.
 
-The finder is the extra ``faces``. It sees faces from the front, turned by up to about half a right angle to the side or tilted by
-about a quarter of one; not profiles, not heads that lie on their side. A face in a painting on the wall is a face to it.
+The finder is the extra ``faces``. It sees faces from the front and half to the side, tilted by up to 30 degrees and more; of
+profiles about half, of heads that lie on their side none. A face in a painting on the wall is a face to it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from pipeline.images.types import U8, Box
 INSTALL = "pip install 'disrupt[faces]'"
 PACKAGE = "dlib-bin"
 LOOKED_PIXELS = 8_000_000
-"""A photo is looked at in about so many pixels: smaller ones up to twice enlarged, larger ones reduced. One second of one core."""
-SMALLEST = 80
-"""Side of the smallest face that the finder sees, in the pixels that it looks at."""
+"""A photo is looked at in about so many pixels: smaller ones up to twice enlarged, larger ones reduced. One second of one core.
+
+The smallest face that dlib sees has a side of 80 of these pixels, or somewhat less."""
+LEAST_SCORE = -0.2
+"""What dlib's score of a face must reach. At 0, its own threshold, fewer faces from the side are found; at -0.5 a horse is one."""
 MOST_FACES = 64
 """So many faces of a photo are protected, the largest."""
 SIDE, EYES = 2.0, 0.45
@@ -34,7 +36,7 @@ EYES_IN_FACE = 0.3
 """Where dlib's box of a face has the eyes, as a share of its height: .25 to .34 in 8 of 10 crops of five sources."""
 NO_FACE = (
     "no face found: the largest centred square is protected "
-    "(faces of less than 40 px, or 3 % of the longer side, profiles and heads on their side are not seen)"
+    "(faces of less than 40 px, or 3 % of the longer side, heads on their side and many profiles are not seen)"
 )
 
 
@@ -74,7 +76,7 @@ def find_faces(upright_HWC: U8) -> list[Box]:
     scale = min(2.0, math.sqrt(LOOKED_PIXELS / (height * width)))
     grey_HW = np.asarray(_grey(upright_HWC).resize((round(width * scale), round(height * scale)), Image.Resampling.BILINEAR))
     with _ONE_AT_A_TIME:
-        found = _detector()(np.ascontiguousarray(grey_HW), 0)
+        found, _, _ = _detector().run(np.ascontiguousarray(grey_HW), 0, LEAST_SCORE)
     boxes = [(one.left(), one.top(), one.right() + 1, one.bottom() + 1) for one in found]
     scaled: list[Box] = [tuple(round(edge / scale) for edge in box) for box in boxes]
     return sorted(scaled, key=lambda box: (-_area(box), box))

@@ -251,3 +251,27 @@ def test_an_odd_row_fails_alone(tmp_path: Path, suffix: str) -> None:
 def test_an_odd_line_fails_alone(tmp_path: Path, line: str) -> None:
     (tmp_path / "t.jsonl").write_text(f'{{"path": "a.jpg"}}\n{line}\n')
     assert [(ref.key, ref.failed) for ref in find_photos(tmp_path / "t.jsonl").refs] == [("a.jpg", False), ("row 2", True)]
+
+
+def _boxed(folder: Path, rows: list[tuple[Any, ...]]) -> Listing:
+    columns = dict(zip(("path", *CORNERS), map(list, zip(*rows, strict=True)), strict=True))
+    return _listed(folder, columns)
+
+
+def test_rows_of_one_photo_are_its_boxes(tmp_path: Path) -> None:
+    refs = _boxed(tmp_path, [("a.jpg", 0, 0, 9, 9), ("b.jpg", 1, 1, 8, 8), ("./a.jpg", 20, 0, 29, 9)]).refs
+    assert [(ref.key, ref.boxes) for ref in refs] == [("a.jpg", ((0, 0, 9, 9), (20, 0, 29, 9))), ("b.jpg", ((1, 1, 8, 8),))]
+
+
+def test_an_odd_box_fails_its_photo_rather_than_leaving_a_face_out(tmp_path: Path) -> None:
+    refs = _boxed(tmp_path, [("a.jpg", 0, 0, 9, 9), ("a.jpg", 20, 0, 10, 9), ("b.jpg", 1, 1, 8, 8)]).refs
+    assert [(ref.key, ref.failed) for ref in refs] == [("a.jpg", True), ("b.jpg", False)]
+    assert "not a box: left 20" in (refs[0].refused or "")
+
+
+def test_a_photo_named_twice_without_a_box_or_two_files_of_one_key_refuse_the_table(tmp_path: Path) -> None:
+    with pytest.raises(ListingError, match="rows 1 and 2: both are 'a.jpg'; keep one row for each photo, or one for each box"):
+        _boxed(tmp_path, [("a.jpg", 0, 0, 9, 9), ("a.jpg", None, None, None, None)])
+    columns = {"path": ["a.jpg", "b.jpg"], "key": ["k", "k"], "left": [0, 0], "top": [0, 0], "right": [9, 9], "bottom": [9, 9]}
+    with pytest.raises(ListingError, match="rows 1 and 2: both are 'k'"):
+        _listed(tmp_path, columns)
