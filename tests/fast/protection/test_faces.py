@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.disruption.view import View
@@ -56,10 +57,15 @@ def protect(*works: Work, **options: Any) -> list[Work]:
     return Protect(with_options(CONFIG, **options), threads=1)(works)
 
 
-def changed(before: Work, after: Work) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def pixels(done: Work) -> U8:
+    assert done.pixels_HWC is not None, done.ended
+    return done.pixels_HWC
+
+
+def changed(before: Work, after: Work) -> NDArray[np.bool_]:
     assert before.photo is not None
-    assert after.pixels_HWC is not None, after.ended
-    return (before.photo.pixels_HWC != after.pixels_HWC).any(2)
+    mask: NDArray[np.bool_] = (before.photo.pixels_HWC != pixels(after)).any(2)
+    return mask
 
 
 @pytest.mark.parametrize("given", [APART, OVER])
@@ -89,9 +95,7 @@ def test_only_the_boxes_change_and_what_lies_between_them_does_not() -> None:
 def test_boxes_that_do_not_overlap_are_broken_as_if_each_were_alone() -> None:
     (both,), (first,) = protect(work(*APART)), protect(work(APART[0]))
     left, top, right, bottom = APART[0]
-    assert both.pixels_HWC is not None
-    assert first.pixels_HWC is not None
-    assert np.array_equal(both.pixels_HWC[top:bottom, left:right], first.pixels_HWC[top:bottom, left:right])
+    assert np.array_equal(pixels(both)[top:bottom, left:right], pixels(first)[top:bottom, left:right])
     assert both.effect is not None
     assert first.effect is not None
     assert both.effect.face_l2[:2] == first.effect.face_l2
@@ -130,12 +134,12 @@ def test_a_class_has_the_numbers_of_the_face_in_which_it_breaks_least() -> None:
 
 def test_order_and_company_change_no_byte_of_photos_with_several_boxes() -> None:
     works = [work(*APART, key="a"), work(*OVER, key="b", seed=4), work(APART[1], key="c", seed=5)]
-    together = {done.key: done.pixels_HWC for done in protect(*works, jitter=True)}
+    together = {done.key: pixels(done) for done in protect(*works, jitter=True)}
     for done in protect(*works[::-1], jitter=True):
-        assert np.array_equal(done.pixels_HWC, together[done.key])
+        assert np.array_equal(pixels(done), together[done.key])
     for one in works:
         (alone,) = protect(one, jitter=True)
-        assert np.array_equal(alone.pixels_HWC, together[one.key])
+        assert np.array_equal(pixels(alone), together[one.key])
 
 
 def test_photos_with_several_boxes_computed_together_are_as_broken_as_alone() -> None:
@@ -169,9 +173,9 @@ def test_jitter_depends_on_the_key_and_the_seed() -> None:
         protect(dataclasses.replace(one, ref=dataclasses.replace(one.ref, key="b")), jitter=True),
         protect(one, jitter=True, seed=1),
     )
-    assert np.array_equal(a.pixels_HWC, again.pixels_HWC)
-    assert not np.array_equal(a.pixels_HWC, other.pixels_HWC)
-    assert not np.array_equal(a.pixels_HWC, seeded.pixels_HWC)
+    assert np.array_equal(pixels(a), pixels(again))
+    assert not np.array_equal(pixels(a), pixels(other))
+    assert not np.array_equal(pixels(a), pixels(seeded))
 
 
 # Whole runs, with faces that are made up.
