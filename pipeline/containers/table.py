@@ -48,7 +48,7 @@ def list_table(uri: str | Path) -> Listing:
         now = _Named(number, where, boxes, wrong or _refused_place(row.path, home, options), has_box=bool(row.box or row.wrong))
         first = found.setdefault(key, now)
         if first is not now:
-            if not (first.has_box and now.has_box and first.where == where):
+            if not (first.has_box and now.has_box and _tidy(first.where) == _tidy(where)):
                 why = "keep one row for each photo, or one for each box of it"
                 raise ListingError(f"{place}, rows {first.number} and {number}: both are {key!r}; {why}")
             found[key] = replace(first, boxes=first.boxes + boxes, wrong=first.wrong or now.wrong)

@@ -117,8 +117,8 @@ def recall(photos: Path) -> None:
                 look(f"sheet: {name}", panel, None)
     print("| picture | face found | other boxes | s a megapixel |\n|---|---|---|---|")
     for kind, seen in kinds.items():
-        found, other, times = (list(column) for column in zip(*seen, strict=True))
-        print(f"| {kind} | {sum(found)} of {len(seen)} | {sum(other)} | {np.median(times):.2f} |")
+        hit, other, times = (np.array(column) for column in zip(*seen, strict=True))
+        print(f"| {kind} | {hit.sum()} of {len(seen)} | {other.sum()} | {np.median(times):.2f} |")
 
 
 def group_of(people: int) -> tuple[Image.Image, list[Point]]:

@@ -272,6 +272,13 @@ def test_an_odd_box_fails_its_photo_rather_than_leaving_a_face_out(tmp_path: Pat
 def test_a_photo_named_twice_without_a_box_or_two_files_of_one_key_refuse_the_table(tmp_path: Path) -> None:
     with pytest.raises(ListingError, match=r"rows 1 and 2: both are 'a\.jpg'; keep one row for each photo, or one for each box"):
         _boxed(tmp_path, [("a.jpg", 0, 0, 9, 9), ("a.jpg", None, None, None, None)])
-    columns = {"path": ["a.jpg", "b.jpg"], "key": ["k", "k"], "left": [0, 0], "top": [0, 0], "right": [9, 9], "bottom": [9, 9]}
+    columns: dict[str, list[Any]] = {
+        "path": ["a.jpg", "b.jpg"],
+        "key": ["k", "k"],
+        "left": [0, 0],
+        "top": [0, 0],
+        "right": [9, 9],
+        "bottom": [9, 9],
+    }
     with pytest.raises(ListingError, match="rows 1 and 2: both are 'k'"):
         _listed(tmp_path, columns)
