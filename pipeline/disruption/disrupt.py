@@ -28,6 +28,8 @@ from pipeline.disruption.streams import Stream
 from pipeline.images.blur import BLURS, Transform
 from pipeline.images.levels import level_to_unit
 
+EXACT_EVERY = 3
+"""One of so many rounds through the classes shows the exact view where others are climbed too; with none it would break less."""
 WHITE_BOX_BLUR = "gaussian-1.5"
 _AIMS: dict[str, Callable[[Output, Tensor, Distance], Objective]] = {"away": away_from, "towards": towards}
 _SCHEDULES: dict[str, Callable[[Sequence[Objective]], Objective]] = {
@@ -41,7 +43,7 @@ _SCHEDULES: dict[str, Callable[[Sequence[Objective]], Objective]] = {
 class Target:
     """One generator to break: its view of the photos, and its output for each class by name.
 
-    Where there are ``views``, step t climbs what one of them shows, in turn, in place of the exact ``view``.
+    Where there are ``views``, steps climb what one of them shows, in turn, and in every third round of classes the exact ``view``.
     """
 
     view: Transform
@@ -100,7 +102,8 @@ def _views_objective(
 
     def value(y_BCHW: Tensor, t: int) -> Tensor:
         outputs = {names[t % K]: target.outputs[names[t % K]]} if K > 1 else target.outputs
-        shown = Target(target.views[t % len(target.views)], outputs)
+        is_exact = t // K % EXACT_EVERY == 0
+        shown = Target(target.view if is_exact else target.views[t % len(target.views)], outputs)
         return _view_objective(shown, variant, x_BCHW, recipe, reference=reference, streams=streams)(y_BCHW, t // K)
 
     return value

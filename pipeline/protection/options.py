@@ -36,6 +36,8 @@ T = TypeVar("T")
 Region = Literal["faces", "square", "whole", "box"]
 RESULT_FORMAT = 5
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
+JITTER_STEPS, JITTER_LAST_STEP = 80, 0.1
+"""With --jitter, the least steps of a recipe and its largest last step, those of `robust`: crops undo less of each other."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
 
@@ -108,8 +110,9 @@ class ProtectConfig:
     """What the generators see of each photo and the disruption changes: each face (extra faces; where none is found, the square),
     the largest centred square, all, or the table's boxes. Else square. All faces of a photo are protected in one file."""
     jitter: bool = False
-    """Break other crops too: each step climbs a crop up to 10 % beside the exact one in place and size, drawn for each photo by its
-    key. A third more time, and pixels up to 15 % of a side outside the region change too."""
+    """Break other crops too: two of three steps climb a crop up to 10 % beside the exact one in place and size, drawn for each
+    photo by its key. At least 80 steps, shrinking to a tenth, unless --steps and --last-step say otherwise. Pixels up to 15 % of a
+    side outside the region change too."""
 
     signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
@@ -161,6 +164,10 @@ class ProtectConfig:
         if not self.disrupts():
             return Recipe(start="clean", steps=0)
         named = RECIPES[self.recipe]
+        if self.jitter and named.steps > 1:
+            named = dataclasses.replace(
+                named, steps=max(named.steps, JITTER_STEPS), last_step=min(named.last_step, JITTER_LAST_STEP)
+            )
         return Recipe(
             start=_or(self.start, named.start),
             steps=_or(self.steps, named.steps),

@@ -32,6 +32,7 @@ def test_joined_boxes_hold_each_box_once_and_share_no_pixel(given_: list[Box]) -
 
 
 def test_boxes_that_only_meet_at_an_edge_stay_apart() -> None:
+    assert len(join_boxes([(10, 0, 20, 10), (0, 0, 10, 10), (0, 10, 20, 20)])) == 3
     assert join_boxes([(0, 0, 10, 10), (10, 0, 20, 10)]) == [((0, 0, 10, 10), (0,)), ((10, 0, 20, 10), (1,))]
 
 

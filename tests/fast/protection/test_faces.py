@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.containers.listing import PhotoRef
+from pipeline.disruption.disrupt import Target, target_objective
+from pipeline.disruption.objectives import REFERENCES
+from pipeline.disruption.recipes import Recipe
+from pipeline.disruption.streams import streams_for
 from pipeline.disruption.view import View
 from pipeline.generators.generator import Generator
 from pipeline.images.resize import pixels_to_tensor
@@ -351,3 +356,23 @@ def test_a_container_keeps_the_record_of_its_faces(tmp_path: Path, out: Path, mo
     monkeypatch.setattr("pipeline.evaluation.look.find_faces", lambda pixels_HWC: [])  # what was found is on record
     rows = call(tmp_path / "in" / "s.tar", out / "s.tar", "--region", "faces")
     assert {one["faces"] for one in rows} == {2}
+
+
+def test_jitter_takes_the_steps_that_it_needs_unless_they_are_given() -> None:
+    def steps(**options: Any) -> tuple[int, float]:
+        recipe = with_options(ProtectConfig("in", "out"), jitter=True, **options).resolved_recipe()
+        return recipe.steps, recipe.last_step
+
+    assert steps() == (80, 0.1)
+    assert steps(steps=30, last_step=0.5) == (30, 0.5)
+    assert steps(recipe="fgsm") == (1, 1.0)
+
+
+def test_jittered_views_are_climbed_in_turn_with_every_third_round_on_the_exact_one() -> None:
+    x_BCHW = torch.zeros(1, 1, 2, 2)
+    target = Target(lambda y: y, {"A": lambda y: y, "B": lambda y: 10 * y}, [partial(torch.mul, other=2 + i) for i in range(50)])
+    recipe = Recipe(reference="black")
+    objective = target_objective(target, x_BCHW, recipe, reference=REFERENCES["black"], streams=streams_for(["a"], 0))
+    values = [float(objective(torch.ones(1, 1, 2, 2), t)) for t in range(10)]
+    factors = [1, 10, 4, 50, 6, 70, 1, 10, 10, 110]  # rounds of two classes; view t multiplies by t + 2
+    assert values == [(factor + 1) ** 2 for factor in factors]
