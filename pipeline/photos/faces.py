@@ -23,7 +23,7 @@ from pipeline.images.types import U8, Box
 INSTALL = "pip install 'disrupt[faces]'"
 PACKAGE = "dlib-bin"
 LOOKED_PIXELS = 8_000_000
-"""A photo is looked at in about so many pixels: smaller ones up to twice enlarged, larger ones reduced. One second of one core.
+"""A photo is looked at in about so many pixels: smaller ones up to twice enlarged, larger ones reduced. Half a second of one core.
 
 The smallest face that dlib sees has a side of 80 of these pixels, or somewhat less."""
 LEAST_SCORE = -0.2
