@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from pipeline import unknown_name
 from pipeline.channels.denoise import bilateral, wavelet
 from pipeline.channels.operations import (
@@ -21,9 +23,10 @@ from pipeline.channels.operations import (
     take_median,
     webp,
 )
+from pipeline.images.boxes import jitter_box
 from pipeline.images.types import U8, Box
 
-__all__ = ["CHANNELS", "GROUPS", "RED_TEAM", "Channel", "ChannelError", "find_channels"]
+__all__ = ["CHANNELS", "GROUPS", "JITTER", "RED_TEAM", "Channel", "ChannelError", "find_channels"]
 
 Apply = Callable[[U8, int], U8]
 """(pixels (H, W, 3 or 1), seed) -> pixels after the channel, with as many colour planes; the size may change."""
@@ -34,13 +37,15 @@ class Channel:
     """What happens to a picture between the writing of a file and its use.
 
     ``apply`` leaves its input alone; equal pixels and seed give equal pixels. ``about`` is one line for a table or a help text.
-    A channel that ``crops`` leaves the middle window; another that changes the size resizes the whole picture.
+    A channel that ``crops`` leaves the middle window; another that changes the size resizes the whole picture. With ``jitters`` the
+    pixels stay, but whoever uses the picture cuts another box out of it.
     """
 
     name: str
     about: str
     apply: Apply
     crops: bool = False
+    jitters: bool = False
 
     def move_box(self, box: Box, before_HWC: U8, after_HWC: U8) -> Box:
         """Where a box of the picture lies after the channel, in whole pixels; raises ChannelError when nothing is left of it."""
@@ -53,6 +58,10 @@ class Channel:
         if x1 <= x0 or y1 <= y0:
             raise ChannelError("nothing is left of the box")
         return x0, y0, x1, y1
+
+    def shift_box(self, box: Box, size: tuple[int, int], seed: int) -> Box:
+        """The box that is cut out of a picture of this (width, height) in place of the exact one; equal seeds give equal boxes."""
+        return jitter_box(box, np.random.default_rng(seed).uniform(-1, 1, 3).tolist(), size) if self.jitters else box
 
 
 def _jpeg(quality: int, subsampling: str) -> Channel:
@@ -89,6 +98,12 @@ _RED_TEAM = (
 CHANNELS: dict[str, Channel] = {channel.name: channel for channel in _CHANNELS}
 """What ordinary ways of a file do to its pixels. JPEG is 4:2:0 where the name says nothing, as on the web."""
 
+JITTER: dict[str, Channel] = {
+    name: Channel(name, "another crop, up to 10 % beside in place and size", lambda x, seed: x.copy(), jitters=True)
+    for name in (f"jitter-{number}" for number in range(1, 9))
+}
+"""Whoever uses the picture cuts out a box that differs; eight draws for each photo."""
+
 RED_TEAM: dict[str, Channel] = {channel.name: channel for channel in _RED_TEAM}
 """What an attacker without the generator does to a single file to remove its perturbation."""
 
@@ -96,9 +111,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "all": tuple(CHANNELS),
     "jpeg": tuple(name for name in CHANNELS if name.startswith("jpeg-")),
     "social": ("facebook", "x"),
+    "jitter": tuple(JITTER),
     "red-team": tuple(RED_TEAM),
 }
-"""One word for several names. ``all`` is every ordinary channel; the attacker's are asked for with ``red-team``."""
+"""One word for several names. ``all`` is every ordinary channel; other crops are asked for with ``jitter``, the attacker's channels
+with ``red-team``."""
 
 
 def find_channels(names: Sequence[str]) -> list[Channel]:
@@ -106,7 +123,7 @@ def find_channels(names: Sequence[str]) -> list[Channel]:
 
     Raises ChannelError for one that is unknown.
     """
-    known = CHANNELS | RED_TEAM
+    known = CHANNELS | JITTER | RED_TEAM
     channels: dict[str, Channel] = {}
     for name in names:
         if name not in GROUPS and name not in known:

@@ -1,4 +1,4 @@
-"""A table of photos: a `path` column, optionally `key`, and optionally a box per photo."""
+"""A table of photos: a `path` column, optionally `key`, and optionally boxes: one a row, several rows of one photo for several."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -22,19 +23,19 @@ _AZURE = ".core.windows.net"
 
 
 def list_table(uri: str | Path) -> Listing:
-    """The photos that a table names, one row each, sorted by key; every row counts, whatever its suffix.
+    """The photos that a table names, sorted by key; every row counts, whatever its suffix. Rows of one photo give it their boxes.
 
     `path` is relative to the table's folder, absolute, or a URI. The key is the `key` column where there is one, else the relative
     path; an absolute path or URI below the table's folder counts as relative, any other gives its key without the root or scheme.
     Boxes are those of `read_rows`. Keys that would leave the output folder are listed as refused; rows that are odd and places that
-    no table may name or that are none, as failed. Raises ListingError for a missing column, or a key given twice, with the rows.
+    no table may name or that are none, as failed. Raises ListingError for a missing column, and for a key given twice without a box
+    or for two files, with the rows.
     """
     place = str(uri)
     plain, options = split_options(place)
     options = "" if scheme_of(place) == "https" else options  # a query of the web belongs to one file
     home = plain.rpartition("/")[0] if scheme_of(place) != "file" else posixpath.dirname(open_storage(place)[1])
-    found: list[tuple[str, str, Box | None, str | None]] = []
-    first_row: dict[str, int] = {}
+    found: dict[str, _Named] = {}
     for number, row in enumerate(read_rows(place), start=1):
         where, key, wrong = row.path, "", row.wrong
         if row.path:
@@ -43,13 +44,29 @@ def list_table(uri: str | Path) -> Listing:
             except (StorageError, ValueError) as error:
                 wrong = str(error)
         key = row.key or key or f"row {number}"
-        if first_row.setdefault(key, number) != number:
-            raise ListingError(f"{place}, rows {first_row[key]} and {number}: both are {key!r}; keep one row for each photo")
-        found.append((key, where, row.box, wrong or _refused_place(row.path, home, options)))
+        boxes = (row.box,) if row.box else ()
+        now = _Named(number, where, boxes, wrong or _refused_place(row.path, home, options), has_box=bool(row.box or row.wrong))
+        first = found.setdefault(key, now)
+        if first is not now:
+            if not (first.has_box and now.has_box and _tidy(first.where) == _tidy(where)):
+                why = "keep one row for each photo, or one for each box of it"
+                raise ListingError(f"{place}, rows {first.number} and {number}: both are {key!r}; {why}")
+            found[key] = replace(first, boxes=first.boxes + boxes, wrong=first.wrong or now.wrong)
     if not found:
         raise ListingError(f"{place}: the table has no rows")
-    sizes = _sizes(where for _, where, _, refused in found if not refused)
-    return Listing(tuple(sorted((_ref(*each, sizes) for each in found), key=lambda ref: ref.key)))
+    sizes = _sizes(one.where for one in found.values() if not one.wrong)
+    return Listing(tuple(_ref(key, found[key], sizes) for key in sorted(found)))
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A photo by its first row: where it lies, the boxes of all its rows, and why it cannot be used."""
+
+    number: int
+    where: str
+    boxes: tuple[Box, ...]
+    wrong: str | None
+    has_box: bool
 
 
 def _locate(path: str, home: str, options: str) -> tuple[str, str]:
@@ -104,9 +121,10 @@ def _sizes(places: Iterable[str]) -> dict[str, tuple[int, bool]]:
     return found
 
 
-def _ref(key: str, where: str, box: Box | None, wrong: str | None, sizes: dict[str, tuple[int, bool]]) -> PhotoRef:
+def _ref(key: str, photo: _Named, sizes: dict[str, tuple[int, bool]]) -> PhotoRef:
+    where, boxes, wrong = photo.where, photo.boxes, photo.wrong
     size, is_link = sizes.get(where, (0, False))
     refused = unsafe_reason(key) or ("a symbolic link; links are not followed" if is_link else None)
     if wrong and not refused:
-        return PhotoRef(key, where, size, box=box, refused=wrong, failed=True)
-    return PhotoRef(key, where, size, box=box, refused=refused or refused_by_suffix(posixpath.splitext(key)[1].lower()))
+        return PhotoRef(key, where, size, boxes=boxes, refused=wrong, failed=True)
+    return PhotoRef(key, where, size, boxes=boxes, refused=refused or refused_by_suffix(posixpath.splitext(key)[1].lower()))

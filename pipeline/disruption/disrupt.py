@@ -31,6 +31,8 @@ from pipeline.images import THRESHOLD
 from pipeline.images.blur import BLURS, Transform
 from pipeline.images.levels import level_to_unit
 
+EXACT_EVERY = 3
+"""One of so many rounds through the classes shows the exact view where others are climbed too; with none it would break less."""
 WHITE_BOX_BLUR = "gaussian-1.5"
 _AIMS: dict[str, Callable[[Output, Tensor, Distance], Objective]] = {"away": away_from, "towards": towards}
 _SCHEDULES: dict[str, Callable[[Sequence[Objective]], Objective]] = {
@@ -45,18 +47,19 @@ class Target:
     """One generator to break: its view of the photos, and its output for each class by name.
 
     ``view`` takes any batch, or is the `BatchView` of this one. ``clean`` holds the outputs on the untouched photos, by class,
-    where they are known.
+    where they are known. Where there are ``views``, steps climb what one of them shows, in turn, and in every third round of
+    classes the exact ``view``.
     """
 
     view: Transform
     outputs: Mapping[str, Output]
     clean: Mapping[str, Tensor] | None = None
+    views: Sequence[Transform] = ()
 
     def of_rows(self, rows_N: Tensor) -> Target:
         """The same for some photos of the batch."""
-        view = self.view.of_rows(rows_N.tolist()) if isinstance(self.view, BatchView) else self.view
         clean = None if self.clean is None else {name: output_B[rows_N] for name, output_B in self.clean.items()}
-        return Target(view, self.outputs, clean)
+        return Target(_of_rows(self.view, rows_N), self.outputs, clean, tuple(_of_rows(view, rows_N) for view in self.views))
 
 
 def disrupt(
@@ -116,22 +119,55 @@ def target_objective(
     """
     variants = robust_variants(recipe.robust_to, streams, x_BCHW.shape[1:])
     in_turns, total = recipe.robust_mode == "turn", max(1, recipe.steps)
+    seen_objective = _views_objective if target.views else _view_objective
     per_variant = []
     for i, variant in enumerate(variants[:total] if in_turns else variants):
-        with torch.no_grad():
-            view_BCHW = target.view(variant(x_BCHW))
         known = target if i == 0 else replace(target, clean=None)
         steps = _turns(total, len(variants), i) if in_turns else total
-        objective = _view_objective(known, view_BCHW, recipe, steps, reference=reference, streams=streams)
+        objective = seen_objective(known, variant, x_BCHW, recipe, steps, reference=reference, streams=streams)
         per_variant.append(through(variant, objective))
     return in_turn(per_variant) if in_turns else mean_over(per_variant)
 
 
-def _view_objective(
-    target: Target, view_BCHW: Tensor, recipe: Recipe, steps: int, *, reference: Reference, streams: Sequence[Stream]
+def _views_objective(
+    target: Target,
+    variant: Transform,
+    x_BCHW: Tensor,
+    recipe: Recipe,
+    steps: int,
+    *,
+    reference: Reference,
+    streams: Sequence[Stream],
 ) -> Objective:
-    """The objective of one generator whose references come from its outputs on this view (B, 3, S, S) of the untouched photos."""
+    """`_view_objective` of another view in each step; references are computed for the classes of that step alone."""
+    names = list(target.outputs)
+    K = len(names) if recipe.classes == "iterative" else 1
+
+    def value(y_BCHW: Tensor, t: int) -> Tensor:
+        outputs = {names[t % K]: target.outputs[names[t % K]]} if K > 1 else target.outputs
+        is_exact = t // K % EXACT_EVERY == 0
+        shown = Target(
+            target.view if is_exact else target.views[t % len(target.views)], outputs, target.clean if is_exact else None
+        )
+        return _view_objective(shown, variant, x_BCHW, recipe, steps, reference=reference, streams=streams)(y_BCHW, t // K)
+
+    return value
+
+
+def _view_objective(
+    target: Target,
+    variant: Transform,
+    x_BCHW: Tensor,
+    recipe: Recipe,
+    steps: int,
+    *,
+    reference: Reference,
+    streams: Sequence[Stream],
+) -> Objective:
+    """The objective of one generator on photos after ``variant``; references come from its outputs on untouched photos after it."""
     in_turns, spread = recipe.classes == "iterative", recipe.blur == "spread-spectrum"
+    with torch.no_grad():
+        view_BCHW = target.view(variant(x_BCHW))
     per_class = []
     for i, (name, output) in enumerate(list(target.outputs.items())[: steps if in_turns else None]):
         class_steps = _turns(steps, len(target.outputs), i) if in_turns else steps
@@ -144,6 +180,10 @@ def _view_objective(
             per_blur.append(through(blur, _AIMS[recipe.aim](output, reference_B, DISTANCES[recipe.objective])))
         per_class.append(in_turn(per_blur) if spread else mean_over(per_blur))
     return through(target.view, _SCHEDULES[recipe.classes](per_class))
+
+
+def _of_rows(view: Transform, rows_N: Tensor) -> Transform:
+    return view.of_rows(rows_N.tolist()) if isinstance(view, BatchView) else view
 
 
 def _turns(steps: int, count: int, at: int) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from pipeline.images.boxes import REACH, grow_box, jitter_box, join_boxes
 from pipeline.images.orientation import FLIPS, SIDEWAYS, stored_box, upright_size
 from pipeline.images.resize import resize
 from pipeline.images.types import U8, Box
@@ -30,13 +31,23 @@ class View:
         region = upright(y_1CHW, self.orientation)[:, :, top:bottom, left:right]
         return resize(region, (self.size, self.size)).expand(-1, 3, -1, -1)
 
+    def jittered(self, drawn: Sequence[float], stored_size: tuple[int, int]) -> View:
+        """The view of a box beside this one (`jitter_box`), inside stored pixels of this (height, width)."""
+        height, width = stored_size
+        return replace(self, box=jitter_box(self.box, drawn, upright_size(width, height, self.orientation)))
+
 
 @dataclass(frozen=True)
 class Region:
-    """The rectangle of one photo that generators see, in stored pixels; a disruption works on it alone."""
+    """A rectangle of one photo, in stored pixels; a disruption works on it alone.
+
+    Generators see ``boxes`` of it, in its own upright pixels; ``numbers`` are those of the boxes among all of the photo.
+    """
 
     box: Box
     orientation: int
+    boxes: tuple[Box, ...]
+    numbers: tuple[int, ...]
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -54,22 +65,22 @@ class Region:
         left, top, right, bottom = self.box
         return pixels_HWC[top:bottom, left:right]
 
-    def paste(self, part_HWC: U8, pixels_HWC: U8) -> U8:
-        """The photo's stored pixels with this part in the region's place; the rest is copied."""
-        pasted_HWC = pixels_HWC.copy()
-        self.cut(pasted_HWC)[:] = part_HWC
-        return pasted_HWC
-
-    def view(self, size: int) -> View:
-        """What a generator of native side ``size`` is shown of the part that `cut` gives."""
-        height, width = self.stored_size
-        return View((0, 0, *upright_size(width, height, self.orientation)), self.orientation, size)
+    def view(self, size: int, which: int = 0) -> View:
+        """What a generator of native side ``size`` is shown of the part that `cut` gives: ``which`` of its boxes."""
+        return View(self.boxes[which], self.orientation, size)
 
 
-def region_of(region: str, size_HW: tuple[int, int], orientation: int, box: tuple[float, float, float, float] | None) -> Region:
-    """The region of a stored photo; ``region`` and ``box`` (upright) as in `region_box`, which may raise ValueError."""
-    width, height = upright_size(size_HW[1], size_HW[0], orientation)
-    return Region(stored_box(region_box(region, width, height, box), width, height, orientation), orientation)
+def regions_of(boxes: Sequence[Box], size_HW: tuple[int, int], orientation: int, *, jitter: bool = False) -> tuple[Region, ...]:
+    """The regions of a stored photo that show these boxes (upright); boxes that overlap share one, so that no two regions do.
+
+    With ``jitter`` each holds what a jittered view of its boxes may reach.
+    """
+    size = upright_size(size_HW[1], size_HW[0], orientation)
+    regions = []
+    for (left, top, right, bottom), numbers in join_boxes([grow_box(box, REACH if jitter else 0, size) for box in boxes]):
+        inside = tuple((b[0] - left, b[1] - top, b[2] - left, b[3] - top) for b in (boxes[number] for number in numbers))
+        regions.append(Region(stored_box((left, top, right, bottom), *size, orientation), orientation, inside, numbers))
+    return tuple(regions)
 
 
 def upright(x_BCHW: Tensor, orientation: int) -> Tensor:

@@ -13,7 +13,7 @@ from pipeline.containers.listing import PhotoRef
 from pipeline.containers.naming import simple_name, unsafe_reason
 from pipeline.containers.samples import End, Held, photos_inside
 from pipeline.evaluation.options import EvaluateConfig
-from pipeline.evaluation.pairs import NO_PARTNER, Pair, end_pair, pairs_of_table, refusal
+from pipeline.evaluation.pairs import NO_PARTNER, Pair, end_pair, face_boxes, pairs_of_table, refusal
 from pipeline.evaluation.row import EvaluationRow
 from pipeline.ledger.manifest import manifest_of_part
 from pipeline.storage import Folder
@@ -118,6 +118,7 @@ class _Partners:
             known.get("sha256_in"),
             known.get("sha256_out"),
             known.get("epsilon"),
+            face_boxes(known),
             ended=refusal(ref, other),
             original_data=original.data,
             protected_data=found.data if found else None,
@@ -146,6 +147,11 @@ def _checked(record: Record | None) -> Record | None:
     """A record as far as it holds what a run writes: a container may come from anywhere."""
     if record is None or not isinstance(record.get("status"), str):
         return None
-    texts = {name: str(record[name]) for name in ("status", "reason", "sha256_in", "sha256_out") if record.get(name)}
+    texts: dict[str, Any] = {
+        name: str(record[name]) for name in ("status", "reason", "sha256_in", "sha256_out") if record.get(name)
+    }
     epsilon = record.get("epsilon")
+    region, boxes = record.get("region"), record.get("boxes")
+    if region == "faces" and isinstance(boxes, list) and boxes and all(type(edge) is int for edge in boxes):
+        texts |= {"region": region, "boxes": boxes}
     return {"reason": "", **texts, "epsilon": epsilon if type(epsilon) is int and 1 <= epsilon <= 64 else None}

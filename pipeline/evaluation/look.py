@@ -23,10 +23,12 @@ from pipeline.images.quality import psnr, ssim
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.images.types import Box
 from pipeline.photos.ball import linf_levels
+from pipeline.photos.faces import crop_faces, find_faces, finder_version, largest
 from pipeline.photos.photo import U8, Photo
 
 Seen = NDArray[np.float32]
-"""What a generator sees of the original, the protected file and the original with noise: (3, 3, size, size) in [-1, 1]."""
+"""What a generator sees of the original, the protected file and the original with noise, in each box: (boxes, 3, 3, size, size) in
+[-1, 1]."""
 
 CHANGED, ORIGINAL_CHANGED = "changed since it was protected", "original changed since"
 LOSSY, BEYOND, TURNED = "lossy format", "further from the original than epsilon", "stored with another orientation"
@@ -134,29 +136,49 @@ def _apply_channels(row: EvaluationRow, pair: Pair, files: tuple[U8, U8], config
     """Both files and the noisy original through each channel, as generators of each size see them."""
     original_HWC, protected_HWC = files
     noisy_HWC = with_noise(original_HWC, row.epsilon or 0, seed_of(config.seed, pair.key, "noise"))
-    given = pair.original.box if pair.original else None
-    box = _region(config, original_HWC, given)  # a box that does not fit the photo is wrong for every channel
+    region, boxes = _boxes(config, pair, original_HWC)  # a box that does not fit the photo is wrong for every channel
+    row = dataclasses.replace(row, faces=len(boxes) if region == "faces" else None)
     seen: dict[tuple[str, int], Seen] = {}
     problems: dict[str, str] = {}
     for channel in eyes.channels:
         seed = seed_of(config.seed, pair.key, channel.name)
         try:
             arrived = [channel.apply(pixels, seed) for pixels in (original_HWC, protected_HWC, noisy_HWC)]
-            region = _region(config, arrived[0], given and channel.move_box(box, original_HWC, arrived[0]))
-        except (ChannelError, UnfitError) as error:
+            moved = [_move(region, box, channel, original_HWC, arrived[0]) for box in boxes]
+            size_now = (arrived[0].shape[1], arrived[0].shape[0])
+            regions = [channel.shift_box(box, size_now, seed + number) for number, box in enumerate(moved)]
+        except ChannelError as error:
             problems[channel.name] = f"{channel.name}: {error}"
             continue
         for size in eyes.sizes:
-            view = View(region, 1, size)
-            seen[channel.name, size] = torch.cat([view(pixels_to_tensor(pixels)) for pixels in arrived]).numpy()
+            views = [View(region, 1, size) for region in regions]
+            tensors = [pixels_to_tensor(pixels) for pixels in arrived]
+            seen[channel.name, size] = torch.stack([torch.cat([view(x) for x in tensors]) for view in views]).numpy()
     return Looked(row, seen, problems)
 
 
-def _region(config: EvaluateConfig, pixels_HWC: U8, box: tuple[float, float, float, float] | None) -> Box:
+def _boxes(config: EvaluateConfig, pair: Pair, original_HWC: U8) -> tuple[str, tuple[Box, ...]]:
+    """The region of a photo, which is its square where it has no face, and the boxes of the upright original that generators see.
+
+    Raises UnfitError for a box that does not fit.
+    """
+    height, width = original_HWC.shape[:2]
+    region: str = config.region or "square"
+    if region == "faces":
+        boxes = pair.boxes or (crop_faces(find_faces(original_HWC), (width, height)) if finder_version() else ())
+        return ("faces", largest(boxes)[0]) if boxes else ("square", (region_box("square", width, height, None),))
+    given = pair.original.boxes if pair.original and region == "box" else ()
     try:
-        return region_box(config.region or "square", pixels_HWC.shape[1], pixels_HWC.shape[0], box)
+        return region, largest([region_box(region, width, height, box) for box in given or (None,)])[0]
     except ValueError as error:
         raise UnfitError(str(error)) from error
+
+
+def _move(region: str, box: Box, channel: Channel, before_HWC: U8, after_HWC: U8) -> Box:
+    """Where a box lies after the channel; a square and the whole picture are those of the picture that arrives."""
+    if region in ("square", "whole"):
+        return region_box(region, after_HWC.shape[1], after_HWC.shape[0], None)
+    return channel.move_box(box, before_HWC, after_HWC)
 
 
 def with_noise(pixels_HWC: U8, epsilon: int, seed: int) -> U8:

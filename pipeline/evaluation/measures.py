@@ -94,7 +94,16 @@ class Measure:
                     continue
                 seen = torch.from_numpy(looked.seen[channel, tested.generator.size]).to(self._device)
                 for name in tested.classes:
-                    yield self._measure_class(dataclasses.replace(row, class_name=name), tested, seen)
+                    yield self._weakest(dataclasses.replace(row, class_name=name), tested, seen)
+
+    def _weakest(self, row: EvaluationRow, tested: Tested, seen: Tensor) -> EvaluationRow:
+        """The row of the box in which a class breaks least, or that cannot be measured."""
+        rows = [self._measure_class(row, tested, one) for one in seen]
+        failed = next((one for one in rows if one.status == "failed"), None)
+        if failed or row.faces is None:
+            return failed or rows[0]
+        number = min(range(len(rows)), key=lambda i: rows[i].l2 or 0.0)
+        return dataclasses.replace(rows[number], face=number + 1)
 
     @torch.no_grad()
     def _measure_class(self, row: EvaluationRow, tested: Tested, seen: Tensor) -> EvaluationRow:

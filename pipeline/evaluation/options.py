@@ -28,7 +28,7 @@ from pipeline.jobs.options import (
 from pipeline.ledger.layout import CONFIG
 from pipeline.storage import Folder
 
-Region = Literal["square", "whole", "box"]
+Region = Literal["faces", "square", "whole", "box"]
 CLEAN = "clean"
 RED_TEAM = "red-team"
 DEFAULT_GENERATOR, DEFAULT_EPSILON = "stargan-faces", 6
@@ -63,11 +63,12 @@ class EvaluateConfig:
     classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "those that were protected, else all")] = ()
     """Translations to test, by name; each generator is tested on those of them that it has."""
     channels: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHANNEL [CHANNEL ...]")] = (CLEAN,)
-    """What happens to both files on their way: names or groups (all, jpeg, social, red-team). clean is always measured too."""
+    """What happens to both files on their way: names or groups (all, jpeg, social, jitter, red-team). clean is always measured."""
     red_team: bool = False
     """Also what an attacker does to remove the protection: the group red-team."""
-    region: Annotated[Region | None, own_default("{square,whole,box}", "as protected, else square")] = None
-    """What the generator sees of each photo: the largest centred square, all of it, or the box given in the table."""
+    region: Annotated[Region | None, own_default("{faces,square,whole,box}", "as protected, else square")] = None
+    """What the generator sees of each photo: the faces that were protected, or that are found where that is not on record; the
+    largest centred square, all of it, or the boxes given in the table. Of several, the one where the class breaks least counts."""
     epsilon: Annotated[int | None, own_default("LEVELS", "as protected, else 6")] = None
     """Size of the random noise that the protection is compared with, in 8-bit levels, 1 to 64."""
     image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None

@@ -12,9 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.containers.listing import PhotoRef
+from pipeline.containers.listing import PhotoRef, boxes_of
 from pipeline.containers.read import MAX_BYTES
 from pipeline.evaluation.row import EvaluationRow, Status
+from pipeline.images.types import Box
 from pipeline.ledger.rows import schema_of, table_of
 from pipeline.storage import read_uri
 
@@ -27,7 +28,8 @@ class Pair:
     """An original and its protected file, or the row that says why there is no such pair.
 
     ``sha256_in`` and ``sha256_out`` are what the manifest says of the two files, None without one. ``epsilon`` is in levels. The
-    bytes of files are there where they are read already: those of photos in containers. A pair of containers has the ``part`` of
+    ``boxes`` are those around the faces that were protected, in upright pixels; None where none were found or looked for. The bytes
+    of files are there where they are read already: those of photos in containers. A pair of containers has the ``part`` of
     the manifest that speaks of its photos.
     """
 
@@ -37,6 +39,7 @@ class Pair:
     sha256_in: str | None = None
     sha256_out: str | None = None
     epsilon: int | None = None
+    boxes: tuple[Box, ...] | None = None
     flags: tuple[str, ...] = ()
     ended: EvaluationRow | None = None
     part: str | None = None
@@ -66,9 +69,19 @@ def pairs_of_table(table: pa.Table) -> list[Pair]:
 
 
 def _pair(fields: dict[str, Any]) -> Pair:
-    refs = {name: PhotoRef(**fields[name]) if fields[name] else None for name in ("original", "protected")}
+    refs = {name: _ref(fields[name]) if fields[name] else None for name in ("original", "protected")}
+    boxes = fields["boxes"] and tuple(map(tuple, fields["boxes"]))
     ended = EvaluationRow(**fields["ended"]) if fields["ended"] else None
-    return Pair(**{**fields, **refs, "ended": ended, "flags": tuple(fields["flags"])})
+    return Pair(**{**fields, **refs, "ended": ended, "boxes": boxes, "flags": tuple(fields["flags"])})
+
+
+def _ref(fields: dict[str, Any]) -> PhotoRef:
+    return PhotoRef(**{**fields, "boxes": tuple(map(tuple, fields["boxes"]))})
+
+
+def face_boxes(row: Mapping[str, Any]) -> tuple[Box, ...] | None:
+    """The boxes around the faces that were found in a photo, as its manifest row has them; None where there are none."""
+    return boxes_of(row["boxes"]) if row.get("region") == "faces" else None
 
 
 def match(
@@ -150,7 +163,8 @@ def _pair_of_row(
         return _missing(ref, "its protected file is gone, and no other file there has its content", output)
     if found.key != output:
         flags = (*flags, PROTECTED_RENAMED)
-    return Pair(ref.key, ref, found, row["sha256_in"], row["sha256_out"], row["epsilon"], flags, refusal(ref, found))
+    ended = refusal(ref, found)
+    return Pair(ref.key, ref, found, row["sha256_in"], row["sha256_out"], row["epsilon"], face_boxes(row), flags, ended)
 
 
 def _by_name(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef]) -> list[Pair]:

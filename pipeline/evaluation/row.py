@@ -27,6 +27,7 @@ class EvaluationRow:
 
     ``l2_mask`` and ``success_mask`` are [H22]'s: over the pixels that the generator changes, an empty mask is no success.
     ``levelled``, ``local``, ``output_ssim``, ``edit`` are of `pipeline.images.effect.Breakage`, ``over_edit`` is L2 / ``edit``.
+    ``faces`` is how many faces of the photo were measured, ``face`` the place of the one with the least L2, of which the rest is.
     ``floor_l2`` is the L2 that uniform noise of the same epsilon causes. PSNR, SSIM and Linf are of the file, before any channel.
     """
 
@@ -39,6 +40,8 @@ class EvaluationRow:
     stage: str | None = None
     reason: str | None = None
     flags: Sequence[str] = ()
+    faces: int | None = None
+    face: int | None = None
     l1: float | None = None
     l2: float | None = None
     disrupted: bool | None = None

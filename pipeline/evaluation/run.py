@@ -32,6 +32,7 @@ from pipeline.ledger.parts import read_parts, read_sums
 from pipeline.ledger.places import check_places
 from pipeline.ledger.results import write_result, write_tables
 from pipeline.ledger.run import work_folder
+from pipeline.photos.faces import finder_version
 from pipeline.storage import Folder
 
 ROWS_FILE, SUMMARY_FILE, REPORT_FILE = "evaluation.parquet", "summary.csv", "report.html"
@@ -78,9 +79,13 @@ def prepare(asked: EvaluateConfig) -> Job:
         check_gpu(config.compute)
     whole = config.photos.limit is None
     originals = find_photos(config.originals, containers=True, limit=config.photos.limit, image=config.image).refs
-    if config.region == "box" and not any(ref.box for ref in originals):
+    if config.region == "box" and not any(ref.boxes for ref in originals):
         raise ConfigError(
             "--region box needs ORIGINALS as a table with the columns left, top, right, bottom; or give --region square"
+        )
+    if config.region == "faces" and finder_version() is None and (run is None or run.region != "faces"):
+        raise ConfigError(
+            f"--region faces: {config.protected} does not say where the faces are, and the extra faces is not installed"
         )
     if originals[0].container:
         held = [ref for ref in walk_photos(config.protected, containers="only") if ref.container]

@@ -59,7 +59,8 @@ class Generator:
 
     ``classes`` maps each name to its condition vector (K numbers, none for an unconditional net). ``size`` is the native side
     in pixels. ``fingerprint`` is given as what identifies the net (see `fingerprint_of`) and becomes what identifies the outputs:
-    classes, size and name of the translation count too. ``origin`` is for reports, ``notes`` are sentences that a run shows once.
+    classes, size and name of the translation count too. ``origin`` is for reports, ``notes`` are sentences that a run shows once,
+    ``faces`` says that it works on crops of faces.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Generator:
     translate: Translate = conditional
     origin: str = ""
     notes: tuple[str, ...] = ()
+    faces: bool = False
 
     def __post_init__(self) -> None:
         self.net.requires_grad_(False)

@@ -45,7 +45,7 @@ class ZooRow:
     ``weights`` names a file of this package, or of the optional one that ``package`` names and ``install`` fetches; it is None when
     the user gives one.
     ``read`` makes a state_dict of it. ``classes`` and ``size`` written beside the weights (safetensors metadata) win over the
-    row's.
+    row's. ``faces`` says that it works on crops of faces.
     """
 
     from_state: FromState
@@ -57,6 +57,7 @@ class ZooRow:
     about: str = ""
     package: str = ""
     install: str = ""
+    faces: bool = False
     read: Callable[[Path], dict[str, Tensor]] = read_state_dict
 
 
@@ -84,24 +85,25 @@ ACTION_UNITS = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU10", 
 
 ZOO: dict[str, ZooRow] = {
     "stargan-faces": ZooRow(
-        stargan_from_state, stargan_by_shapes, conditional, {}, 64, weights="stargan-faces.safetensors",
+        stargan_from_state, stargan_by_shapes, conditional, {}, 64, weights="stargan-faces.safetensors", faces=True,
         about="faces, attributes set or cleared; shipped (see its model card)",
     ),
     "stargan-faces-hardened": ZooRow(
-        stargan_from_state, stargan_by_shapes, conditional, {}, 64, weights="stargan-faces-hardened.safetensors",
+        stargan_from_state, stargan_by_shapes, conditional, {}, 64, weights="stargan-faces-hardened.safetensors", faces=True,
         about="the same, trained against disruptions; shipped, to measure against",
     ),
     "ganimation-faces": ZooRow(
-        ganimation_from_state, ganimation_by_shapes, _ganimation, {}, 64, weights="ganimation-faces.safetensors",
+        ganimation_from_state, ganimation_by_shapes, _ganimation, {}, 64, weights="ganimation-faces.safetensors", faces=True,
         about="faces, seven expressions; shipped (see its model card)",
     ),
     "stargan": ZooRow(
-        stargan_from_state, stargan_by_shapes, conditional, CELEBA, 128, about="released StarGAN for CelebA; give --weights"
+        stargan_from_state, stargan_by_shapes, conditional, CELEBA, 128, faces=True,
+        about="released StarGAN for CelebA; give --weights",
     ),
     "ganimation": ZooRow(
         ganimation_from_state, ganimation_by_shapes, _ganimation,
         {name: tuple(float(name == other) for other in ACTION_UNITS) for name in ACTION_UNITS}, 128,
-        about="released GANimation, one class per action unit at full intensity; give --weights",
+        faces=True, about="released GANimation, one class per action unit at full intensity; give --weights",
     ),
     "cyclegan": ZooRow(
         cyclegan_from_state, cyclegan_by_shapes, unconditional, {"translated": ()}, 256,
@@ -188,6 +190,7 @@ def _from_row(name: str, row: ZooRow, path: Path) -> Generator:
         translate=row.translate,
         origin=path.name,
         notes=tuple(f"{path.name}: {note}" for note in (found, norms) if note),
+        faces=row.faces,
     )
     if found:
         _check_output(generator, path)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.jobs.options import Compute, ConfigError
 from pipeline.jobs.versions import git_commit, versions
+from pipeline.photos.faces import INSTALL, finder_version
 
 
 def check_gpu(compute: Compute) -> None:
@@ -50,6 +51,10 @@ def run_doctor(_config: DoctorConfig, *, command: str, console: Console) -> int:
     say("bf16", "in hardware" if fast else "not in hardware: leave --precision at fp32")
     say("Ray", f"{found.get('ray', 'missing: pip install ray[default,data]')}; address {os.environ.get('RAY_ADDRESS', 'not set')}")
     say("MLflow", os.environ.get("MLFLOW_TRACKING_URI", "mlflow.db in the working folder"))
+    say(
+        "faces",
+        f"found by {finder_version()}: --region faces" if finder_version() else f"cannot be found: {INSTALL} for --region faces",
+    )
     shipped_is_usable = True
     for name, row in ZOO.items():
         if local_weights(row) is None:

@@ -13,7 +13,7 @@ import yaml
 from pipeline.jobs.options import ConfigError, with_absolute_paths
 
 T = TypeVar("T")
-NOT_IN_FILES = ("config", "input_as_typed")
+NOT_IN_FILES = ("config", "input_as_typed", "finder")
 """The option that names the file, and what no user types."""
 
 

@@ -13,7 +13,7 @@ from pipeline.ledger.parts import committed, read_part, read_parts
 from pipeline.ledger.plan import planned, read_plan
 from pipeline.storage import Folder
 
-COLUMNS = ["key", "output", "status", "reason", "sha256_in", "sha256_out", "epsilon"]
+COLUMNS = ["key", "output", "status", "reason", "sha256_in", "sha256_out", "epsilon", "region", "boxes"]
 
 
 def read_manifest(protected: str) -> list[dict[str, Any]] | None:

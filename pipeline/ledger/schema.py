@@ -28,7 +28,10 @@ class ManifestRow:
 
     Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
     `class_levelled`, `class_local`, `class_ssim` and `class_edit` are the measures of `pipeline.images.effect.Breakage`;
-    `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal.
+    `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal. `region` is
+    what generators see of the photo, `boxes` left, top, right and bottom of each box of it in upright pixels, `face_l2` L2 in each
+    box for each class; of several boxes the columns by class, and what is made of them, tell of the one in which the class breaks
+    least.
     """
 
     key: str
@@ -49,6 +52,8 @@ class ManifestRow:
     linf_levels: int | None = None
     psnr: float | None = None
     ssim: float | None = None
+    region: str | None = None
+    boxes: Sequence[int] | None = None
     classes: Sequence[str] | None = None
     class_l1: Sequence[float] | None = None
     class_l2: Sequence[float] | None = None
@@ -56,6 +61,7 @@ class ManifestRow:
     class_local: Sequence[float] | None = None
     class_ssim: Sequence[float] | None = None
     class_edit: Sequence[float] | None = None
+    face_l2: Sequence[float] | None = None
     l1: float | None = None
     l2: float | None = None
     over_edit: float | None = None
@@ -117,5 +123,7 @@ def _check(row: ManifestRow) -> None:
         problem = "protected needs an output and its sha256"
     elif len({len(values) for name in BY_CLASS if (values := getattr(row, name)) is not None}) > 1:
         problem = f"{', '.join(BY_CLASS)} differ in length"
+    elif row.face_l2 and len(row.face_l2) * 4 != len(row.boxes or ()) * len(row.classes or ()):
+        problem = "face_l2 has not one value for each box and class"
     if problem:
         raise LedgerError(f"manifest row {row.key!r}: {problem}")

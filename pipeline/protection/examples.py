@@ -5,14 +5,15 @@ Torch is imported only where there are generators.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.containers.listing import PhotoRef
+from pipeline.containers.listing import PhotoRef, boxes_of
 from pipeline.images.levels import unit_to_pixels
 from pipeline.images.orientation import to_upright
+from pipeline.images.types import Box
 from pipeline.ledger.run import RunFolder
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
@@ -35,42 +36,49 @@ def read_examples(sums: Sums, generators: Sequence[Generator], config: ProtectCo
     changed since it was protected is left out.
     """
     rows = [sums["samples"][i] for i in spread(len(sums["samples"]), config.examples)]
-    refs = [(photo_of_plan(run, row["shard"], row["key"]), row["output"]) for row in rows]
-    return [example for ref, output in refs if ref and (example := _example(ref, output, generators, config, run))]
+    refs = [(photo_of_plan(run, row["shard"], row["key"]), row) for row in rows]
+    return [example for ref, row in refs if ref and (example := _example(ref, row, generators, config, run))]
 
 
-def _example(ref: PhotoRef, output: str, generators: Sequence[Generator], config: ProtectConfig, run: RunFolder) -> Example | None:
+def _example(
+    ref: PhotoRef, row: Mapping[str, Any], generators: Sequence[Generator], config: ProtectConfig, run: RunFolder
+) -> Example | None:
     try:
         photo = decode_photo(read_uri(ref.uri), max_pixels=config.photos.max_pixels)
-        protected = decode_photo(run.folder.read(output), max_pixels=config.photos.max_pixels)
+        protected = decode_photo(run.folder.read(row["output"]), max_pixels=config.photos.max_pixels)
     except (OSError, PhotoBrokenError, PhotoRefusedError):
         return None
     if photo.pixels_HWC.shape != protected.pixels_HWC.shape:
         return None
     before, after = _as_rgb(photo), _as_rgb(protected)
     difference = difference_png(before, after, epsilon=config.epsilon)
-    per_class = _outputs(photo, protected, ref, generators, config) if generators else []
+    per_class = _outputs(photo, protected, boxes_of(row["boxes"]), generators, config) if generators else []
     return Example(ref.key, picture_png(before), picture_png(after), difference, per_class)
 
 
 def _outputs(
-    photo: Photo, protected: Photo, ref: PhotoRef, generators: Sequence[Generator], config: ProtectConfig
+    photo: Photo, protected: Photo, boxes: Sequence[Box], generators: Sequence[Generator], config: ProtectConfig
 ) -> list[tuple[str, bytes, bytes, float]]:
-    """(class, what the generator makes of the photo, what of the protected file, L2) for each class of each generator."""
+    """(class, what the generator makes of the photo, what of the protected file, L2) for each class of each generator.
+
+    Of several boxes the one in which the class breaks least is shown, as in the row.
+    """
     import torch
 
     from pipeline.images.effect import l2
     from pipeline.images.resize import pixels_to_tensor
-    from pipeline.protection.stages.shown import photo_region
+    from pipeline.protection.stages.shown import photo_regions
 
-    region = photo_region(photo, config.region, ref.box)
-    before_1CHW, after_1CHW = (pixels_to_tensor(region.cut(p.pixels_HWC)) for p in (photo, protected))
+    regions = photo_regions(photo, boxes)
+    sides = [[pixels_to_tensor(region.cut(p.pixels_HWC)) for region in regions] for p in (photo, protected)]
     per_class = []
-    for generator in generators:
-        view = region.view(generator.size)
+    for generator in (one.to(torch.device("cpu")) for one in generators):
+        views = [[region.view(generator.size, i) for i in range(len(region.numbers))] for region in regions]
+        before, after = ([view(x) for x, own in zip(side, views, strict=True) for view in own] for side in sides)
         for name in generator.select_classes(config.classes):
             with torch.no_grad():
-                clean, broken = (generator.to(torch.device("cpu"))(view(x_1CHW), name) for x_1CHW in (before_1CHW, after_1CHW))
+                outputs = [(generator(x, name), generator(y, name)) for x, y in zip(before, after, strict=True)]
+            clean, broken = min(outputs, key=lambda pair: float(l2(pair[1] - pair[0])))
             label = name if len(generators) == 1 else f"{generator.name}/{name}"
             per_class.append((label, _png(clean), _png(broken), float(l2(broken - clean))))
     return per_class

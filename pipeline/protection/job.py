@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from posixpath import splitext
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from pipeline.containers.find import CONTAINERS, walk_photos
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import ConfigError
 from pipeline.ledger.places import check_places
+from pipeline.photos.faces import INSTALL, finder_version
 from pipeline.protection.options import ProtectConfig, signature
 from pipeline.protection.stages.sign import Signer, read_signer
 from pipeline.storage import Folder, scheme_of, split_options
@@ -36,7 +39,8 @@ class Job:
     @property
     def about(self) -> str:
         """What is done to the photos, for people."""
-        parts = [f"generator {', '.join(self.config.generator)}"] if self.config.disrupts() else []
+        config = self.config
+        parts = [f"generator {', '.join(config.generator)}, {about_region(config)}"] if config.disrupts() else []
         parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
         return " and ".join(parts) + ("" if self.config.disrupts() else " alone, no disruption")
 
@@ -51,10 +55,33 @@ def prepare(config: ProtectConfig) -> Job:
         )
     signer = read_signer(config)
     generators, notes = _generators(config)
+    config = with_region(config, generators)
     if scheme_of(config.input) == "file":
         next(walk_photos(config.input, containers=True))  # a wrong place is told before anything is written
     signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
     return Job(config, generators, signer, signed, notes)
+
+
+def with_region(config: ProtectConfig, generators: Sequence[Generator]) -> ProtectConfig:
+    """The options with their region: where none is given, faces if the finder is installed and all generators work on them.
+
+    Raises ConfigError for --region faces without the finder.
+    """
+    finder = finder_version()
+    takes_faces = bool(generators) and all(generator.faces for generator in generators)
+    region = config.region or ("faces" if finder and takes_faces else "square")
+    if region != "faces" or not config.disrupts():
+        return dataclasses.replace(config, region=region, finder="")
+    if finder is None:
+        raise ConfigError(f"--region faces needs the extra faces, which is not installed: {INSTALL}; or give --region square")
+    return dataclasses.replace(config, region=region, finder=finder)
+
+
+def about_region(config: ProtectConfig) -> str:
+    """The region of a run, for people."""
+    jitter = ", crops jittered by up to 10 %" if config.jitter else ""
+    finder = f" (found by {config.finder})" if config.region == "faces" else ""
+    return f"region {config.region}{finder}{jitter}"
 
 
 def _generators(config: ProtectConfig) -> tuple[list[Generator], tuple[str, ...]]:

@@ -33,8 +33,11 @@ from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
+Region = Literal["faces", "square", "whole", "box"]
 RESULT_FORMAT = 5
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
+JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP = 80, 1.275, 0.1
+"""With --jitter, the least steps of a recipe and its largest first step (levels) and last one, those of `robust`."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
 
@@ -46,7 +49,7 @@ class ProtectConfig:
     Example: disrupt protect photos protected --epsilon 6
 
     A table has a column path and, for --region box, the columns left, top, right and bottom (or x, y, width, height): pixels of the
-    upright photo, or shares of it from 0 to 1.
+    upright photo, or shares of it from 0 to 1. Several rows of one photo give it several boxes.
 
     Writes protected photos, the manifest (the folder manifest, below a million photos also manifest.parquet) and report.html into
     OUT. Run the same command again to go on after a stop.
@@ -104,8 +107,16 @@ class ProtectConfig:
     """What the perturbation is to survive on the file's way: one or more, by commas or spaces, e.g. jpeg,resize."""
     robust_mode: Annotated[RobustMode | None, own_default("{turn,eot}", BY_RECIPE)] = None
     """One of these transforms per step in turn, or the mean over all in every step (as many times slower)."""
-    region: Literal["square", "whole", "box"] = "square"
-    """What the generator sees of each photo and the disruption changes: the largest centred square, all, or the table's box."""
+    region: Annotated[
+        Region | None,
+        own_default("{faces,square,whole,box}", "faces, if they can be found and the networks are for faces"),
+    ] = None
+    """What the generators see of each photo and the disruption changes: each face (extra faces; where none is found, the square),
+    the largest centred square, all, or the table's boxes. Else square. All faces of a photo are protected in one file."""
+    jitter: bool = False
+    """Break other crops too: two of three steps climb a crop up to 10 % beside the exact one in place and size, drawn for each
+    photo by its key. At least 80 steps, shrinking to a tenth, unless --steps and --last-step say otherwise. Pixels up to 15 % of a
+    side outside the region change too."""
 
     signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
@@ -143,6 +154,8 @@ class ProtectConfig:
     examples: int = 8
     """Photos shown in the report, 0 to 12."""
     config: SettingsFile = None
+    finder: tyro.conf.Suppress[str] = ""
+    """The finder of faces that the region needs, with its version; on record, since another one may find others."""
     input_as_typed: tyro.conf.Suppress[str] = ""
     """IN as typed, which the signature covers: photos and OUT can be moved together and the run goes on."""
 
@@ -155,6 +168,14 @@ class ProtectConfig:
         if not self.disrupts():
             return Recipe(start="clean", steps=0)
         named = RECIPES[self.recipe]
+        if self.jitter and named.steps > 1:
+            named = dataclasses.replace(
+                named,
+                steps=max(named.steps, JITTER_STEPS),
+                step_size=None if named.step_size is None else min(named.step_size, JITTER_STEP),
+                last_step=min(named.last_step, JITTER_LAST_STEP),
+                until=None,
+            )
         recipe = Recipe(
             start=_or(self.start, named.start),
             steps=_or(self.steps, named.steps),
@@ -225,6 +246,8 @@ class ProtectConfig:
         within("--steps", recipe.steps, 1, 100_000, "ascent steps")
         if recipe.until is not None:
             within("--until", recipe.until, 1, 80, f"times the threshold of 0.05; or {NOTHING}")
+            if self.jitter:
+                raise ConfigError("--until stops at the exact crop, and --jitter is for others: give one")
             if not recipe.climbs_what_counts:
                 raise ConfigError(
                     "--until stops at an L2 of the outputs: it needs --aim away, --reference output, --objective l2, and no "
@@ -233,6 +256,10 @@ class ProtectConfig:
         if recipe.step_size is not None:
             within("--step-size", recipe.step_size, 0.01, 255, "levels")
         within("--last-step", recipe.last_step, 0.001, 1, "share of the first step")
+        if self.jitter and recipe.reference == "noise":
+            raise ConfigError(
+                "--jitter shows another crop in each step, and --reference noise would be another noise in each: give one"
+            )
         check_weights("--weights", self.weights, self.generator)
 
     def what_changes_results(self) -> dict[str, Any]:
@@ -252,7 +279,9 @@ class ProtectConfig:
             return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}
         return of_every_run | {
             "recipe": _plain(self.resolved_recipe()),
-            "region": self.region,
+            "region": self.region or "square",
+            **({"finder": self.finder} if self.finder else {}),
+            **({"jitter": True} if self.jitter else {}),
             "seed": self.seed,
             "precision": self.precision,
             "generator": list(self.generator),

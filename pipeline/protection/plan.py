@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.containers.find import walk_photos
-from pipeline.containers.listing import ContainerKind, PhotoRef
+from pipeline.containers.listing import ContainerKind, PhotoRef, boxes_of
 from pipeline.containers.naming import fold_name, folders_of, output_names, simple_name, unsafe_reason
 from pipeline.containers.samples import limit_photos
 from pipeline.jobs.parts import PARTS_FOR_EACH
@@ -39,12 +39,12 @@ Hashes = NDArray[np.uint64]
 @dataclass(frozen=True, slots=True)
 class PlannedPhoto:
     """A photo of the plan, or a ``container`` of which ``most`` photos are used, or all. ``output`` is its name where that is not
-    simply the key with another suffix."""
+    simply the key with another suffix; ``boxes`` has four numbers for each box of the table."""
 
     key: str
     uri: str
     size_bytes: Int64
-    box: Sequence[float] | None = None
+    boxes: Sequence[float] | None = None
     refused: str | None = None
     output: str | None = None
     container: ContainerKind | None = None
@@ -227,7 +227,14 @@ def _unnamed(ref: PhotoRef) -> str | None:
 def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
     photos = [
         PlannedPhoto(
-            ref.key, ref.uri, ref.size_bytes, ref.box, _unnamed(ref), container=ref.container, most=ref.most, failed=ref.failed
+            ref.key,
+            ref.uri,
+            ref.size_bytes,
+            [number for box in ref.boxes for number in box] or None,
+            _unnamed(ref),
+            container=ref.container,
+            most=ref.most,
+            failed=ref.failed,
         )
         for ref in sorted(refs, key=lambda ref: ref.key)
     ]
@@ -235,13 +242,11 @@ def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
 
 
 def _ref(photo: PlannedPhoto) -> PhotoRef:
-    left, top, right, bottom = photo.box or (0, 0, 0, 0)
-    box = (left, top, right, bottom) if photo.box else None
     return PhotoRef(
         photo.key,
         photo.uri,
         photo.size_bytes,
-        box=box,
+        boxes=boxes_of(photo.boxes),
         refused=photo.refused,
         container=photo.container,
         most=photo.most,

@@ -30,7 +30,10 @@ from pipeline.protection.row import Work
 from pipeline.storage import Folder
 
 EFFECT = ("epsilon", "linf_levels", "psnr", "ssim", "l2")
-RECORD = ("key", "status", "stage", "reason", "note", *EFFECT, "generator", "recipe", "signals", "sha256_in", "sha256_out")
+RECORD = (
+    *("key", "status", "stage", "reason", "note", *EFFECT, "region", "boxes", "generator", "recipe", "signals"),
+    *("sha256_in", "sha256_out"),
+)
 """Columns of the manifest that a container says of each of its photos; none that differs between runs or places of IN."""
 
 

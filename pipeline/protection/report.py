@@ -39,7 +39,24 @@ def terminal_table(summary: Summary) -> Group:
         breakage = (number(row.levelled), number(100 * row.disrupted_levelled, 1), number(row.local, 4))
         l1_l2 = (number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
         effect.add_row(Text(row.name), str(row.samples), *l1_l2, *breakage)
-    return Group(inputs, effect, *quality)
+    return Group(inputs, effect, _region_line(summary), *quality)
+
+
+def _region_line(summary: Summary) -> str:
+    """What the generators saw, and of faces how many are broken."""
+    regions = ", ".join(f"{name} of {_many(count, 'photo')}" for name, count in summary.regions.items())
+    if not summary.faces:
+        return f"region: {regions}"
+    return f"region: {regions}; {_many(summary.faces, 'face')}, {_faces_broken(summary)}"
+
+
+def _faces_broken(summary: Summary) -> str:
+    share = 100 * summary.face_pairs_broken / summary.face_pairs if summary.face_pairs else 0
+    return f"{number(share, 1)} % of {summary.face_pairs:,} pairs of face and class disrupted"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def _quality_line(summary: Summary) -> str:
@@ -118,7 +135,17 @@ def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
         (f"{number(100 * effect.disrupted, 1)} %", "disrupted", f"{effect.samples:,} samples of photo and class"),
         (number(effect.l2), "mean L2", f"mean L1 {number(effect.l1)}"),
         (f"{number(100 * effect.disrupted_levelled, 1)} %", "disrupted after auto levels", f"mean {number(effect.levelled)}"),
+        *_region_facts(summary),
     ]
+
+
+def _region_facts(summary: Summary) -> list[tuple[str, str, str]]:
+    """What the generators saw: faces, and how many of them are broken, or another region."""
+    others = [f"{name} of {_many(count, 'photo')}" for name, count in summary.regions.items() if name != "faces"]
+    if not summary.faces:
+        return [(", ".join(summary.regions), "region seen by the generator", ", ".join(others))]
+    found = f"in {_many(summary.regions['faces'], 'photo')}" + "".join(f"; {other}" for other in others)
+    return [(_many(summary.faces, "face"), "found", f"{found}; {_faces_broken(summary)}")]
 
 
 def _plots(sums: Sums) -> list[tuple[str, Markup]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from pipeline.containers.listing import PhotoRef
+from pipeline.images.types import Box
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.photo import U8, Photo
 
@@ -17,6 +19,9 @@ class Work:
     ``data`` is the file as read, ``photo`` its decoded form (only between reading and protecting), ``pixels_HWC`` the protected
     8-bit pixels, ``steps`` those of the ascent that were taken for them, ``encoded`` the file to be written when it had to be made
     before measuring (JPEG). ``ended`` is the manifest row of an input that goes no further; later stages hand it on.
+
+    ``region`` and ``boxes`` are what the generators see of it, in upright pixels: set in reading where faces are looked for, else
+    in protecting. ``notes`` say what is to be said of them.
     """
 
     ref: PhotoRef
@@ -29,6 +34,9 @@ class Work:
     steps: int | None = None
     seconds: float = 0.0
     ended: ManifestRow | None = None
+    region: str | None = None
+    boxes: Sequence[Box] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -43,7 +51,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Effect:
-    """What the disruption does to the generators' outputs, per class, measured on the pixels of the file."""
+    """What the disruption does to the generators' outputs, per class, measured on the pixels of the file.
+
+    Where generators see several boxes of a photo, the numbers of a class are those of the box in which it breaks least (by L2);
+    ``face_l2`` has the L2 of all, box after box and in each the classes.
+    """
 
     classes: Sequence[str]
     l1: Sequence[float]
@@ -53,3 +65,23 @@ class Effect:
     local: Sequence[float] = ()
     ssim: Sequence[float] = ()
     edit: Sequence[float] = ()
+    face_l2: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a generator makes of one box of the file against what it makes of the photo, for one class."""
+
+    l1: float
+    l2: float
+    levelled: float
+    local: float
+    ssim: float
+    edit: float
+
+
+def effect_of(classes: Sequence[str], boxes: Sequence[Sequence[Measured]], *, moved: bool) -> Effect:
+    """The effect of what was measured in each box for each class: of a class, the numbers of the box with the least L2."""
+    weakest = [min(per_box, key=lambda one: -math.inf if math.isnan(one.l2) else one.l2) for per_box in zip(*boxes, strict=True)]
+    columns = {field.name: [getattr(one, field.name) for one in weakest] for field in fields(Measured)}
+    return Effect(classes, **columns, moved=moved, face_l2=[one.l2 for per_class in boxes for one in per_class])

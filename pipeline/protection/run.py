@@ -48,7 +48,7 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
         console.print(f"{plan.total} {what} in {config.input}{ignored}; {job.about}", highlight=False)
         if count < plan.total:
             console.print(f"{plan.total - count} are done already; {count} to go", highlight=False)
-        params = flat(config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), what: plan.total}
+        params = flat(job.config) | {"recipe_resolved": dataclasses.asdict(config.resolved_recipe()), what: plan.total}
         tags = {"command": command, "signature": job.signature}
         with record_run(config.record, f"protect {job.signature}", params, tags) as tracking:
             progress = Progress(console, total=count if what == "photos" else None, tracking=tracking)

@@ -42,7 +42,8 @@ class Summary:
 
     ``everything`` counts (photo, class) samples. PSNR is in dB and leaves out the ``unchanged`` files, whose PSNR is infinite;
     ``linf_levels`` is the largest change of any pixel. ``seconds`` is compute time summed over photos; ``images_per_second`` is
-    None when the wall-clock time is not known. ``signals`` are the ids of the bundles whose signals the files carry.
+    None when the wall-clock time is not known. ``signals`` are the ids of the bundles whose signals the files carry. ``regions``
+    counts the photos measured in each region, ``face_pairs`` the pairs of a face that was found and a class.
     """
 
     total: int
@@ -61,6 +62,10 @@ class Summary:
     images_per_second: float | None
     bytes_in: int
     bytes_out: int
+    regions: dict[str, int]
+    faces: int
+    face_pairs: int
+    face_pairs_broken: int
     generators: tuple[str, ...]
     recipes: tuple[str, ...]
     signals: tuple[str, ...]
@@ -97,6 +102,10 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
         images_per_second=sums["rows"] / wall_seconds if wall_seconds else None,
         bytes_in=sums["bytes_in"],
         bytes_out=sums["bytes_out"],
+        regions=dict(sorted(sums["regions"].items())),
+        faces=sums["faces"][0],
+        face_pairs=sums["faces"][1],
+        face_pairs_broken=sums["faces"][2],
         generators=tuple(sums["names"]["generator"]),
         recipes=tuple(sums["names"]["recipe"]),
         signals=tuple(sums["names"]["signals"]),

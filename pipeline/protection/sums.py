@@ -27,12 +27,12 @@ BINS = {"class_l2": 0.002, "psnr": 0.1, "seconds": 0.01}
 """Widths of the bins in which values are counted; the threshold of L2 is the border of one."""
 CLASS_SUMS = ("class_l1", "class_l2", "class_levelled", "class_local", "class_ssim", "class_edit")
 NAMES = ("generator", "recipe", "signals", "signature")
-SAMPLED = ("key", "output", "shard", "width", "height", "mode", "psnr", "linf_levels", "l2")
+SAMPLED = ("key", "output", "shard", "width", "height", "mode", "psnr", "linf_levels", "l2", "region", "boxes")
 
 
 def sums_of(rows: pa.Table) -> Sums:
     """The sums of some rows of a manifest."""
-    counts = {item["values"]: item["counts"] for item in pc.value_counts(rows["status"]).to_pylist()}
+    counts = _counts(rows["status"])
     psnr = numbers(rows["psnr"])
     finite = psnr[np.isfinite(psnr)]
     measured = rows.filter(pc.is_valid(rows["output"])).select(SAMPLED).to_pylist()
@@ -50,6 +50,8 @@ def sums_of(rows: pa.Table) -> Sums:
         "epsilon": pc.max(rows["epsilon"]).as_py(),
         "bytes_in": pc.sum(rows["bytes_in"]).as_py() or 0,
         "bytes_out": pc.sum(rows["bytes_out"]).as_py() or 0,
+        "regions": {name: count for name, count in _counts(rows["region"]).items() if name},
+        "faces": _faces(rows.filter(pc.equal(rows["region"], "faces"))),
         "names": {name: sorted(pc.unique(rows[name].drop_null()).to_pylist()) for name in NAMES},
         "bins": {
             "class_l2": _bins("class_l2", pc.list_flatten(rows["class_l2"])),
@@ -80,16 +82,26 @@ def _merge(a: Sums, b: Sums) -> Sums:
         classes[name] = [x + y for x, y in zip(classes.get(name, [0] * len(values)), values, strict=True)]
     return {
         **{name: a[name] + b[name] for name in ("rows", "unchanged", "bytes_in", "bytes_out")},
-        **{name: [x + y for x, y in zip(a[name], b[name], strict=True)] for name in ("psnr", "ssim", "seconds")},
+        **{name: [x + y for x, y in zip(a[name], b[name], strict=True)] for name in ("psnr", "ssim", "seconds", "faces")},
         **{name: max((v for v in (a[name], b[name]) if v is not None), default=None) for name in ("linf_levels", "epsilon")},
         "psnr_min": min(lowest, default=None),
-        "counts": dict(Counter(a["counts"]) + Counter(b["counts"])),
+        **{name: dict(Counter(a[name]) + Counter(b[name])) for name in ("counts", "regions")},
         "reasons": few_reasons([*a["reasons"], *b["reasons"]]),
         "classes": classes,
         "names": {name: sorted({*a["names"][name], *b["names"][name]}) for name in NAMES},
         "bins": {name: dict(Counter(a["bins"][name]) + Counter(b["bins"][name])) for name in BINS},
         "samples": _sampled([*a["samples"], *b["samples"]]),
     }
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+
+
+def _faces(rows: pa.Table) -> list[int]:
+    """Of rows in which faces were found: how many faces, pairs of face and class, and pairs that reach the threshold."""
+    boxes, l2 = (pc.list_flatten(rows[name]) for name in ("boxes", "face_l2"))
+    return [len(boxes) // 4, len(l2), int((numbers(l2) >= THRESHOLD).sum())]
 
 
 def _reasons(rows: pa.Table) -> list[list[Any]]:

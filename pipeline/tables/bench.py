@@ -154,7 +154,7 @@ def _evaluate(run: Run, job: evaluation.Job) -> Iterator[EvaluationRow]:
         if (run.channel, net.size) not in looked.seen:
             yield dataclasses.replace(row, status="failed", reason=row.reason or looked.problems.get(run.channel))
             continue
-        seen = np.concatenate([looked.seen[CLEAN, net.size][:1], looked.seen[run.channel, net.size]])
+        seen = np.concatenate([looked.seen[CLEAN, net.size][0, :1], looked.seen[run.channel, net.size][0]])
         for name in job.tested[0].classes:
             with torch.no_grad():
                 d = MEASURES[run.measure](net, frozen, torch.from_numpy(seen).to(device).split(1), name)

@@ -56,7 +56,7 @@ def fine_tuned(config: TablesConfig, net: Net) -> Net:
         protect(config, [run])
         job, size = evaluation_of(config, run), generator.size
         views = [look([pair], job.config, [size])[0].seen.get((CLEAN, size)) for pair in job.pairs]
-        photo, file, _ = torch.stack([torch.from_numpy(view) for view in views if view is not None]).unbind(1)
+        photo, file, _ = torch.stack([torch.from_numpy(view[0]) for view in views if view is not None]).unbind(1)
         tuned, losses = fine_tune(generator, photo, file, rank=RANK, seed=config.seed)
         CONSOLE.print(f"fine-tuned: loss {losses[0]:.4f} -> {losses[-1]:.4f} in {len(losses)} steps")
         path.parent.mkdir(parents=True, exist_ok=True)

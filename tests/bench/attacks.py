@@ -46,7 +46,8 @@ def main() -> None:
         for recipe in a.recipes:
             for epsilon in a.epsilon:
                 out = Path(folder) / f"{recipe}-{epsilon}"
-                flags = ["--recipe", recipe, "--epsilon", str(epsilon), "--no-tracking", "--examples", "0", "--engine", "local"]
+                flags = ["--recipe", recipe, "--epsilon", str(epsilon), "--region", "square", "--examples", "0"]
+                flags += ["--no-tracking", "--engine", "local"]
                 code = protect([str(table), str(out), *flags, "--generator", *a.generator])
                 if code not in (0, 1):
                     sys.exit(code)

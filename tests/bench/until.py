@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.channels.operations import crop_centre, jpeg
 from pipeline.containers.listing import PhotoRef
-from pipeline.disruption.view import region_of
+from pipeline.disruption.view import region_box, regions_of
 from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
 from pipeline.images.effect import l2
@@ -54,7 +54,8 @@ def count(net: nn.Module, passes: Counter[str]) -> None:
 @torch.no_grad()
 def broken(generator: Generator, classes: Sequence[str], before_HWC: U8, after_HWC: U8) -> list[bool]:
     """Of each output, whether it differs by at least the threshold between two pictures of one size."""
-    region = region_of("square", before_HWC.shape[:2], 1, None)
+    height, width = before_HWC.shape[:2]
+    (region,) = regions_of([region_box("square", width, height, None)], (height, width), 1)
     view = batch_view([region], generator.size)
     before, after = (generator.each(view(pixels_to_tensor(region.cut(px))), classes) for px in (before_HWC, after_HWC))
     return (l2((after - before).flatten(0, 1)) >= THRESHOLD).tolist()

@@ -82,7 +82,10 @@ def test_the_help_explains_every_option_with_its_default(verb: str, capsys: Said
     entries = [re.sub(r"[\s│]+", " ", entry) for entry in re.split(r"\n\W (?=--)", capsys.readouterr().out)]
     about = {entry.split(maxsplit=1)[0].rstrip(","): entry for entry in entries[1:]}
     for name in flat(options(verb)):
-        if name in ("input", "output", "originals", "protected", "data", "input_as_typed") or (verb, name) == ("detect", "signals"):
+        if name in ("input", "output", "originals", "protected", "data", "input_as_typed", "finder") or (verb, name) == (
+            "detect",
+            "signals",
+        ):
             continue
         entry = about["--" + name.replace("_", "-")]
         assert re.search(r"\w{3,}.* \w{3,}.*\(default: [^)]+\)", entry), entry

@@ -66,6 +66,7 @@ SMALL = {
     "disrupt protect photos out": f"{FEW} --epsilon 20",
     "disrupt protect photos out4": FEW,
     "disrupt protect photos out5": FEW,
+    "disrupt protect photos crops": "--limit 1 --steps 20 --epsilon 20 --examples 0",
     "disrupt protect photos lines": "--limit 1 --steps 20 --examples 0",
     "disrupt evaluate": "--limit 1 --classes Male --bootstrap 0",
     "disrupt evaluate photos protected --generator": "--limit 1 --classes Male happy --bootstrap 0",
@@ -93,6 +94,7 @@ EXIT_CODES = {"disrupt protect photos out4": 1}
 NOT_RUN = {
     "make demo": "installs; CI runs it",
     "make test": "is what runs this test",
+    "pip install": "changes the environment that runs this test",
     "source .venv/bin/activate": "the environment is the one that runs this test",
     "disrupt protect s3://": "needs a cloud account",
     "aws ": "the same",

@@ -20,8 +20,6 @@ from torch import Tensor
 from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.objectives import REFERENCES, Reference, image_reference
 from pipeline.disruption.streams import streams_for
-from pipeline.disruption.until import Weakest
-from pipeline.disruption.view import Region
 from pipeline.generators import zoo
 from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
@@ -34,10 +32,10 @@ from pipeline.photos.ball import project_levels
 from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.row import Work
-from pipeline.protection.stages.measure import Clean, UnusableError, effects, look
+from pipeline.protection.row import Measured, Work, effect_of
+from pipeline.protection.stages.measure import Clean, UnusableError, look, measure
 from pipeline.protection.stages.read import end
-from pipeline.protection.stages.shown import Shown, batch_view, batches, pad, photo_region
+from pipeline.protection.stages.shown import Patch, Shown, batch_view, batches, jittered_view, pad, patches_of, show
 from pipeline.protection.stages.sign import Signer
 
 
@@ -67,6 +65,7 @@ class Protect:
         self._generators = [generator.to(self._device) for generator in load_generators(config)]
         self._recipe = config.resolved_recipe()
         self._reference = _reference(self._recipe.reference)
+        self._most = config.batch_size if config.compute.on_gpu else 1
 
     def __call__(self, works: Sequence[Work]) -> list[Work]:
         """The same inputs in the same order; pixels and effect are added, the decoded photo is dropped."""
@@ -75,10 +74,10 @@ class Protect:
         for work in works:
             if work.photo is not None:
                 try:
-                    shown.append(Shown(work, work.photo, photo_region(work.photo, self._config.region, work.ref.box)))
+                    shown.append(show(work, work.photo, self._config.region or "square", jitter=self._config.jitter))
                 except PhotoRefusedError as refusal:
                     done[work.ref.key] = _skip(work, str(refusal))
-        for batch in batches(shown, most=self._config.batch_size if self._config.compute.on_gpu else 1):
+        for batch in batches(shown, most=self._most):
             for work in self._protect_or_end(batch):
                 done[work.ref.key] = work
         return [done.get(work.ref.key, work) for work in works]
@@ -99,74 +98,133 @@ class Protect:
 
     def _protect(self, batch: list[Shown]) -> list[Work]:
         began = time.perf_counter()
-        photos = [self._add_signal(one.photo, one.work.ref.key) for one in batch]
-        regions = [one.region for one in batch]
-        parts = [region.cut(photo.pixels_HWC) for region, photo in zip(regions, photos, strict=True)]
-        originals = [region.cut(one.photo.pixels_HWC) for region, one in zip(regions, batch, strict=True)]
-        clean = look(self._generators, self._config.classes, pad(originals).to(self._device), regions)
-        works = [one.work for one in batch]
-
-        def make_files(rows_N: Tensor, y_NCHW: Tensor, steps: int) -> Tensor:
-            """Make the files of these photos of the batch and measure them: the least L2 of each (N,). Later files replace them."""
-            rows = rows_N.tolist()
-            files = [self._as_file(photos[b], regions[b], y_CHW) for b, y_CHW in zip(rows, y_NCHW, strict=True)]
-            written = [regions[b].cut(pixels_HWC) for b, (pixels_HWC, _) in zip(rows, files, strict=True)]
-            moved = [not np.array_equal(parts[b], part) for b, part in zip(rows, written, strict=True)]
-            found = effects(clean, rows, pad(written).to(self._device), [regions[b] for b in rows], moved)
-            for b, (px, encoded), effect in zip(rows, files, found, strict=True):
-                works[b] = dataclasses.replace(works[b], photo=None, pixels_HWC=px, encoded=encoded, effect=effect, steps=steps)
-            return torch.tensor([min(effect.l2) for effect in found], dtype=torch.float64)
-
-        y_BCHW = self._disrupt(parts, [one.work.ref.key for one in batch], regions, clean, make_files)
-        last = torch.tensor([b for b, work in enumerate(works) if not self._past(work)], dtype=torch.long)
-        if len(last):
-            make_files(last, y_BCHW[last], self._recipe.steps)
+        drafts = [Draft(one, self._add_signal(one.photo, one.work.ref.key)) for one in batch]
+        for patches in patches_of(batch, most=self._most):
+            self._disrupt(patches, drafts)
+        works = [self._finish(draft) for draft in drafts]
         seconds = (time.perf_counter() - began) / len(batch)
         return [dataclasses.replace(work, seconds=seconds) for work in works]
-
-    def _past(self, work: Work) -> bool:
-        """Whether a photo's file is as broken as ``until`` asks, so that it left the ascent."""
-        until = self._recipe.until
-        return until is not None and work.effect is not None and min(work.effect.l2) >= until * THRESHOLD
 
     def _add_signal(self, photo: Photo, key: str) -> Photo:
         return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo, key))
 
-    def _disrupt(self, parts: list[U8], keys: list[str], regions: list[Region], clean: list[Clean], make_files: Weakest) -> Tensor:
-        """The padded regions (B, C, H, W), disrupted within the levels that the signal leaves."""
+    def _disrupt(self, patches: list[Patch], drafts: list[Draft]) -> None:
+        """Puts the disrupted regions into the drafts of their photos, with what is measured there."""
+        regions, keys, seed = [patch.region for patch in patches], [patch.key for patch in patches], self._config.seed
         sizes = [region.stored_size for region in regions]
+        of = [drafts[patch.photo] for patch in patches]
+        parts = [region.cut(draft.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
+        originals = [region.cut(draft.shown.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
+        clean = look(self._generators, self._config.classes, pad(originals).to(self._device), regions)
+        least_B = torch.full((len(patches),), -torch.inf, dtype=torch.float64)
+
+        def put(rows_N: Tensor, y_NCHW: Tensor, steps: int) -> Tensor:
+            """Put these regions into the drafts and measure them there: the least L2 of each (N,). Later ones replace them."""
+            rows = rows_N.tolist()
+            written = []
+            for b, y_CHW in zip(rows, y_NCHW, strict=True):
+                regions[b].cut(of[b].pixels_HWC)[:] = self._as_levels(parts[b], y_CHW)
+                of[b].steps[patches[b].number] = steps
+                written.append(regions[b].cut(self._as_file(of[b])))
+            found = measure(clean, rows, pad(written).to(self._device), [regions[b] for b in rows])
+            for b, boxes in zip(rows, found, strict=True):
+                of[b].measured.update(zip(regions[b].numbers, boxes, strict=True))
+                least_B[b] = min(one.l2 for per_class in boxes for one in per_class)
+            return least_B[rows]
+
         x_BCHW = pad(parts).to(self._device)
         values = torch.tensor([x_BCHW.shape[1] * h * w for h, w in sizes], device=self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
-            return disrupt(
+            y_BCHW = disrupt(
                 x_BCHW,
-                [self._target(one, regions) for one in clean],
+                [self._target(one, patches) for one in clean],
                 self._recipe,
                 epsilon=level_to_unit(float(self._epsilon)),
-                streams=streams_for(keys, self._config.seed, stored_sizes=sizes, corners=[region.corner for region in regions]),
+                streams=streams_for(keys, seed, stored_sizes=sizes, corners=[region.corner for region in regions]),
                 reference=self._reference,
                 values=values[:, None, None, None],
-                weakest=make_files,
+                weakest=put,
             )
+        goal = torch.inf if self._recipe.until is None else self._recipe.until * THRESHOLD
+        if len(last_N := (~(least_B >= goal)).nonzero().flatten()):  # all others left the ascent as they were put
+            put(last_N, y_BCHW[last_N], self._recipe.steps)
 
-    def _as_file(self, photo: Photo, region: Region, y_CHW: Tensor) -> tuple[U8, bytes | None]:
-        """The pixels that a reader of the file will see, and the file itself where only it can tell (JPEG)."""
-        height, width = region.stored_size
-        levels = unit_to_pixels(y_CHW[:, :height, :width]).permute(1, 2, 0).cpu().numpy()
-        if not np.isfinite(levels).all():
+    def _as_levels(self, part_HWC: U8, y_CHW: Tensor) -> U8:
+        """A disrupted region as pixels within the ball around the region of the photo."""
+        height, width = part_HWC.shape[:2]
+        levels_HWC = unit_to_pixels(y_CHW[:, :height, :width]).permute(1, 2, 0).cpu().numpy()
+        if not np.isfinite(levels_HWC).all():
             raise UnusableError("the generator's gradient is not a number for this photo")
-        pixels = region.paste(project_levels(levels, region.cut(photo.pixels_HWC), self._epsilon), photo.pixels_HWC)
-        if self._config.lossless():
-            return pixels, None
-        encoded = encode_photo(photo, pixels, format=self._config.format, jpeg_quality=self._config.jpeg_quality)
-        return read_back(encoded, photo, pixels, format=self._config.format).pixels_HWC, encoded
+        return project_levels(levels_HWC, part_HWC, self._epsilon)
 
-    def _target(self, clean: Clean, regions: list[Region]) -> Target:
-        """A generator to break: its outputs, of which the untouched ones are known, or the activations of a layer."""
-        generator, layer, view = clean.generator, self._recipe.layer, batch_view(regions, clean.generator.size)
+    def _as_file(self, draft: Draft) -> U8:
+        """The pixels that a reader of the draft's file will see; the file itself is kept where only it can tell (JPEG)."""
+        if self._config.lossless():
+            return draft.pixels_HWC
+        config, photo = self._config, draft.photo
+        draft.encoded = encode_photo(photo, draft.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
+        return read_back(draft.encoded, photo, draft.pixels_HWC, format=config.format).pixels_HWC
+
+    def _target(self, clean: Clean, patches: list[Patch]) -> Target:
+        """A generator to break in a box: its outputs, of which the untouched ones are known, or the activations of a layer."""
+        generator, layer = clean.generator, self._recipe.layer
+        view = batch_view([patch.region for patch in patches], generator.size, clean.which)
+        crops = self._draw_crops(patches, clean.which) if self._config.jitter else ()
+        views = tuple(jittered_view(view, drawn_BV) for drawn_BV in crops)
         if layer:
-            return Target(view, {name: generator.features(name, layer) for name in clean.classes})
-        return Target(view, {name: generator.output(name) for name in clean.classes}, clean.by_class())
+            return Target(view, {name: generator.features(name, layer) for name in clean.classes}, views=views)
+        return Target(view, {name: generator.output(name) for name in clean.classes}, clean.by_class(), views)
+
+    def _draw_crops(self, patches: list[Patch], which: int) -> list[list[list[float]]]:
+        """For each step and region the numbers of another crop, drawn for each photo by its key."""
+        keys = [f"{patch.key}\0crop {which}" for patch in patches]
+        drawn_BTV = torch.stack([stream.uniform((self._recipe.steps, 3)) for stream in streams_for(keys, self._config.seed)])
+        drawn_TBV: list[list[list[float]]] = drawn_BTV.transpose(0, 1).tolist()
+        return drawn_TBV
+
+    def _finish(self, draft: Draft) -> Work:
+        """The work with its file and the effect that this has; of a class, where it breaks least."""
+        shown = draft.shown
+        pixels_HWC = draft.pixels_HWC
+        if not self._config.lossless():
+            pixels_HWC = self._as_file(draft)
+            for patches in patches_of([shown], most=1) if len(shown.regions) > 1 else ():  # a file of several regions is another
+                region = patches[0].region
+                both = (shown.photo.pixels_HWC, pixels_HWC)
+                x_BCHW, y_BCHW = (pad([region.cut(one)]).to(self._device) for one in both)
+                clean = look(self._generators, self._config.classes, x_BCHW, [region])
+                draft.measured.update(zip(region.numbers, measure(clean, [0], y_BCHW, [region])[0], strict=True))
+        moved = any(not np.array_equal(one.cut(draft.photo.pixels_HWC), one.cut(pixels_HWC)) for one in shown.regions)
+        effect = effect_of(self._labels(), [draft.measured[number] for number in sorted(draft.measured)], moved=moved)
+        return dataclasses.replace(
+            shown.work, photo=None, pixels_HWC=pixels_HWC, encoded=draft.encoded, effect=effect, steps=max(draft.steps.values())
+        )
+
+    def _labels(self) -> list[str]:
+        """The names of all classes, as the manifest has them."""
+        named = [
+            (generator.name, name) for generator in self._generators for name in generator.select_classes(self._config.classes)
+        ]
+        return [name if len(self._generators) == 1 else f"{generator}/{name}" for generator, name in named]
+
+
+@dataclasses.dataclass
+class Draft:
+    """A file in the making: a shown photo, what the disruption starts from (with its signal), and the pixels so far.
+
+    ``measured`` holds what every box does to every class, by the number of the box; ``steps`` those taken, by the number of the
+    region; ``encoded`` the file, where only it can tell what a reader will see.
+    """
+
+    shown: Shown
+    photo: Photo
+    pixels_HWC: U8 = dataclasses.field(init=False)
+    measured: dict[int, list[Measured]] = dataclasses.field(default_factory=dict)
+    steps: dict[int, int] = dataclasses.field(default_factory=dict)
+    encoded: bytes | None = None
+
+    def __post_init__(self) -> None:
+        self.pixels_HWC = self.photo.pixels_HWC.copy()
 
 
 def _reference(name: str) -> Reference:

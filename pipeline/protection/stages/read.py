@@ -8,23 +8,34 @@ from functools import partial
 from typing import Literal
 
 from pipeline.containers.read import MAX_BYTES, UnusablePhotoError, read_photo
+from pipeline.images.orientation import to_upright, upright_size
 from pipeline.ledger.schema import ManifestRow
+from pipeline.photos.faces import NO_FACE, check_finder, crop_faces, find_faces, largest
 from pipeline.photos.heif import GAIN_MAP_NOTE
+from pipeline.photos.photo import Photo
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 
 GainMap = Literal["drop", "skip"]
 
 
-def read_photos(works: Sequence[Work], *, max_pixels: int, max_bytes: int = MAX_BYTES, gain_map: GainMap = "drop") -> list[Work]:
-    """The same inputs with bytes and decoded pixels, or ended as skipped or failed; with ``gain_map`` skip also those with one."""
-    return [_read(work, max_pixels, max_bytes, gain_map) for work in works]
+def read_photos(
+    works: Sequence[Work], *, max_pixels: int, max_bytes: int = MAX_BYTES, gain_map: GainMap = "drop", faces: bool = False
+) -> list[Work]:
+    """The same inputs with bytes and decoded pixels, or ended as skipped or failed; with ``gain_map`` skip also those with one.
+
+    With ``faces`` each photo comes with the boxes around its faces; one without any is to be shown as a square.
+    """
+    read = [_read(work, max_pixels, max_bytes, gain_map) for work in works]
+    return [_look_for_faces(work, work.photo) if faces and work.photo else work for work in read]
 
 
 def reader(config: ProtectConfig) -> Callable[[Sequence[Work]], list[Work]]:
-    """`read_photos` with the limits of a run."""
-    limits = config.photos
-    return partial(read_photos, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, gain_map=config.gain_map)
+    """`read_photos` with the limits of a run; raises FinderMissingError where the run needs a finder that is not here."""
+    limits, faces = config.photos, config.region == "faces" and config.disrupts()
+    if faces:
+        check_finder(config.finder)
+    return partial(read_photos, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, gain_map=config.gain_map, faces=faces)
 
 
 def _read(work: Work, max_pixels: int, max_bytes: int, gain_map: GainMap) -> Work:
@@ -40,6 +51,19 @@ def _read(work: Work, max_pixels: int, max_bytes: int, gain_map: GainMap) -> Wor
         why = "an HDR gain map, which would be lost (--gain-map skip)"
         return end(work, ManifestRow.skipped(work.ref.key, stage="decode", reason=why, bytes_in=len(data)), data=data)
     return dataclasses.replace(work, data=data, photo=photo)
+
+
+def _look_for_faces(work: Work, photo: Photo) -> Work:
+    size = upright_size(photo.width, photo.height, photo.orientation)
+    try:
+        boxes, notes = largest(crop_faces(find_faces(to_upright(photo.pixels_HWC, photo.orientation)), size))
+    except MemoryError:
+        why = "not enough memory to look for faces in a photo of this size"
+        row = ManifestRow.failed(work.ref.key, stage="decode", reason=why, bytes_in=len(work.data or b""))
+        return end(work, row, data=work.data)
+    if not boxes:
+        return dataclasses.replace(work, region="square", notes=(NO_FACE,))
+    return dataclasses.replace(work, region="faces", boxes=boxes, notes=notes)
 
 
 def end(work: Work, row: ManifestRow, *, data: bytes | None = None) -> Work:

@@ -1,19 +1,24 @@
-"""What generators see of photos: the region of each, and regions that are computed together."""
+"""What generators see of photos: the regions of each, and photos and regions that are computed together."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from pipeline.disruption.view import BatchView, Region, region_of
+from pipeline.disruption.view import BatchView, Region, region_box, regions_of
+from pipeline.images.orientation import upright_size
 from pipeline.images.resize import pixels_to_tensor
+from pipeline.images.types import Box
+from pipeline.photos.faces import largest
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.protection.row import Work
 
+T = TypeVar("T")
 REGION_PIXELS = 16_000_000
 """Most pixels of regions, padding included, that are computed together: about 2 GB of floating point on the device."""
 PHOTO_PIXELS = 100_000_000
@@ -22,44 +27,108 @@ PHOTO_PIXELS = 100_000_000
 
 @dataclass(frozen=True)
 class Shown:
-    """A photo on its way and the region of it that the generators see."""
+    """A photo on its way and the regions of it that the generators see; no two of them share a pixel."""
 
     work: Work
     photo: Photo
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A region of one of the photos of a batch: which photo, which of its regions, and the key of its random numbers."""
+
+    photo: int
+    number: int
+    key: str
     region: Region
 
 
-def photo_region(photo: Photo, region: str, box: tuple[float, float, float, float] | None) -> Region:
-    """What generators see of a photo; raises PhotoRefusedError for a box that does not fit."""
+def show(work: Work, photo: Photo, region: str, *, jitter: bool = False) -> Shown:
+    """A photo with the regions that ``region`` means, or those of the boxes that were found when it was read.
+
+    Its work says what is seen. Raises PhotoRefusedError for a box that does not fit.
+    """
     try:
-        return region_of(region, (photo.height, photo.width), photo.orientation, box)
+        seen = work if work.boxes else choose_boxes(work, photo, work.region or region)
     except ValueError as error:
         raise PhotoRefusedError(str(error)) from error
+    return Shown(seen, photo, photo_regions(photo, seen.boxes, jitter=jitter))
+
+
+def choose_boxes(work: Work, photo: Photo, region: str) -> Work:
+    """The work with what generators see of the photo; raises ValueError for a box that is missing or does not fit."""
+    size = upright_size(photo.width, photo.height, photo.orientation)
+    given = work.ref.boxes if region == "box" and work.ref.boxes else (None,)
+    boxes, notes = largest([region_box(region, *size, box) for box in given])
+    return dataclasses.replace(work, region=region, boxes=boxes, notes=(*work.notes, *notes))
+
+
+def photo_regions(photo: Photo, boxes: Sequence[Box], *, jitter: bool = False) -> tuple[Region, ...]:
+    """The regions of a photo that hold these boxes (upright), with ``jitter`` and what lies around them."""
+    return regions_of(boxes, (photo.height, photo.width), photo.orientation, jitter=jitter)
 
 
 def batches(shown: Sequence[Shown], *, most: int) -> Iterator[list[Shown]]:
-    """Photos computed together: of one number of channels, at most ``most`` and within both limits of pixels, or one alone."""
+    """Photos in memory together: of one number of channels, at most ``most`` and within both limits of pixels, or one alone."""
     for channels in (1, 3):
-        batch: list[Shown] = []
         fitting = [one for one in shown if one.photo.pixels_HWC.shape[2] == channels]
-        for one in sorted(fitting, key=lambda one: (math.prod(one.region.stored_size), one.work.ref.key)):
-            if batch and (len(batch) == most or _too_large([*batch, one])):
-                yield batch
-                batch = []
-            batch.append(one)
-        if batch:
-            yield batch
+        ordered = sorted(fitting, key=lambda one: (sum(_area(region) for region in one.regions), one.work.ref.key))
+        yield from _packed(ordered, most, _too_large)
+
+
+def patches_of(batch: Sequence[Shown], *, most: int) -> Iterator[list[Patch]]:
+    """The regions of photos, those computed together: with as many boxes each, at most ``most`` and within the limit of pixels."""
+    patches = [
+        Patch(i, n, f"{one.work.ref.key}\0{n}" if n else one.work.ref.key, region)
+        for i, one in enumerate(batch)
+        for n, region in enumerate(one.regions)
+    ]
+    for count in sorted({len(patch.region.numbers) for patch in patches}):
+        alike = [patch for patch in patches if len(patch.region.numbers) == count]
+        yield from _packed(sorted(alike, key=lambda patch: _area(patch.region)), most, _too_wide)
+
+
+def _packed(items: Sequence[T], most: int, is_too_large: Callable[[Sequence[T]], bool]) -> Iterator[list[T]]:
+    pack: list[T] = []
+    for item in items:
+        if pack and (len(pack) == most or is_too_large([*pack, item])):
+            yield pack
+            pack = []
+        pack.append(item)
+    if pack:
+        yield pack
 
 
 def _too_large(batch: Sequence[Shown]) -> bool:
-    heights, widths = zip(*(one.region.stored_size for one in batch), strict=True)
     photo_pixels = sum(one.photo.height * one.photo.width for one in batch)
-    return bool(len(batch) * max(heights) * max(widths) > REGION_PIXELS or photo_pixels > PHOTO_PIXELS)
+    return photo_pixels > PHOTO_PIXELS or _padded(region for one in batch for region in one.regions) > REGION_PIXELS
 
 
-def batch_view(regions: Sequence[Region], size: int) -> BatchView:
-    """What a generator of native side ``size`` is shown of the padded regions."""
-    return BatchView(tuple(region.view(size) for region in regions), tuple(region.stored_size for region in regions))
+def _too_wide(patches: Sequence[Patch]) -> bool:
+    return _padded(patch.region for patch in patches) > REGION_PIXELS
+
+
+def _padded(regions: Iterable[Region]) -> int:
+    """Pixels of regions as a batch."""
+    sizes = [region.stored_size for region in regions]
+    return len(sizes) * max(height for height, _ in sizes) * max(width for _, width in sizes)
+
+
+def _area(region: Region) -> int:
+    height, width = region.stored_size
+    return int(height * width)
+
+
+def batch_view(regions: Sequence[Region], size: int, which: int = 0) -> BatchView:
+    """What a generator of native side ``size`` is shown of the padded regions: ``which`` of the boxes of each."""
+    return BatchView(tuple(region.view(size, which) for region in regions), tuple(region.stored_size for region in regions))
+
+
+def jittered_view(view: BatchView, drawn: Sequence[Sequence[float]]) -> BatchView:
+    """The view of boxes beside those of a view, by three numbers from -1 to 1 for each."""
+    boxes = zip(view.views, drawn, view.stored_sizes, strict=True)
+    return dataclasses.replace(view, views=tuple(one.jittered(numbers, size) for one, numbers, size in boxes))
 
 
 def pad(parts: Sequence[U8]) -> Tensor:

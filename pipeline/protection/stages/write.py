@@ -15,7 +15,7 @@ from pipeline.ledger.schema import ManifestRow, Status
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import ReadBackError, encode_photo, output_notes, read_back
-from pipeline.photos.photo import Photo, PhotoRefusedError
+from pipeline.photos.photo import PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Effect, Work
 from pipeline.storage import Folder, advice_on
@@ -82,7 +82,9 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         stage="protect" if reason else None,
         reason=reason,
         output=work.output,
-        note=_note(photo, config),
+        note="; ".join((*photo.notes, *work.notes, *output_notes(photo, format=config.format))) or None,
+        region=work.region,
+        boxes=[edge for box in work.boxes for edge in box] or None,
         sha256_out=_sha256(encoded),
         bytes_in=len(data),
         bytes_out=len(encoded),
@@ -112,6 +114,7 @@ def _effect_columns(effect: Effect) -> dict[str, Any]:
         "class_local": list(effect.local),
         "class_ssim": list(effect.ssim),
         "class_edit": list(effect.edit),
+        "face_l2": list(effect.face_l2) or None,
         "l1": sum(effect.l1) / len(effect.l1),
         "l2": sum(effect.l2) / len(effect.l2),
         "over_edit": over_edit(sum(effect.l2), sum(effect.edit)),
@@ -120,7 +123,7 @@ def _effect_columns(effect: Effect) -> dict[str, Any]:
 
 
 def verdict(effect: Effect) -> tuple[Status, str | None]:
-    """Protected when the output of every class is disrupted; else not_disrupted with what is missing.
+    """Protected when the output of every class is disrupted, in each of several faces; else not_disrupted with what is missing.
 
     A signal alone has no classes to disrupt: its photo is protected when the signal changes it.
     """
@@ -132,12 +135,16 @@ def verdict(effect: Effect) -> tuple[Status, str | None]:
     weak = [name for name, l2 in zip(effect.classes, effect.l2, strict=True) if not l2 >= THRESHOLD]
     if weak:
         shown = ", ".join(weak[:5]) + (f" and {len(weak) - 5} more" if len(weak) > 5 else "")
-        return "not_disrupted", f"L2 below {THRESHOLD} for {shown}"
+        return "not_disrupted", f"L2 below {THRESHOLD} for {shown}{_which_faces(effect)}"
     return "protected", None
 
 
-def _note(photo: Photo, config: ProtectConfig) -> str | None:
-    return "; ".join((*photo.notes, *output_notes(photo, format=config.format))) or None
+def _which_faces(effect: Effect) -> str:
+    """How many faces are not broken in every class; nothing where there is only one."""
+    K = len(effect.classes)
+    faces = [effect.face_l2[at : at + K] for at in range(0, len(effect.face_l2), K)]
+    weak = [face for face in faces if not all(l2 >= THRESHOLD for l2 in face)]
+    return f" in {len(weak)} of {len(faces)} faces" if len(faces) > 1 else ""
 
 
 def _sha256(data: bytes) -> str:

@@ -28,7 +28,7 @@ def test_a_folder_is_listed_at_any_depth_sorted_by_key(tmp_path: Path) -> None:
     assert [ref.key for ref in listing.refs] == ["a/b/näme ü 日本 100%.webp", "a/z.png", "b.JPG"]
     assert listing.ignored_count == 5
     for ref in listing.refs:
-        assert (ref.refused, ref.box, ref.size_bytes) == (None, None, len(ref.key.encode()))
+        assert (ref.refused, ref.boxes, ref.size_bytes) == (None, (), len(ref.key.encode()))
         assert read_uri(ref.uri) == ref.key.encode()
     assert find_photos(tmp_path.as_uri()) == listing
     assert find_photos(f"{tmp_path}/") == listing

@@ -60,7 +60,7 @@ def test_boxes_are_read_and_may_be_empty(tmp_path: Path, suffix: str) -> None:
         "right": [30, None],
         "bottom": [40, None],
     }
-    assert [ref.box for ref in _listed(tmp_path, columns, suffix).refs] == [(0, 2, 30, 40), None]
+    assert [ref.boxes for ref in _listed(tmp_path, columns, suffix).refs] == [((0, 2, 30, 40),), ()]
 
 
 def test_a_key_column_names_the_outputs(tmp_path: Path) -> None:
@@ -214,7 +214,9 @@ CORNERS = ("left", "top", "right", "bottom")
 )
 def test_a_table_is_read_whatever_program_wrote_it(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    assert [(ref.key, ref.box, ref.refused) for ref in find_photos(tmp_path / name).refs] == [("a.jpg", (420, 1, 430, 9), None)]
+    assert [(ref.key, ref.boxes, ref.refused) for ref in find_photos(tmp_path / name).refs] == [
+        ("a.jpg", ((420, 1, 430, 9),), None)
+    ]
 
 
 def test_a_list_has_one_path_a_line(tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ def test_a_list_has_one_path_a_line(tmp_path: Path) -> None:
 def test_a_box_in_shares_is_that_part_of_the_photo(tmp_path: Path, columns: tuple[str, ...]) -> None:
     numbers = (0.25, 0.5, 0.75, 1.0) if columns == CORNERS else (0.25, 0.5, 0.5, 0.5)
     (ref,) = _listed(tmp_path, {"path": ["a.jpg"]} | {name: [n] for name, n in zip(columns, numbers, strict=True)}).refs
-    assert region_box("box", 200, 100, ref.box) == (50, 50, 150, 100)
+    assert region_box("box", 200, 100, *ref.boxes) == (50, 50, 150, 100)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -249,3 +251,34 @@ def test_an_odd_row_fails_alone(tmp_path: Path, suffix: str) -> None:
 def test_an_odd_line_fails_alone(tmp_path: Path, line: str) -> None:
     (tmp_path / "t.jsonl").write_text(f'{{"path": "a.jpg"}}\n{line}\n')
     assert [(ref.key, ref.failed) for ref in find_photos(tmp_path / "t.jsonl").refs] == [("a.jpg", False), ("row 2", True)]
+
+
+def _boxed(folder: Path, rows: list[tuple[Any, ...]]) -> Listing:
+    columns = dict(zip(("path", *CORNERS), map(list, zip(*rows, strict=True)), strict=True))
+    return _listed(folder, columns)
+
+
+def test_rows_of_one_photo_are_its_boxes(tmp_path: Path) -> None:
+    refs = _boxed(tmp_path, [("a.jpg", 0, 0, 9, 9), ("b.jpg", 1, 1, 8, 8), ("./a.jpg", 20, 0, 29, 9)]).refs
+    assert [(ref.key, ref.boxes) for ref in refs] == [("a.jpg", ((0, 0, 9, 9), (20, 0, 29, 9))), ("b.jpg", ((1, 1, 8, 8),))]
+
+
+def test_an_odd_box_fails_its_photo_rather_than_leaving_a_face_out(tmp_path: Path) -> None:
+    refs = _boxed(tmp_path, [("a.jpg", 0, 0, 9, 9), ("a.jpg", 20, 0, 10, 9), ("b.jpg", 1, 1, 8, 8)]).refs
+    assert [(ref.key, ref.failed) for ref in refs] == [("a.jpg", True), ("b.jpg", False)]
+    assert "not a box: left 20" in (refs[0].refused or "")
+
+
+def test_a_photo_named_twice_without_a_box_or_two_files_of_one_key_refuse_the_table(tmp_path: Path) -> None:
+    with pytest.raises(ListingError, match=r"rows 1 and 2: both are 'a\.jpg'; keep one row for each photo, or one for each box"):
+        _boxed(tmp_path, [("a.jpg", 0, 0, 9, 9), ("a.jpg", None, None, None, None)])
+    columns: dict[str, list[Any]] = {
+        "path": ["a.jpg", "b.jpg"],
+        "key": ["k", "k"],
+        "left": [0, 0],
+        "top": [0, 0],
+        "right": [9, 9],
+        "bottom": [9, 9],
+    }
+    with pytest.raises(ListingError, match="rows 1 and 2: both are 'k'"):
+        _listed(tmp_path, columns)

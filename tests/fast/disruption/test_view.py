@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pipeline.disruption.view import BatchView, View, region_box, region_of, upright
+from pipeline.disruption.view import BatchView, View, region_box, regions_of, upright
 from pipeline.images.orientation import upright_size
 from pipeline.images.types import Box
 from tests.fast.tiny import picture
@@ -143,7 +143,7 @@ def test_padding_is_never_seen_and_never_reached() -> None:
 def test_a_region_shows_of_its_part_what_the_view_shows_of_the_photo(orientation: int) -> None:
     box = (1, 2, 9, 10)
     stored_HWC = np.asarray(picture(14, 12, seed=orientation))
-    region = region_of("box", (12, 14), orientation, box)
+    (region,) = regions_of([box], (12, 14), orientation)
     of_photo, of_part = (
         view(torch.from_numpy(pixels_HWC.transpose(2, 0, 1).copy()).double()[None])
         for view, pixels_HWC in ((View(box, orientation, 5), stored_HWC), (region.view(5), region.cut(stored_HWC)))
@@ -152,11 +152,3 @@ def test_a_region_shows_of_its_part_what_the_view_shows_of_the_photo(orientation
     top, left = region.corner
     assert np.array_equal(region.cut(stored_HWC)[0, 0], stored_HWC[top, left])
     assert region.stored_size == (8, 8)
-
-
-def test_a_pasted_part_changes_its_region_of_a_copy_alone() -> None:
-    before = np.zeros((12, 14, 3), np.uint8)
-    region = region_of("box", (12, 14), 6, (1, 2, 9, 5))
-    after = region.paste(np.ones((*region.stored_size, 3), np.uint8), before)
-    assert not before.any()
-    assert after.sum() == region.cut(after).sum() == 8 * 3 * 3

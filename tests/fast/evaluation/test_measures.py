@@ -203,7 +203,7 @@ def test_a_box_is_needed_where_it_was_asked_for(tmp_path: Path) -> None:
     (row,) = rows_of(pair, config)
     assert (row.status, row.stage) == ("failed", "view")
     assert pair.original
-    edge = dataclasses.replace(pair, original=dataclasses.replace(pair.original, box=(0, 0, 5, 60)))
+    edge = dataclasses.replace(pair, original=dataclasses.replace(pair.original, boxes=((0, 0, 5, 60),)))
     assert {(row.channel, row.status, row.reason) for row in rows_of(edge, config)} == {
         ("clean", "measured", None),
         ("crop-10", "failed", "crop-10: nothing is left of the box"),

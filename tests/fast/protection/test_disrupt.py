@@ -15,7 +15,7 @@ from pipeline.photos.decode import decode_photo
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.disrupt import Protect
-from pipeline.protection.stages.shown import Shown, batches, photo_region
+from pipeline.protection.stages.shown import batches, show
 from tests.fast.tiny import BUILD, photo_bytes
 from tests.verbs import with_options
 
@@ -24,7 +24,7 @@ CONFIG = ProtectConfig("in", "out", generator=(BUILD,), steps=4)
 
 def work(key: str, *, seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (24, 20), box: Box | None = None) -> Work:
     data = photo_bytes(*size, seed=seed, mode=mode)
-    return Work(PhotoRef(key, key, len(data), box), key + ".png", data=data, photo=decode_photo(data))
+    return Work(PhotoRef(key, key, len(data), (box,) if box else ()), key + ".png", data=data, photo=decode_photo(data))
 
 
 def protect(works: list[Work], **options: object) -> list[Work]:
@@ -125,9 +125,9 @@ def test_regions_disrupted_together_stay_in_their_place_and_are_as_broken_as_alo
     boxes: dict[str, Box] = {"a": (3, 2, 21, 18), "b": (0, 0, 30, 9), "c": (10, 1, 40, 21)}
     works = [work(key, seed=i, size=(40, 21), box=box) for i, (key, box) in enumerate(boxes.items())]
     stage = Protect(dataclasses.replace(CONFIG, region="box"), threads=1)
-    shown = [Shown(one, one.photo, photo_region(one.photo, "box", one.ref.box)) for one in works if one.photo]
+    shown = [show(one, one.photo, "box") for one in works if one.photo]
     for before, together, alone in zip(works, stage._protect(shown), stage(works), strict=True):
-        left, top, right, bottom = before.ref.box or (0, 0, 0, 0)
+        left, top, right, bottom = boxes[before.key]
         changed = (pixels_of(before) != pixels(together)).any(2)
         assert changed[top:bottom, left:right].mean() > 0.9
         changed[top:bottom, left:right] = False
@@ -146,7 +146,7 @@ def test_batches_hold_photos_of_one_kind_up_to_their_number_and_up_to_the_pixels
     def sizes(most: int) -> list[list[str]]:
         photos = {"a": (20, 20), "b": (20, 20), "c": (30, 20), "d": (20, 30), "e": (90, 90), "f": (200, 20)}
         works = [*(work(key, size=size) for key, size in photos.items()), work("grey", mode="L")]
-        shown = [Shown(one, one.photo, photo_region(one.photo, "square", None)) for one in works if one.photo]
+        shown = [show(one, one.photo, "square") for one in works if one.photo]
         return [[one.work.ref.key for one in batch] for batch in batches(shown, most=most)]
 
     assert sizes(1) == [["grey"], ["a"], ["b"], ["c"], ["d"], ["f"], ["e"]]

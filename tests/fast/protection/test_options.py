@@ -44,6 +44,8 @@ OTHER_RESULTS: dict[str, Any] = {
     "robust_to": ("jpeg", "blur"),
     "robust_mode": "eot",
     "region": "whole",
+    "finder": "dlib 1",
+    "jitter": True,
     "format": "webp",
     "seed": 1,
     "precision": "bf16",

@@ -19,7 +19,7 @@ from pipeline.images.resize import pixels_to_tensor
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.disrupt import Protect
-from pipeline.protection.stages.shown import Shown, batch_view, photo_region
+from pipeline.protection.stages.shown import batch_view, show
 from tests.fast.protection.test_disrupt import pixels, work
 from tests.fast.runs import failing, files, rows, run
 from tests.fast.tiny import BUILD, build, build_other, photo_folder
@@ -110,7 +110,7 @@ def test_a_photo_takes_all_steps_or_every_output_on_its_file_is_past_the_goal(op
     early = 0
     for before, done in zip(WORKS[:4], stage(WORKS[:4]), strict=True):
         assert before.photo is not None and done.effect is not None and done.steps is not None
-        region = photo_region(before.photo, "square", None)
+        (region,) = show(before, before.photo, "square").regions
         for generator in stage._generators:
             view = batch_view([region], generator.size)
             x, y = (pixels_to_tensor(region.cut(px)) for px in (before.photo.pixels_HWC, pixels(done)))
@@ -136,7 +136,7 @@ def test_photos_in_one_call_of_one_three_and_eight_have_the_same_bytes_and_steps
 
 def test_photos_computed_as_one_batch_leave_it_at_their_own_steps() -> None:
     stage = Protect(CONFIG, threads=1)
-    shown = [Shown(one, one.photo, photo_region(one.photo, "square", None)) for one in WORKS if one.photo]
+    shown = [show(one, one.photo, "square") for one in WORKS if one.photo]
     for together, alone in zip(stage._protect(shown), stage(WORKS), strict=True):
         assert together.ref == alone.ref
         assert together.steps == alone.steps
