@@ -29,7 +29,7 @@ def works(sizes: list[tuple[int, int]]) -> list[Work]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> ProtectConfig:
-    return ProtectConfig(str(tmp_path / "in"), str(tmp_path / "out"))
+    return ProtectConfig(str(tmp_path / "in"), str(tmp_path / "out"), recipe="pgd")
 
 
 def test_a_ragged_batch_on_the_gpu_stays_in_the_ball_and_disrupts_as_on_the_cpu(config: ProtectConfig) -> None:
