@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.jobs.options import ConfigError, flat
-from pipeline.training.job import plan
+from pipeline.training.job import NO_WEIGHTS, plan
 from pipeline.training.options import HOW_IT_RUNS, LIMITS, LOSS_LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, learning_rate, train_step
@@ -193,7 +193,7 @@ KEYS = [
     for system in ("stargan", "ganimation", "cyclegan")
     for regime, recipe in SYSTEMS[system].recipes.items()
     for field in dataclasses.fields(recipe.system)  # type: ignore[arg-type]
-    if type(field.default) in (int, float)
+    if type(field.default) in (int, float) and field.name not in NO_WEIGHTS
 ]
 """All keys of --loss of systems that take any pictures."""
 
