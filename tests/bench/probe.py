@@ -33,7 +33,7 @@ def probe_net(count: int) -> nn.Sequential:
     """Images (B, 3, 64, 64) to logits (B, count)."""
     layers: list[nn.Module] = []
     channels = 3
-    for width, stride in ((32, 1), (32, 2), (64, 1), (64, 2), (128, 1), (128, 2), (192, 1), (192, 2)):
+    for width, stride in ((32, 2), (48, 1), (64, 2), (96, 1), (128, 2), (192, 2)):
         layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         channels = width
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(channels * 16, count))
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--licence", default="MIT")
     parser.add_argument("--probe", type=Path, default=None, help="file of the probe; made where there is none")
     parser.add_argument("--probe-licence", default="photos-unstated")
-    parser.add_argument("--probe-steps", type=int, default=1500)
+    parser.add_argument("--probe-steps", type=int, default=800)
     parser.add_argument("--break", dest="broken", type=int, default=0, help="so many faces are disrupted")
     parser.add_argument("--objectives", nargs="+", default=["l2"])
     parser.add_argument("--steps", type=int, default=20)
