@@ -184,7 +184,8 @@ class TrainConfig:
     threads: Annotated[int | None, own_default("INT", "all cores, shared by the workers")] = None
     """CPU threads of each process."""
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    """Arithmetic of the networks; penalties stay in fp32 under bf16. bf16 is for recent GPUs, fp64 for comparisons."""
+    """Arithmetic of the networks; penalties stay in fp32 under bf16. bf16 is for recent GPUs and
+    processors with avx512_bf16, fp64 for comparisons."""
     compile: bool = False
     """Compile the networks first (needs a C++ compiler): slower start, faster steps on GPUs."""
     accumulate: int = 1
