@@ -88,6 +88,10 @@ ZOO: dict[str, ZooRow] = {
         stargan_from_state, conditional, {}, 64, weights="stargan-faces-hardened.safetensors",
         about="the same, trained against disruptions; shipped, to measure against",
     ),
+    "stargan-portraits": ZooRow(
+        stargan_from_state, conditional, {}, 64, weights="stargan-portraits.safetensors",
+        about="faces, the same edits in sharper pictures, hard to disrupt; shipped (see its model card)",
+    ),
     "ganimation-faces": ZooRow(
         ganimation_from_state, _ganimation, {}, 64, weights="ganimation-faces.safetensors",
         about="faces, seven expressions; shipped (see its model card)",
