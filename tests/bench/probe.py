@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -105,7 +106,7 @@ def print_edits(generator: Generator, probe: nn.Module, x_BCHW: Tensor, faces: F
     print(f"| mean | | {means} |\n")
 
 
-def print_breakage(generator: Generator, x_NCHW: Tensor, *, steps: int, epsilon: float, objectives: list[str]) -> None:
+def print_breakage(generator: Generator, x_NCHW: Tensor, *, steps: int, epsilon: float, objectives: list[Any]) -> None:
     """What PGD does to the photos over all classes jointly, rounded to 8 bits: a row for each objective."""
     target = Target(lambda x: x, {name: generator.output(name) for name in generator.classes})
     print("| PGD, objective | L2 | L2 >= .05 | levelled | local | SSIM of outputs |\n" + "| --- " * 6 + "|")
@@ -169,9 +170,9 @@ def main() -> None:
     print("probe on photos: " + ", ".join(f"{n} {100 * r:.0f} %" for n, r in zip(ATTRIBUTES, right, strict=True)) + "\n")
     print_edits(generator, probe, x_NCHW, faces)
     if a.broken:
-        pick = torch.linspace(0, len(x_NCHW) - 1, a.broken).long()
+        broken = torch.linspace(0, len(x_NCHW) - 1, a.broken).long()
         with torch.enable_grad():
-            print_breakage(generator, x_NCHW[pick], steps=a.steps, epsilon=a.epsilon, objectives=a.objectives)
+            print_breakage(generator, x_NCHW[broken], steps=a.steps, epsilon=a.epsilon, objectives=a.objectives)
 
 
 if __name__ == "__main__":

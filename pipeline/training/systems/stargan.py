@@ -68,12 +68,12 @@ class StarGANSystem(FacesGame):
 
     def r1_score(self, D: nn.Module, x_BCHW: Tensor, batch: Batch) -> Tensor:
         """The patches, and the true labels' logits where these take part in the game."""
-        patches, read_BK = D(x_BCHW)
-        if not self.unfooled:
-            scores: Tensor = patches
-            return scores
-        true_BK = (2 * batch["labels"] - 1) * batch["known"] * read_BK
-        return (patches.flatten(1).mean(1) + true_BK.sum(1))[:, None]
+        scores: Tensor
+        scores, read_BK = D(x_BCHW)
+        if self.unfooled:
+            true_BK = (2 * batch["labels"] - 1) * batch["known"] * read_BK
+            scores = (scores.flatten(1).mean(1) + true_BK.sum(1))[:, None]
+        return scores
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
         """Adds what each image is to become and the way back, whether its cycle is closed, what D sees and where gradients are."""
