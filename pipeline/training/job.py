@@ -26,13 +26,15 @@ from pipeline.training.options import SAMPLES, TrainConfig, signature
 from pipeline.training.state import STATE_FILE, TrainState
 from pipeline.training.step import StepSettings
 from pipeline.training.systems.cyclegan import CycleGANSystem
+from pipeline.training.systems.faces_game import PENALTIES, FacesGame
 from pipeline.training.systems.signals import SignalSystem
+from pipeline.training.systems.stargan import StarGANSystem
 from pipeline.training.systems.system import Sizes, System
 from pipeline.training.systems.table import SYSTEMS, Recipe, SystemRow
 
 MOST_LINES = 5000
 """About as many points has each curve of a whole training."""
-NO_WEIGHTS = {"count", "budget", "grey"}
+NO_WEIGHTS = {"count", "budget", "grey", "warm_up"}
 """Numbers of a system that have options of their own."""
 
 
@@ -124,6 +126,14 @@ def _system(system: System, config: TrainConfig) -> System:
     fields = {field.name: getattr(system, field.name) for field in dataclasses.fields(system)}  # type: ignore[arg-type]
     known = {name: value for name, value in fields.items() if type(value) in (int, float) and name not in NO_WEIGHTS}
     changes: dict[str, Any] = {} if config.vgg is None else {"vgg": config.vgg}
+    if config.game is not None:
+        if not isinstance(system, FacesGame):
+            raise ConfigError(f"--game is for stargan and ganimation; {config.system} has a game of its own")
+        changes |= {"game": config.game} | ({} if PENALTIES[config.game] == PENALTIES[system.game] else PENALTIES[config.game])
+    if config.warm_up is not None:
+        if not isinstance(system, StarGANSystem):
+            raise ConfigError(f"--warm-up is for stargan; {config.system} has none")
+        changes["warm_up"] = config.warm_up
     for name, weight in config.loss_weights().items():
         one_of("--loss", name, known)
         changes[name] = int(weight) if isinstance(known[name], int) else weight

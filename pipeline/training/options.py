@@ -100,10 +100,18 @@ class TrainConfig:
 
     system: Annotated[str, tyro.conf.arg(metavar="SYSTEM")] = "stargan"
     """What to train: stargan, ganimation, cyclegan, pix2pixhd or signals."""
-    regime: Annotated[str | None, own_default("{published,few-images}", _OF_SYSTEM)] = None
+    regime: Annotated[str | None, own_default("{published,few-images,sharp}", _OF_SYSTEM)] = None
     """Recipe: published, or for few photos on a small machine (the default of stargan and ganimation, which have both). published
     sets losses, draws, batch size, learning rate and its decay as published, without averaging of weights; sizes, widths and
-    steps stay those of a small machine unless given."""
+    steps stay those of a small machine unless given. sharp (of stargan) is few-images with a warm-up, the cycle closed on whole
+    batches, and a game that the attributes take part in."""
+    game: Annotated[Literal["hinge", "log", "wasserstein"] | None, own_default("{hinge,log,wasserstein}", "the recipe's")] = None
+    """Game of generator and discriminator, of stargan and ganimation: hinge losses; log D and log(1 - D), the value function as
+    written; Wasserstein with gradient penalty. It brings its penalty: --loss r1=5, of wasserstein gp=10. few-images hinge, sharp
+    log, published wasserstein."""
+    warm_up: Annotated[int | None, own_default("STEPS", "the recipe's")] = None
+    """First steps, in which the generator of stargan only learns to give photos back; its upsampling then starts as bilinear
+    filters. sharp 1200, else 0."""
     adversarial: Literal["none", "generator", "both"] = "none"
     """Hardening: none; generator: disrupt what the generator is given; both: also what the discriminator is shown."""
     epsilon: Annotated[float, tyro.conf.arg(metavar="LEVELS")] = 6.0
@@ -135,14 +143,14 @@ class TrainConfig:
     d_conv_dim: Annotated[int | None, own_default("CHANNELS", _OF_SYSTEM)] = None
     """Width of the discriminator's first layer, in channels. Here 32, cyclegan and pix2pixhd 64; published: 64."""
     batch: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
-    """Pictures a step, over all workers together. few-images 8, signals 16; published: stargan 16, ganimation 25, cyclegan and
-    pix2pixhd 1."""
+    """Pictures a step, over all workers together. few-images and sharp 8, signals 16; published: stargan 16, ganimation 25,
+    cyclegan and pix2pixhd 1."""
     lr: Annotated[float | None, own_default("RATE", _OF_SYSTEM)] = None
-    """Learning rate of Adam at the start, for both networks. few-images 2e-4, at the end 5 % of it, signals 1e-3; published, at the
-    end 0: stargan and ganimation 1e-4, cyclegan and pix2pixhd 2e-4."""
+    """Learning rate of Adam at the start, for both networks. few-images 2e-4, sharp 3e-4, at the end 5 % of it, signals 1e-3;
+    published, at the end 0: stargan and ganimation 1e-4, cyclegan and pix2pixhd 2e-4."""
     d_steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
-    """The generator moves in every so many-th step. few-images 1, signals 2; published: stargan and ganimation 5, cyclegan and
-    pix2pixhd 1."""
+    """The generator moves in every so many-th step. few-images and sharp 1, signals 2; published: stargan and ganimation 5,
+    cyclegan and pix2pixhd 1."""
     loss: Annotated[tuple[str, ...], own_default("NAME=WEIGHT [NAME=WEIGHT ...]", _OF_SYSTEM)] = ()
     """Weights of single losses, e.g. rec=10 cls=1, and how often they are taken, e.g. r1_every=16; a wrong name is refused with
     those that the system has."""
@@ -176,7 +184,8 @@ class TrainConfig:
     threads: Annotated[int | None, own_default("INT", "all cores, shared by the workers")] = None
     """CPU threads of each process."""
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    """Arithmetic of the networks; penalties stay in fp32 under bf16. bf16 is for recent GPUs, fp64 for comparisons."""
+    """Arithmetic of the networks; penalties stay in fp32 under bf16. bf16 is for recent GPUs and
+    processors with avx512_bf16, fp64 for comparisons."""
     compile: bool = False
     """Compile the networks first (needs a C++ compiler): slower start, faster steps on GPUs."""
     accumulate: int = 1
@@ -244,6 +253,9 @@ class TrainConfig:
         facts = {name: value for name, value in flat(self).items() if name not in left_out}
         if self.image is None:
             del facts["image"]  # trainings before it had none
+        for name in ("game", "warm_up"):
+            if facts[name] is None:
+                del facts[name]  # as above
         paths: dict[str, Any] = {name: str(value) for name, value in facts.items() if isinstance(value, Path)}
         if "weights" in facts:
             paths["weights"] = [str(path) for path in facts["weights"]]
@@ -256,6 +268,7 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "attack_step_size": (0.01, 255, "levels"),
     "consistency": (0, 1e6, "weight"),
     "blur": (0, 16, "pixels"),
+    "warm_up": (0, 10**8, "steps"),
     "steps": (1, 10**8, "steps"),
     "minutes": (0, 10**6, "minutes"),
     "size": (16, 2048, "pixels"),
@@ -284,10 +297,13 @@ LOSS_LIMITS: dict[str, tuple[float, float, str]] = {
     "pool": (0, 1000, "pictures"),
     "rec_share": (0, 1, "share of a batch"),
     "pure": (0, 1, "share of the images"),
+    "same_share": (0, 1, "share of a batch"),
+    "unfooled": (0, 1, "share of cls"),
+    "d_layers": (1, 6, "halvings"),
     "k": (0, 1, "share of the spectrum"),
 }
 """From, to and unit of what --loss sets that is no weight."""
-WHOLE_NUMBERS = {"r1_every", "rec_every", "pool"}
+WHOLE_NUMBERS = {"r1_every", "rec_every", "pool", "d_layers"}
 
 HOW_IT_RUNS = {
     "output", "minutes", "workers", "gpus_per_worker", "address", "retries", "threads", "accumulate", "every", "grid_every",

@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.training.adversarial import Adversarial, frozen, perturbed_fakes, perturbed_inputs, perturbed_reals
 from pipeline.training.options import TrainError
 from pipeline.training.state import TrainState, move_average
-from pipeline.training.systems.system import Batch, Images, Parts, System, match_nets
+from pipeline.training.systems.system import ETA3, Batch, Images, Parts, System, match_nets
 
 Average = Callable[[Sequence[Tensor]], None]
 """Replaces each tensor, in place, by its mean over all workers; called by all of them in the same order."""
@@ -79,7 +79,7 @@ def train_step(state: TrainState, system: System, batch: Batch, settings: StepSe
 
     parts: list[Parts] = []
     translated: list[tuple[Images, Images, Images]] = []
-    for micro in micros:
+    for i, micro in enumerate(micros):
         with precision():
             inputs, clean = (system.inputs(micro), {}) if attack.mode == "none" else perturbed_inputs(system, nets.G, micro, attack)
         with precision(), torch.set_grad_enabled(shares_graph):
@@ -89,7 +89,9 @@ def train_step(state: TrainState, system: System, batch: Batch, settings: StepSe
             real, fake = system.reals(micro), {name: image.detach() for name, image in fake.items()}
             if attack.mode == "both":
                 real = perturbed_reals(system, nets.D, micro, attack)
-                fake = perturbed_fakes(system, nets.D, fake, micro, attack)
+                shown = perturbed_fakes(system, nets.D, fake, micro, attack)
+                micros[i] = {**micro, **{f"{ETA3}{name}": shown[name] - fake[name] for name in fake}}
+                fake = shown
             loss, losses = system.d_loss(nets, micro, real, fake, state.step)
         (loss / len(micros)).backward()
         parts.append(losses | {"d_loss": loss.detach()})

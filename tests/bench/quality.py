@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pipeline.generators.checkpoint import load_weights, read_state_dict
+from pipeline.generators.state_names import block_indices
 from pipeline.training.adversarial import blur_before
 from pipeline.training.data.batches import resized
 from pipeline.training.data.faces import load_faces
@@ -46,7 +47,10 @@ def load_nets(path: Path) -> tuple[str, Sizes, Nets]:
     if checkpoint.get("format") != FORMAT or checkpoint["system"] not in SYSTEMS:
         raise TrainError(f"{path} is no checkpoint of a training of {', '.join(SYSTEMS)}")
     sizes = Sizes(**checkpoint["sizes"])
-    nets = next(iter(SYSTEMS[checkpoint["system"]].recipes.values())).system.build(sizes)
+    system = next(iter(SYSTEMS[checkpoint["system"]].recipes.values())).system
+    if isinstance(system, FacesGame):
+        system = replace(system, d_layers=len(block_indices(read_state_dict(path, part="D"), r"D\.main\.(\d+)\.weight")))
+    nets = system.build(sizes)
     for part, net in (("G_ema", nets.G), ("D", nets.D)):
         load_weights(net.requires_grad_(False), read_state_dict(path, part=part), source=f"{part} of {path}")
     return checkpoint["system"], sizes, nets

@@ -85,7 +85,7 @@ class GANimationSystem(FacesGame):
             parts["g_rec"] = F.l1_loss(back["fake"], photo_BCHW)
         parts["g_saturation"] = torch.stack([saturation(mask) for mask in masks]).sum()
         parts["g_roughness"] = torch.stack([roughness(mask) for mask in masks]).sum()
-        weights = {"g_cls": self.cls, "g_rec": self.rec * self.rec_every}
+        weights = {"g_adv": self.adv, "g_cls": self.cls, "g_rec": self.rec * self.rec_every}
         return weigh(parts, weights | {"g_saturation": self.saturation, "g_roughness": self.smoothness})
 
 

@@ -44,6 +44,19 @@ wasserstein_g = hinge_g
 """-D(fake), averaged: for G both games are the same."""
 
 
+def log_d(real: Tensor, fake: Tensor) -> Tensor:
+    """-log D(real) - log(1 - D(fake)), averaged; D is the sigmoid of a score. Source: Goodfellow et al. 2014, [R20] section 4."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def log_g(fake: Tensor) -> Tensor:
+    """-log D(fake), averaged: the fixed point of log(1 - D(fake)), with a gradient where D is sure.
+
+    Source: Goodfellow et al. 2014, section 3.
+    """
+    return F.softplus(-fake).mean()
+
+
 def least_squares_d(real: Tensor, fake: Tensor) -> Tensor:
     """Half of (D(real) - 1)^2 + D(fake)^2, averaged. Source: Mao et al. 2017 with the factor of [Z17]."""
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())

@@ -17,6 +17,9 @@ Batch = Mapping[str, Tensor]
 Images = dict[str, Tensor]
 """Images (B, C, H, W) by the name of their translation: {"fake": ...}, or {"A2B": ..., "B2A": ...}."""
 
+ETA3 = "eta3 "
+"""A batch's entry of this and the name of a translation: what an attack adds to the translated images before D, (B, C, H, W)."""
+
 Parts = dict[str, Tensor]
 """Single losses by name, detached: what is logged."""
 

@@ -16,7 +16,7 @@ from pipeline.training.systems.signals import SignalSystem
 from pipeline.training.systems.stargan import REGIMES as STARGAN
 from pipeline.training.systems.system import System
 
-FEW, PUBLISHED = "few-images", "published"
+FEW, SHARP, PUBLISHED = "few-images", "sharp", "published"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,11 @@ class SystemRow:
 
 SYSTEMS: dict[str, SystemRow] = {
     "stargan": SystemRow(
-        {FEW: Recipe(STARGAN[FEW], 8, 2e-4), PUBLISHED: published(STARGAN[PUBLISHED], 16, 1e-4, d_steps=5)},
+        {
+            FEW: Recipe(STARGAN[FEW], 8, 2e-4),
+            SHARP: Recipe(STARGAN[SHARP], 8, 3e-4),
+            PUBLISHED: published(STARGAN[PUBLISHED], 16, 1e-4, d_steps=5),
+        },
         "faces", columns=ATTRIBUTES, zoo="stargan",
     ),
     "ganimation": SystemRow(

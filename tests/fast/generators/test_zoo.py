@@ -46,12 +46,13 @@ def test_the_blocks_of_vintagify_have_another_name_in_its_file(tmp_path: Path) -
     assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())
 
 
+@pytest.mark.parametrize("name", ["stargan-faces", "stargan-portraits"])
 @torch.no_grad()
-def test_classes_of_the_shipped_generator_give_different_pictures_of_the_same_photo() -> None:
-    generator = load_generator("stargan-faces")
+def test_classes_of_the_shipped_generators_give_different_pictures_of_the_same_photo(name: str) -> None:
+    generator = load_generator(name)
     assert len(generator.classes) >= 2
     x = torch.rand(1, 3, 32, 32) * 2 - 1
-    outputs = [generator(x, name) for name in generator.classes]
+    outputs = [generator(x, one) for one in generator.classes]
     assert all((a - b).abs().max() > 0.01 for i, a in enumerate(outputs) for b in outputs[:i])
 
 

@@ -21,6 +21,10 @@ class Weights:
     gp: float
     r1: float
     consistency: float = 0.0
+    same: float = 0.0
+    unfooled: float = 0.0
+    r1_every: int = 16
+    game: str = "hinge"
 
 
 def seen(x: Tensor, views: Tensor) -> Tensor:
@@ -87,17 +91,22 @@ def adversary(
     return given, clean, real, climbed(score, fake, start(batch, 2, "fake", epsilon))
 
 
-def d_gradients(D: nn.Module, batch: Batch, real: Tensor, fake: Tensor, w: Weights, *, hinge: bool, lazy: bool) -> list[Tensor]:
+def d_gradients(D: nn.Module, batch: Batch, real: Tensor, fake: Tensor, w: Weights, *, lazy: bool) -> list[Tensor]:
     views = batch.get("view_D")
     real_seen, fake_seen = (real, fake) if views is None else (seen(real, views), seen(fake, views))
     real_src, real_cls = D(real_seen)
-    fake_src, _ = D(fake_seen)
+    fake_src, fake_cls = D(fake_seen)
     zero = torch.zeros((), dtype=real.dtype)
-    if hinge:
+    if w.game == "hinge":
         loss = torch.maximum(zero, 1 - real_src).mean() + torch.maximum(zero, 1 + fake_src).mean()
+    elif w.game == "log":
+        loss = -torch.log(torch.sigmoid(real_src)).mean() - torch.log(1 - torch.sigmoid(fake_src)).mean()
     else:
         loss = fake_src.mean() - real_src.mean()
     loss = loss + w.cls * bce(real_cls, batch["labels"], batch["known"])
+    if w.unfooled:
+        changed = batch["known"] * (batch["target"] != batch["labels"])
+        loss = loss + w.cls * w.unfooled * bce(fake_cls, batch["labels"], changed)
     if w.gp:
         a = batch["between"].to(real.dtype).view(-1, 1, 1, 1)
         middle = (a * real_seen + (1 - a) * fake_seen).requires_grad_(True)
@@ -105,20 +114,37 @@ def d_gradients(D: nn.Module, batch: Batch, real: Tensor, fake: Tensor, w: Weigh
         loss = loss + w.gp * ((g.pow(2).sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
     if w.r1 and lazy:
         at = real_seen.detach().requires_grad_(True)
-        (g,) = torch.autograd.grad(D(at)[0].mean((1, 2, 3)).sum(), at, create_graph=True)
-        loss = loss + w.r1 / 2 * 16 * g.pow(2).sum((1, 2, 3)).mean()
+        at_src, at_cls = D(at)
+        scores = at_src.mean((1, 2, 3))
+        if w.unfooled:
+            scores = scores + (torch.where(batch["labels"] > 0, at_cls, -at_cls) * batch["known"]).sum(1)
+        (g,) = torch.autograd.grad(scores.sum(), at, create_graph=True)
+        loss = loss + w.r1 / 2 * w.r1_every * g.pow(2).sum((1, 2, 3)).mean()
     return list(torch.autograd.grad(loss, list(D.parameters())))
 
 
 def g_gradients(
-    G: nn.Module, D: nn.Module, batch: Batch, given: Tensor, *, clean: Tensor | None, w: Weights, cycled: list[int]
+    G: nn.Module,
+    D: nn.Module,
+    batch: Batch,
+    given: Tensor,
+    *,
+    clean: Tensor | None,
+    w: Weights,
+    cycled: list[int],
+    same: list[int] | None = None,
+    eta3: Tensor | None = None,
 ) -> list[Tensor]:
     fake = G(given, batch["c"])
     views = batch.get("view_G")
-    src, cls = D(fake if views is None else seen(fake, views))
-    loss = -src.mean() + w.cls * bce(cls, batch["target"], batch["target_known"])
+    shown = fake if eta3 is None else fake + eta3
+    src, cls = D(shown if views is None else seen(shown, views))
+    loss = -torch.log(torch.sigmoid(src)).mean() if w.game == "log" else -src.mean()
+    loss = loss + w.cls * bce(cls, batch["target"], batch["target_known"])
     back = G(fake[cycled], batch["back"][cycled])
     loss = loss + w.rec * (back - batch["image"][cycled]).abs().mean() + w.keep * (fake - batch["image"]).abs().mean()
+    if same:
+        loss = loss + w.same * (fake[same] - batch["image"][same]).abs().mean()
     if clean is not None:
         loss = loss + w.consistency * ((fake - clean) ** 2).mean()
     return list(torch.autograd.grad(loss, list(G.parameters())))

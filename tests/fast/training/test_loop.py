@@ -126,6 +126,13 @@ def test_the_nets_of_a_checkpoint_are_the_averaged_generator_and_the_discriminat
     assert torch.equal(nets.D.state_dict()["D.main.0.weight"], state.nets.D.state_dict()["D.main.0.weight"])
 
 
+def test_the_nets_of_a_checkpoint_have_the_layers_that_they_were_trained_with(tmp_path: Path) -> None:
+    state = fresh(STARGAN["sharp"])
+    state.save(tmp_path / "state.pt")
+    _, _, nets = load_nets(tmp_path / "state.pt")
+    assert nets.D.state_dict().keys() == state.nets.D.state_dict().keys()
+
+
 def test_a_sample_grid_shows_each_photo_and_each_class() -> None:
     held = source().held_out()
     with torch.no_grad():

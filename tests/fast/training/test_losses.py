@@ -14,6 +14,8 @@ from pipeline.training.systems.losses import (
     hinge_g,
     least_squares_d,
     least_squares_g,
+    log_d,
+    log_g,
     r1_penalty,
     wasserstein_d,
 )
@@ -23,6 +25,15 @@ def test_the_hinge_is_zero_beyond_the_margin_and_linear_inside() -> None:
     assert hinge_d(torch.tensor([1.0, 3.0]), torch.tensor([-1.0, -2.0])).item() == 0.0
     assert hinge_d(torch.tensor([0.0]), torch.tensor([0.5])).item() == pytest.approx(1.0 + 1.5)
     assert hinge_g(torch.tensor([2.0, -4.0])).item() == pytest.approx(1.0)
+
+
+def test_the_log_game_is_the_value_function_of_probabilities_and_stays_finite_where_they_are_0_or_1() -> None:
+    real, fake = np.array([0.3, -2.0, 5.0]), np.array([1.5, 0.0])
+    p, q = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
+    got = log_d(torch.tensor(real), torch.tensor(fake)).item()
+    assert got == pytest.approx(-np.log(p).mean() - np.log(1 - q).mean(), rel=1e-12)
+    assert log_g(torch.tensor(fake)).item() == pytest.approx(-np.log(q).mean(), rel=1e-12)
+    assert log_d(torch.tensor([-800.0]), torch.tensor([800.0])).item() == pytest.approx(1600)
 
 
 def test_the_critic_loss_is_the_gap_of_the_means() -> None:

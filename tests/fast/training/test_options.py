@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.jobs.options import ConfigError, flat
-from pipeline.training.job import plan
+from pipeline.training.job import NO_WEIGHTS, plan
 from pipeline.training.options import HOW_IT_RUNS, LIMITS, LOSS_LIMITS, OF_SIGNALS, SAMPLES, TrainConfig, signature
 from pipeline.training.state import TrainState
 from pipeline.training.step import StepSettings, learning_rate, train_step
+from pipeline.training.systems.faces_game import FacesGame
 from pipeline.training.systems.system import Sizes
 from pipeline.training.systems.table import SYSTEMS
 from tests.verbs import with_options
@@ -27,6 +28,8 @@ OTHER_RESULTS: dict[str, Any] = {
     "data": "elsewhere",
     "system": "cyclegan",
     "regime": "published",
+    "game": "log",
+    "warm_up": 3,
     "adversarial": "generator",
     "epsilon": 7.0,
     "attack_steps": 4,
@@ -90,6 +93,24 @@ def test_options_of_an_attack_count_only_where_there_is_one() -> None:
     assert signature(plain) == signature(dataclasses.replace(plain, epsilon=9.0, attack_steps=9, attack_start="jitter"))
 
 
+@pytest.mark.parametrize(
+    ("options", "game", "gp", "r1"),
+    [
+        ({}, "hinge", 0, 5),
+        ({"game": "log"}, "log", 0, 5),
+        ({"game": "wasserstein"}, "wasserstein", 10, 0),
+        ({"game": "wasserstein", "loss": ("gp=3", "r1=1")}, "wasserstein", 3, 1),
+        ({"game": "log", "regime": "published"}, "log", 0, 5),
+        ({"game": "hinge", "regime": "sharp"}, "hinge", 0, 1),
+        ({"game": "log", "system": "ganimation"}, "log", 0, 5),
+    ],
+)
+def test_a_game_brings_its_penalty_unless_one_is_given(options: dict[str, Any], game: str, gp: float, r1: float) -> None:
+    system = plan(dataclasses.replace(BASE, **options)).system
+    assert isinstance(system, FacesGame)
+    assert (system.game, system.gp, system.r1) == (game, gp, r1)
+
+
 def test_the_order_of_loss_weights_does_not_count() -> None:
     first, second = (dataclasses.replace(BASE, loss=words) for words in (("rec=5", "cls=2"), ("cls=2.0", "rec=5")))
     assert signature(first) == signature(second)
@@ -119,6 +140,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"loss": ("rec_every=0",), "system": "ganimation"}, "--loss rec_every must"),
     ({"loss": ("pool=-1",), "system": "cyclegan"}, "--loss pool must"),
     ({"loss": ("pool=3",), "system": "cyclegan", "batch": 4}, "--loss pool=3 is smaller than --batch 4"),
+    ({"loss": ("d_layers=2.5",)}, "--loss d_layers must be a whole number"),
+    ({"loss": ("same_share=2",)}, "--loss same_share must"),
+    ({"game": "log", "system": "cyclegan"}, "--game is for stargan and ganimation"),
+    ({"warm_up": 3, "system": "ganimation"}, "--warm-up is for stargan"),
+    ({"warm_up": -1}, "--warm-up must"),
+    ({"loss": ("warm_up=3",)}, "--loss"),
     ({"blur": 1e-200}, "--blur must"),
     ({"gpus_per_worker": 1.5}, "--gpus-per-worker is"),
     ({"gpus_per_worker": 1e-9}, "--gpus-per-worker is"),
@@ -166,7 +193,7 @@ KEYS = [
     for system in ("stargan", "ganimation", "cyclegan")
     for regime, recipe in SYSTEMS[system].recipes.items()
     for field in dataclasses.fields(recipe.system)  # type: ignore[arg-type]
-    if type(field.default) in (int, float)
+    if type(field.default) in (int, float) and field.name not in NO_WEIGHTS
 ]
 """All keys of --loss of systems that take any pictures."""
 
