@@ -175,8 +175,8 @@ class Folder:
         return Folder, (self.uri,)
 
     def at(self, name: str) -> str:
-        """The path of a name inside the filesystem."""
-        return self._start + name
+        """The path of a name inside the filesystem; an absolute one is that path already."""
+        return name if name.startswith("/") else self._start + name
 
     def uri_of(self, name: str) -> str:
         """The path or URI of a name; pyarrow's own storages take percent signs, those of fsspec plain text."""
