@@ -10,6 +10,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +33,11 @@ from pipeline.ledger.schema import RETRIED
 from pipeline.photos.encode import FORMATS
 from pipeline.protection.job import Job
 from pipeline.protection.row import Work
+from pipeline.storage import Folder
 
 Hashes = NDArray[np.uint64]
+LISTED = 100_000
+"""Names of one folder that are held in memory; each takes about a hundred bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ def plan_run(job: Job, run: RunFolder) -> tuple[Plan, list[str]]:
     if run.retry_failed:
         _reopen(job, run, sorted(committed(run.folder)), lambda rows: pc.is_in(rows["status"], value_set=pa.array(RETRIED)))
     if run.folder.is_local:
-        _reopen(job, run, sorted(committed(run.folder)), lambda rows: _gone(run, rows))
+        there = _There(run.folder)
+        _reopen(job, run, sorted(committed(run.folder)), lambda rows: _gone(there, rows))
     done = committed(run.folder)
     return plan, [name for name in plan.parts if name not in done]
 
@@ -210,13 +215,32 @@ def _reopen(job: Job, run: RunFolder, parts: Sequence[str], again: Callable[[pa.
             remove_part(run.folder, part)
 
 
-def _gone(run: RunFolder, rows: pa.Table) -> pa.Array:
+class _There:
+    """Which names a local folder holds: each folder below it is listed once, and what a listing does not show is asked for."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._names = lru_cache(maxsize=4)(self._list)
+
+    def __contains__(self, name: str) -> bool:
+        below, _, own = name.rpartition("/")
+        return own in self._names(below) or os.path.lexists(self.folder.at(name))
+
+    def _list(self, below: str) -> frozenset[str]:
+        try:
+            with os.scandir(self.folder.at(below) if below else self.folder.path) as entries:
+                return frozenset(entry.name for entry in itertools.islice(entries, LISTED))
+        except OSError:
+            return frozenset()
+
+
+def _gone(there: _There, rows: pa.Table) -> pa.Array:
     """Which rows name an output that is not there. Raises LedgerError for one that would lie outside the folder."""
     outputs = rows["output"].to_pylist()
     for name in outputs:
         if name and (reason := unsafe_reason(name)):
-            raise LedgerError(f"{run.folder.path} records the output {name!r}: {reason}. Give another output folder.")
-    return pa.array([bool(name) and not os.path.lexists(run.folder.at(name)) for name in outputs], pa.bool_())
+            raise LedgerError(f"{there.folder.path} records the output {name!r}: {reason}. Give another output folder.")
+    return pa.array([bool(name) and name not in there for name in outputs], pa.bool_())
 
 
 def _unnamed(ref: PhotoRef) -> str | None:
