@@ -23,7 +23,7 @@ pytestmark = [
 ]
 WORDS = ["--generator", tiny.BUILD, "--part-photos", "3", "--no-tracking", "--examples", "0"]
 COUNT = 6
-DEADLY = "p4.png"
+DEADLY = "p3.png"
 """The second of its part: a part of deadly photos alone ends the run."""
 
 
