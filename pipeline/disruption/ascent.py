@@ -52,8 +52,9 @@ def ascend(
     go on without it; the last to leave costs no gradient.
     Source: [R20] section 3.2; Madry et al. 2018 for the projection.
     """
-    left_BCHW = start_BCHW.detach()
-    rows_N, y_NCHW = torch.arange(len(x_BCHW), device=x_BCHW.device), left_BCHW
+    left_BCHW: Tensor | None = None  # images that have left, once there are some
+    rows_N, y_NCHW = torch.arange(len(x_BCHW), device=x_BCHW.device), start_BCHW.detach()
+    del start_BCHW  # a large photo's images are a hundred megabytes each
     for t in range(steps):
         y_NCHW = y_NCHW.detach().requires_grad_(True)
         with torch.enable_grad():
@@ -62,14 +63,15 @@ def ascend(
         if stay_N is not None and not stay_N.any():
             break
         g_NCHW = gradient(value_N, y_NCHW)
+        del value_N
         if leaving and stay_N is not None and not stay_N.all():
-            left_BCHW = left_BCHW.index_copy(0, rows_N, y_NCHW.detach())
+            left_BCHW = y_NCHW.detach() if left_BCHW is None else left_BCHW.index_copy(0, rows_N, y_NCHW.detach())
             rows_N, y_NCHW, g_NCHW, x_BCHW = rows_N[stay_N], y_NCHW[stay_N], g_NCHW[stay_N], x_BCHW[stay_N]
             objective, ball, step_size = leaving.rest(rows_N)
         share = 1 - (1 - last_step) * t / max(1, steps - 1)
         y_NCHW = ball.project(y_NCHW.detach() + share * step_size * ball.steepest(g_NCHW), x_BCHW)
     y_NCHW = y_NCHW.detach()
-    return y_NCHW if len(y_NCHW) == len(left_BCHW) else left_BCHW.index_copy(0, rows_N, y_NCHW)
+    return y_NCHW if left_BCHW is None else left_BCHW.index_copy(0, rows_N, y_NCHW)
 
 
 def gradient(value_B: Tensor, y_BCHW: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def stay_until(goal: float, weakest: Weakest, count: int) -> Callable[[Tensor, T
         ask_N = (value_N >= goal) & (asked_again_B[rows_N.cpu()] <= t).to(value_N.device)
         if ask_N.any():
             rows_M = rows_N[ask_N]
-            least_M = weakest(rows_M, y_NCHW[ask_N], t).cpu().double()
+            least_M = weakest(rows_M, y_NCHW if ask_N.all() else y_NCHW[ask_N], t).cpu().double()
             stay_N[ask_N] = (least_M < goal).to(rows_N.device)
             asked_again_B[rows_M.cpu()] = (t * goal / least_M.clamp_min(1e-12)).clamp_min(t + 1)
         return stay_N

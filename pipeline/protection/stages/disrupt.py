@@ -132,11 +132,10 @@ class Protect:
                 least_B[b] = min(one.l2 for per_class in boxes for one in per_class)
             return least_B[rows]
 
-        x_BCHW = pad(parts).to(self._device)
-        values = torch.tensor([x_BCHW.shape[1] * h * w for h, w in sizes], device=self._device)
+        values = torch.tensor([part.size for part in parts], device=self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             y_BCHW = disrupt(
-                x_BCHW,
+                pad(parts).to(self._device),
                 [self._target(one, patches) for one in clean],
                 self._recipe,
                 epsilon=level_to_unit(float(self._epsilon)),
@@ -147,7 +146,7 @@ class Protect:
             )
         goal = torch.inf if self._recipe.until is None else self._recipe.until * THRESHOLD
         if len(last_N := (~(least_B >= goal)).nonzero().flatten()):  # all others left the ascent as they were put
-            put(last_N, y_BCHW[last_N], self._recipe.steps)
+            put(last_N, y_BCHW if len(last_N) == len(y_BCHW) else y_BCHW[last_N], self._recipe.steps)
 
     def _as_levels(self, part_HWC: U8, y_CHW: Tensor) -> U8:
         """A disrupted region as pixels within the ball around the region of the photo."""
