@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -119,47 +120,35 @@ def target_objective(
     """
     variants = robust_variants(recipe.robust_to, streams, x_BCHW.shape[1:])
     in_turns, total = recipe.robust_mode == "turn", max(1, recipe.steps)
-    seen_objective = _views_objective if target.views else _view_objective
     per_variant = []
     for i, variant in enumerate(variants[:total] if in_turns else variants):
         known = target if i == 0 else replace(target, clean=None)
         steps = _turns(total, len(variants), i) if in_turns else total
-        objective = seen_objective(known, variant, x_BCHW, recipe, steps, reference=reference, streams=streams)
-        per_variant.append(through(variant, objective))
+        of = partial(_view_objective, variant, x_BCHW, recipe, steps, reference=reference, streams=streams)
+        per_variant.append(through(variant, _in_views(known, recipe, of) if target.views else of(known)))
     return in_turn(per_variant) if in_turns else mean_over(per_variant)
 
 
-def _views_objective(
-    target: Target,
-    variant: Transform,
-    x_BCHW: Tensor,
-    recipe: Recipe,
-    steps: int,
-    *,
-    reference: Reference,
-    streams: Sequence[Stream],
-) -> Objective:
-    """`_view_objective` of another view in each step; references are computed for the classes of that step alone."""
+def _in_views(target: Target, recipe: Recipe, of: Callable[[Target], Objective]) -> Objective:
+    """The objective ``of`` another view of the target in each step; references are computed for the classes of that step alone."""
     names = list(target.outputs)
     K = len(names) if recipe.classes == "iterative" else 1
 
     def value(y_BCHW: Tensor, t: int) -> Tensor:
         outputs = {names[t % K]: target.outputs[names[t % K]]} if K > 1 else target.outputs
         is_exact = t // K % EXACT_EVERY == 0
-        shown = Target(
-            target.view if is_exact else target.views[t % len(target.views)], outputs, target.clean if is_exact else None
-        )
-        return _view_objective(shown, variant, x_BCHW, recipe, steps, reference=reference, streams=streams)(y_BCHW, t // K)
+        view = target.view if is_exact else target.views[t % len(target.views)]
+        return of(Target(view, outputs, target.clean if is_exact else None))(y_BCHW, t // K)
 
     return value
 
 
 def _view_objective(
-    target: Target,
     variant: Transform,
     x_BCHW: Tensor,
     recipe: Recipe,
     steps: int,
+    target: Target,
     *,
     reference: Reference,
     streams: Sequence[Stream],

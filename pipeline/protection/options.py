@@ -115,8 +115,8 @@ class ProtectConfig:
     the largest centred square, all, or the table's boxes. Else square. All faces of a photo are protected in one file."""
     jitter: bool = False
     """Break other crops too: two of three steps climb a crop up to 10 % beside the exact one in place and size, drawn for each
-    photo by its key. At least 80 steps, shrinking to a tenth, unless --steps and --last-step say otherwise. Pixels up to 15 % of a
-    side outside the region change too."""
+    photo by its key. At least 80 steps of at most 1.275 levels, shrinking to a tenth, unless --steps, --step-size and --last-step
+    say otherwise; not with --until. Pixels up to 15 % of a side outside the region change too."""
 
     signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt

@@ -164,6 +164,8 @@ def measure(photos: Path, protected: Path, faces: list[Point], jitter: bool, wor
         "0",
         "--region",
         "faces",
+        "--recipe",
+        "pgd",
         *(["--jitter"] if jitter else []),
         *words,
     ]

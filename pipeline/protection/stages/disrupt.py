@@ -99,8 +99,9 @@ class Protect:
     def _protect(self, batch: list[Shown]) -> list[Work]:
         began = time.perf_counter()
         drafts = [Draft(one, self._add_signal(one.photo, one.work.ref.key)) for one in batch]
-        for patches in patches_of(batch, most=self._most):
-            self._disrupt(patches, drafts)
+        done = [(patches, self._disrupt(patches, drafts)) for patches in patches_of(batch, most=self._most)]
+        if not self._config.lossless():
+            self._measure_whole(done, drafts)
         works = [self._finish(draft) for draft in drafts]
         seconds = (time.perf_counter() - began) / len(batch)
         return [dataclasses.replace(work, seconds=seconds) for work in works]
@@ -108,8 +109,11 @@ class Protect:
     def _add_signal(self, photo: Photo, key: str) -> Photo:
         return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo, key))
 
-    def _disrupt(self, patches: list[Patch], drafts: list[Draft]) -> None:
-        """Puts the disrupted regions into the drafts of their photos, with what is measured there."""
+    def _disrupt(self, patches: list[Patch], drafts: list[Draft]) -> list[Clean]:
+        """Puts the disrupted regions into the drafts of their photos, with what is measured there.
+
+        What the generators make of the untouched regions comes back.
+        """
         regions, keys, seed = [patch.region for patch in patches], [patch.key for patch in patches], self._config.seed
         sizes = [region.stored_size for region in regions]
         of = [drafts[patch.photo] for patch in patches]
@@ -147,6 +151,20 @@ class Protect:
         goal = torch.inf if self._recipe.until is None else self._recipe.until * THRESHOLD
         if len(last_N := (~(least_B >= goal)).nonzero().flatten()):  # all others left the ascent as they were put
             put(last_N, y_BCHW if len(last_N) == len(y_BCHW) else y_BCHW[last_N], self._recipe.steps)
+        return clean
+
+    def _measure_whole(self, done: list[tuple[list[Patch], list[Clean]]], drafts: list[Draft]) -> None:
+        """Measures files of several regions again: each region was measured before the next one was in its file."""
+        several = [len(draft.shown.regions) > 1 for draft in drafts]
+        for draft in (draft for draft, is_one_of_them in zip(drafts, several, strict=True) if is_one_of_them):
+            self._as_file(draft)
+        for patches, clean in done:
+            if rows := [b for b, patch in enumerate(patches) if several[patch.photo]]:
+                some = [patches[b] for b in rows]
+                written = pad([patch.region.cut(drafts[patch.photo].read_HWC) for patch in some]).to(self._device)
+                found = measure(clean, rows, written, [patch.region for patch in some])
+                for patch, boxes in zip(some, found, strict=True):
+                    drafts[patch.photo].measured.update(zip(patch.region.numbers, boxes, strict=True))
 
     def _as_levels(self, part_HWC: U8, y_CHW: Tensor) -> U8:
         """A disrupted region as pixels within the ball around the region of the photo."""
@@ -158,11 +176,11 @@ class Protect:
 
     def _as_file(self, draft: Draft) -> U8:
         """The pixels that a reader of the draft's file will see; the file itself is kept where only it can tell (JPEG)."""
-        if self._config.lossless():
-            return draft.pixels_HWC
         config, photo = self._config, draft.photo
-        draft.encoded = encode_photo(photo, draft.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
-        return read_back(draft.encoded, photo, draft.pixels_HWC, format=config.format).pixels_HWC
+        if not config.lossless():
+            draft.encoded = encode_photo(photo, draft.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
+            draft.read_HWC = read_back(draft.encoded, photo, draft.pixels_HWC, format=config.format).pixels_HWC
+        return draft.read_HWC
 
     def _target(self, clean: Clean, patches: list[Patch]) -> Target:
         """A generator to break in a box: its outputs, of which the untouched ones are known, or the activations of a layer."""
@@ -183,20 +201,12 @@ class Protect:
 
     def _finish(self, draft: Draft) -> Work:
         """The work with its file and the effect that this has; of a class, where it breaks least."""
-        shown = draft.shown
-        pixels_HWC = draft.pixels_HWC
-        if not self._config.lossless():
-            pixels_HWC = self._as_file(draft)
-            for patches in patches_of([shown], most=1) if len(shown.regions) > 1 else ():  # a file of several regions is another
-                region = patches[0].region
-                both = (shown.photo.pixels_HWC, pixels_HWC)
-                x_BCHW, y_BCHW = (pad([region.cut(one)]).to(self._device) for one in both)
-                clean = look(self._generators, self._config.classes, x_BCHW, [region])
-                draft.measured.update(zip(region.numbers, measure(clean, [0], y_BCHW, [region])[0], strict=True))
-        moved = any(not np.array_equal(one.cut(draft.photo.pixels_HWC), one.cut(pixels_HWC)) for one in shown.regions)
+        pairs = [(region.cut(draft.photo.pixels_HWC), region.cut(draft.read_HWC)) for region in draft.shown.regions]
+        moved = any(not np.array_equal(*pair) for pair in pairs)
         effect = effect_of(self._labels(), [draft.measured[number] for number in sorted(draft.measured)], moved=moved)
+        steps = max(draft.steps.values())
         return dataclasses.replace(
-            shown.work, photo=None, pixels_HWC=pixels_HWC, encoded=draft.encoded, effect=effect, steps=max(draft.steps.values())
+            draft.shown.work, photo=None, pixels_HWC=draft.read_HWC, encoded=draft.encoded, effect=effect, steps=steps
         )
 
     def _labels(self) -> list[str]:
@@ -211,19 +221,20 @@ class Protect:
 class Draft:
     """A file in the making: a shown photo, what the disruption starts from (with its signal), and the pixels so far.
 
-    ``measured`` holds what every box does to every class, by the number of the box; ``steps`` those taken, by the number of the
-    region; ``encoded`` the file, where only it can tell what a reader will see.
+    ``read_HWC`` are those that a reader of the file sees, the same where the file is lossless; else ``encoded`` is that file.
+    ``measured`` holds what every box does to every class, by the number of the box; ``steps`` those taken, by that of the region.
     """
 
     shown: Shown
     photo: Photo
     pixels_HWC: U8 = dataclasses.field(init=False)
+    read_HWC: U8 = dataclasses.field(init=False)
+    encoded: bytes | None = None
     measured: dict[int, list[Measured]] = dataclasses.field(default_factory=dict)
     steps: dict[int, int] = dataclasses.field(default_factory=dict)
-    encoded: bytes | None = None
 
     def __post_init__(self) -> None:
-        self.pixels_HWC = self.photo.pixels_HWC.copy()
+        self.pixels_HWC = self.read_HWC = self.photo.pixels_HWC.copy()
 
 
 def _reference(name: str) -> Reference:

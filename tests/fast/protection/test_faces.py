@@ -24,6 +24,7 @@ from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.streams import streams_for
 from pipeline.disruption.view import View
 from pipeline.generators.generator import Generator
+from pipeline.images import THRESHOLD
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.images.types import U8, Box
 from pipeline.photos.ball import linf_levels
@@ -40,6 +41,8 @@ from tests.verbs import evaluate, with_options
 CONFIG = ProtectConfig("in", "out", generator=(tiny.BUILD,), steps=4, region="box", epsilon=24, step_size=8)
 APART: tuple[Box, ...] = ((4, 3, 24, 23), (60, 30, 76, 46))
 OVER: tuple[Box, ...] = ((4, 3, 24, 23), (14, 9, 32, 27))
+SIDE_BY_SIDE: tuple[Box, ...] = ((4, 3, 21, 20), (21, 3, 38, 20))
+"""Two regions, and a block of JPEG that is in both."""
 FACES = "tests.fast.protection.test_faces:build_for_faces"
 Find = Callable[[U8], list[Box]]
 
@@ -71,6 +74,34 @@ def changed(before: Work, after: Work) -> NDArray[np.bool_]:
     assert before.photo is not None
     mask: NDArray[np.bool_] = (before.photo.pixels_HWC != pixels(after)).any(2)
     return mask
+
+
+@pytest.mark.parametrize("given", [SIDE_BY_SIDE, OVER])
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_what_is_said_of_each_box_is_measured_on_the_whole_file(given: tuple[Box, ...], kind: str) -> None:
+    one, generator = work(*given), tiny.build()
+    (done,) = protect(one, format=kind)
+    assert one.photo is not None and done.effect is not None
+    before, after = pixels_to_tensor(one.photo.pixels_HWC), pixels_to_tensor(pixels(done))
+    views = [View(box, 1, generator.size) for box in given]
+    d = [generator(view(after), name) - generator(view(before), name) for view in views for name in generator.classes]
+    assert done.effect.face_l2 == pytest.approx([float(one.square().mean()) for one in d], rel=1e-5)
+    if kind == "jpeg":
+        assert done.encoded is not None
+        assert np.array_equal(decode_photo(done.encoded).pixels_HWC, pixels(done))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("given", [APART, OVER, OVER[::-1]])
+def test_a_photo_takes_steps_until_every_box_is_broken_far_enough(given: tuple[Box, ...], seed: int) -> None:
+    options: dict[str, Any] = {"recipe": "pgd", "start": "jitter", "epsilon": 12, "step_size": 0.5}
+    (done,) = protect(work(*given, seed=seed), steps=60, until=4.0, **options)
+    assert done.effect is not None and done.steps is not None
+    assert min(done.effect.face_l2) >= 4 * THRESHOLD
+    assert 0 < done.steps < 60
+    (fewer,) = protect(work(*given, seed=seed), steps=done.steps - 1, **options)
+    assert fewer.effect is not None
+    assert min(fewer.effect.face_l2) < 4 * THRESHOLD
 
 
 @pytest.mark.parametrize("given", [APART, OVER])
