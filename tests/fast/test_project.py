@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -274,3 +275,11 @@ def test_no_file_names_a_place_that_only_one_machine_has() -> None:
     texts = dict(own_texts())
     assert {"README.md", ".ci/run", "pipeline/cli.py"} <= texts.keys()
     assert [(name, place) for name, text in texts.items() for place in OF_THIS_MACHINE if place in text] == []
+
+
+def test_make_bench_runs_only_scripts_that_need_no_words() -> None:
+    (line,) = re.findall(r"^BENCHES := .*", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    scripts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests/bench").glob("*.py")}
+    need_words = {name for name, text in scripts.items() if re.search(r'add_argument\("[a-z]|add_subparsers|sys\.argv\[1\]', text)}
+    assert need_words
+    assert {name for name in need_words if f"tests/bench/{name}" not in line} == set()
