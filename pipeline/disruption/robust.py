@@ -56,13 +56,6 @@ def robust_variants(names: Sequence[str], streams: Sequence[Stream], shape_CHW: 
     return variants
 
 
-def random_variant(names: Sequence[str], stream: Stream, shape_CHW: tuple[int, int, int]) -> Transform:
-    """The identity or one transform of ``names``, all equally likely, for one photo of this shape."""
-    draws = [draw for name in names for draw in ROBUST_TO[name]]
-    pick = int(torch.randint(0, len(draws) + 1, (), generator=stream.rng))
-    return (lambda x: x) if pick == len(draws) else draws[pick](stream, shape_CHW)
-
-
 def scale_and_back(x_1CHW: Tensor, *, share: float) -> Tensor:
     """Resized to ``share`` of its sides, whole pixels, and back: both bicubic, cut to [-1, 1]."""
     H, W = x_1CHW.shape[2:]

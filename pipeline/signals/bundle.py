@@ -18,7 +18,7 @@ from safetensors.numpy import save as safetensors_bytes
 from pipeline.images.types import F32, F64
 from pipeline.storage import write_uri
 
-VERSION = 1
+VERSION = 2
 """Raised when older bundles cannot be read any more."""
 SHIPPED = Path(str(files("pipeline.signals"))) / "bundles" / "signals-faces.safetensors"
 GREEN = 1
@@ -26,8 +26,8 @@ GREEN = 1
 SIGNALS, DETECTOR = "signals", "detector."
 """Names of the tensors in the file: the signals, and the prefix of the detector's weights."""
 HEADER = "disrupt-signals"
-JOURNEYS = ("jpeg", "resize", "blur", "noise")
-"""What signals are learned to survive: a crop would move the signal, which the detector looks for in its place."""
+HANDLINGS = ("crop", "mirror", "turn", "light", "resize", "jpeg", "webp")
+"""What may happen to a signed photo that still counts as untouched: this is where the line runs."""
 MOST_LEVELS = 64.0
 """The largest budget that makes sense, that of the largest --epsilon."""
 ROUNDING = 1e-4

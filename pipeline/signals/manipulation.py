@@ -1,4 +1,4 @@
-"""What happens to a photo between its publication and the detector: a generator manipulates it, a random transform degrades it."""
+"""Networks that manipulate photos: how one is named, loaded and applied."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.disruption.robust import PerPhoto, random_variant
-from pipeline.disruption.streams import Stream
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
 from pipeline.images.resize import resize
@@ -54,15 +52,3 @@ def manipulate(generator: Generator, x_BCHW: Tensor, class_B: Tensor) -> Tensor:
     c_BK = torch.stack([conditions[i] for i in picks]).to(x_BCHW)
     y_BCHW = generator.translate(generator.net, resize(x_BCHW, (generator.size, generator.size)), c_BK)
     return resize(y_BCHW, (x_BCHW.shape[2], x_BCHW.shape[3])).clamp(-1, 1)
-
-
-def apply_random_channel(x_BCHW: Tensor, seeds_B: Tensor, names: Sequence[str]) -> Tensor:
-    """Photos in [-1, 1], each unchanged or after one transform of ``names`` (see `ROBUST_TO`), as its seed says; same shape.
-
-    The gradient passes every transform.
-    """
-    if not names:
-        return x_BCHW
-    C, H, W = x_BCHW.shape[1:]
-    streams = [Stream(torch.Generator().manual_seed(int(seed))) for seed in seeds_B]
-    return PerPhoto(tuple(random_variant(names, stream, (C, H, W)) for stream in streams), ((H, W),) * len(x_BCHW))(x_BCHW)

@@ -13,6 +13,10 @@ START = 1.5
 """Strength of fresh signals: the detector tells them apart after a few steps, while weak ones become all alike."""
 GAIN = 5.0
 """A signal moves so many times faster than its parameters: one learning rate then fits signals and detector."""
+DETAILS = (2, 4)
+"""Pixels of the details of fresh signals, in equal shares."""
+COLOUR = (1.0, -1.0, 1.0)
+"""Fresh signals lead from green to magenta: photos have the least of their own there, so a signal of few levels is found best."""
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey: ITU-R BT.601, as Pillow turns photos grey."""
 
@@ -24,14 +28,16 @@ class SignalSet(nn.Module):
 
     def __init__(self, count: int, *, size: int, budget_levels: float) -> None:
         super().__init__()
-        coarse = torch.randn(max(count, 1), 3, size // 2, size // 2)
-        start = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)[:count]
-        self.raw = nn.Parameter(START * start / GAIN)
+        sides = [max(size // detail, 2) for detail in DETAILS]
+        coarse = [torch.randn(max(count, 1), 1, side, side) for side in sides]
+        start = sum(F.interpolate(each, size=(size, size), mode="bicubic", align_corners=False) for each in coarse)
+        colour = torch.tensor(COLOUR)[:, None, None]
+        self.raw = nn.Parameter(START * torch.as_tensor(start)[:count] * colour / len(sides) ** 0.5 / GAIN)
         self.register_buffer("budget", torch.tensor(float(budget_levels)), persistent=False)  # an option, not learned
 
     def signals(self) -> Tensor:
-        """The signals, (n, 3, S, S), in [-1, 1] units."""
-        return level_to_unit(self.budget) * torch.tanh(GAIN * self.raw)
+        """The signals, (n, 3, S, S), in [-1, 1] units. A mean of a plane, which no detector can tell from the photo's, is left out."""
+        return level_to_unit(self.budget) * torch.tanh(GAIN * (self.raw - self.raw.mean((2, 3), keepdim=True)))
 
 
 def add_signals(x_BCHW: Tensor, signals_B3HW: Tensor) -> Tensor:

@@ -148,7 +148,8 @@ def _system(system: System, config: TrainConfig) -> System:
             "sources": sources,
             "through_generators": some.generator_gradients,
             "region": some.spectrum,
-            "journeys": () if NOTHING in some.survive else some.survive,
+            "edits": some.edits,
+            "handlings": () if NOTHING in some.survive else some.survive,
             "grey": some.grey,
         }
     changed: System = dataclasses.replace(system, **changes)  # type: ignore[type-var]
@@ -166,12 +167,13 @@ def open_source(job: Job, decode: Decode = decode_here) -> FacesSource | Unpaire
     if job.row.data == "label_maps":
         return load_label_pairs(Path(place), size=size, count=count, seed=seed)
     train, val = (_faces(place, job, split, _store(job, decode)) for split in ("train", "val"))
-    return FacesSource(train, val, size=size, count=count, seed=seed, balanced=job.recipe.balanced)
+    side = _photo_side(job) if job.row.data == "photos" else size
+    return FacesSource(train, val, size=side, count=count, seed=seed, balanced=job.recipe.balanced)
 
 
 def _faces(place: str, job: Job, split: str, store: Store) -> Faces:
     licences, row = job.config.licence or None, job.row
-    size = 2 * job.sizes.image if row.data == "photos" else SIDE
+    size = _photo_side(job) if row.data == "photos" else SIDE
     refs = () if Path(place, TABLE).is_file() else containers_in(place)
     if refs:
         return load_labelled(
@@ -180,6 +182,11 @@ def _faces(place: str, job: Job, split: str, store: Store) -> Faces:
     if row.data == "photos":
         return load_squares(place, split=split, licences=licences, size=size, store=store)
     return load_faces(Path(place), attributes=row.columns, split=split, licences=licences, size=size, store=store)
+
+
+def _photo_side(job: Job) -> int:
+    """Photos that get signals are twice as large as these, as files are at least: codecs and resizing work on photos."""
+    return 2 * job.sizes.image
 
 
 def _place(job: Job) -> str:

@@ -27,7 +27,7 @@ from pipeline.jobs.options import (
     signature_of,
     within,
 )
-from pipeline.signals.bundle import JOURNEYS
+from pipeline.signals.bundle import HANDLINGS
 from pipeline.storage import is_uri
 
 
@@ -54,9 +54,12 @@ class Manipulations:
     """Signals: learn through the networks' gradients; without it they only give examples (black box)."""
     spectrum: Literal["low", "high"] = "high"
     """Signals: which frequencies of a signal cost; their share is --loss k=, the weight of the mean --loss dc=."""
-    survive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join((*JOURNEYS, "none")) + "} [...]")] = JOURNEYS
-    """Signals: what may happen to photos before the detector sees them."""
-    grey: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.125
+    edits: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.75
+    """Signals: share of the manipulated photos that are random edits, mild to strong, of the whole or a part, 0 to 1; the others are
+    a network's."""
+    survive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join((*HANDLINGS, "none")) + "} [...]")] = HANDLINGS
+    """Signals: what may happen to a photo that still counts as untouched. Light: up to 8 % brighter or darker, gamma up to 1.15."""
+    grey: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.1
     """Signals: share of the photos that are turned grey first, 0 to 1; grey photos get one plane of a signal."""
 
     def check(self) -> None:
@@ -65,8 +68,9 @@ class Manipulations:
             raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
         check_weights("--weights", self.weights, self.generator)
         within("--grey", self.grey, 0, 1, "share of the photos")
+        within("--edits", self.edits, 0, 1, "share of the manipulated photos")
         for name in self.survive:
-            one_of("--survive", name, (*JOURNEYS, NOTHING))
+            one_of("--survive", name, (*HANDLINGS, NOTHING))
         if NOTHING in self.survive and len(self.survive) > 1:
             raise ConfigError(f"--survive {NOTHING} stands alone")
 
@@ -167,7 +171,7 @@ class TrainConfig:
     """Weights of VGG19 for the perceptual loss of pix2pixhd; without them that loss is left out."""
     signals: int = 4
     """Signals: how many are in the set; 0 learns the passive detector, which has only the photos to go by."""
-    budget: Annotated[float, tyro.conf.arg(metavar="LEVELS")] = 3.0
+    budget: Annotated[float, tyro.conf.arg(metavar="LEVELS")] = 1.5
     """Signals: largest change of a pixel by a signal, in 8-bit levels, 0.5 to 16; 3 keeps PSNR above 38 dB whatever is learned."""
     manipulations: Annotated[Manipulations, FLAT] = Manipulations()
 

@@ -1,7 +1,6 @@
 """Signals and their detector, learned together: L = l1 L_b + l2 L_m + l3 L_c + l4 L_s + l5 L_p. Source: [A22], FACTS section 5.
 
-G holds the set of signals, D the detector. The generators whose manipulations the detector learns to see are frozen; each batch
-draws one.
+G holds the set of signals, D the detector. Its examples of manipulation come from frozen networks and from random edits.
 """
 
 from __future__ import annotations
@@ -9,23 +8,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.images.resize import resize
 from pipeline.signals import losses
-from pipeline.signals.bundle import JOURNEYS
-from pipeline.signals.detector import Detector
-from pipeline.signals.manipulation import SourceName, apply_random_channel, load_source, manipulate
+from pipeline.signals.bundle import HANDLINGS
+from pipeline.signals.detector import Detector, detector_input, place
+from pipeline.signals.edits import Draws, blob, edit_part, edit_whole
+from pipeline.signals.handling import Handling, random_handling
+from pipeline.signals.manipulation import SourceName, load_source, manipulate
 from pipeline.signals.signal_set import SignalSet, add_signals, grey_signals, turn_grey
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, weigh
 
 AMPLIFIED = 20
 """How much stronger a signal is drawn in sample pictures."""
+MOVED_FROM, MOVED_AT = 50, 250
+"""In the first steps photos stay in place, from the last on all may be cropped, mirrored and turned."""
+STRONG, STRONG_UNTIL, FULL_AT = 2.0, 200, 500
+"""Signals are added so many times stronger at first, then less and less, and from the last step on as they are."""
+UNTOUCHED, MANIPULATED, CHANGED = "untouched", "manipulated", "changed"
 
 
 @dataclass(frozen=True)
 class SignalSystem(System):
-    """The five terms of the loss with their weights l1..l5, the recovery term, and what is learned against what."""
+    """The five terms of the loss with their weights l1..l5, two terms beside them, and what is learned against what."""
 
     detection: float = 1.0
     """l1: weight of L_b, telling untouched from manipulated."""
@@ -37,10 +45,10 @@ class SignalSystem(System):
     """l4: weight of L_s, a manipulated photo's recovered signal unlike all signals."""
     pairwise: float = 1.0
     """l5: weight of L_p, signals unlike each other."""
-    recovery: float = 5.0
-    """Weight of the extra term of [A22], the signal recovered from an untouched photo; 0 gives the loss of five terms."""
-    plain: float = 0.5
-    """Weight in L_b of photos that carry no signal, which count as not untouched; 0 is the published form."""
+    recovery: float = 2.0
+    """Weight of the extra term of [A22], the signal recovered from an untouched photo; 0 leaves it out."""
+    changed: float = 1.0
+    """Weight of an addition of this project: telling changed places of a photo from others; 0 leaves it out."""
     dc: float = 1.0
     """Weight of a signal's mean within L_c."""
     k: float = 0.6
@@ -49,20 +57,22 @@ class SignalSystem(System):
     """Which part of the spectrum costs: low (as the formula is written), or high (as its text wishes)."""
     count: int = 4
     """Number of signals; 0 gives the passive detector, which has only the photos to go by."""
-    budget: float = 3.0
+    budget: float = 1.5
     """Largest change of a pixel by a signal, in levels."""
     sources: tuple[SourceName, ...] = (SourceName("stargan-faces"),)
     through_generators: bool = False
     """Whether the signals' gradient passes the generators; without it they only give examples (black box)."""
-    journeys: tuple[str, ...] = JOURNEYS
-    """What may happen to photos before the detector sees them."""
-    grey: float = 0.125
+    edits: float = 0.75
+    """Share of the manipulated photos that are random edits, whole or in part, instead of a network's."""
+    handlings: tuple[str, ...] = HANDLINGS
+    """What may happen to photos that stay untouched."""
+    grey: float = 0.1
     """Share of the photos that are turned grey before they get their signal, which is then one plane of it."""
     name: str = "signals"
 
     def build(self, sizes: Sizes) -> Nets:
         """The signals, and the detector of width ``d_conv_dim``; raises TrainError for a side or width they cannot take."""
-        check_side(sizes.image, multiple=4, least=16)
+        check_side(sizes.image, multiple=8, least=16)
         if sizes.d_conv_dim % 8:
             raise TrainError(f"--d-conv-dim of signals must be a multiple of 8, not {sizes.d_conv_dim}")
         signals = SignalSet(self.count, size=sizes.image, budget_levels=self.budget)
@@ -71,16 +81,22 @@ class SignalSystem(System):
         )
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
-        """Adds to each photo its signal, its class, its three journeys and whether it is grey; and one generator to all of them."""
+        """Adds to each photo another one, its signal, class, edit and two handlings, and whether it is grey; to all one network."""
         B = len(batch["image"])
-        source = int(torch.randint(0, len(self.sources), (), generator=rng))
+        moved = min(max((step - MOVED_FROM) / (MOVED_AT - MOVED_FROM), 0.0), 1.0)
+        strong = min(max((FULL_AT - step) / (FULL_AT - STRONG_UNTIL), 0.0), 1.0)
         return {
             **batch,
-            "source": torch.full((B,), source),
+            "other": batch["image"].roll(1, 0),
+            "source": torch.full((B,), int(torch.randint(0, len(self.sources), (), generator=rng))),
             "signal": torch.randint(0, max(self.count, 1), (B,), generator=rng),
             "class": torch.rand(B, generator=rng),
-            "journey": torch.randint(0, 2**62, (B, 3), generator=rng),
+            "edit": torch.randint(0, 2**62, (B,), generator=rng),
+            "edited": torch.rand(B, generator=rng) < self.edits,
+            "handling": torch.randint(0, 2**62, (B, 2), generator=rng),
+            "moved": torch.rand(B, generator=rng) < moved,
             "grey": torch.rand(B, generator=rng) < self.grey,
+            "strength": torch.full((B,), 1 + (STRONG - 1) * strong),
         }
 
     def inputs(self, batch: Batch) -> Images:
@@ -88,31 +104,40 @@ class SignalSystem(System):
         return {"photo": turn_grey(batch["image"], batch["grey"])}
 
     def reals(self, batch: Batch) -> Images:
-        """Photos without a signal, as they arrive."""
-        return {"plain": apply_random_channel(self.inputs(batch)["photo"], batch["journey"][:, 2], self.journeys)}
+        """None: the detector learns from photos with a signal alone; whether there is one is told by its likeness."""
+        return {}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
-        """Photos with their signals, untouched and manipulated, both as they arrive at the detector."""
-        photo_BCHW = inputs["photo"]
-        signals_nCHW = signal_set(G).signals()
-        with_signal_BCHW = add_signals(photo_BCHW, _signal_of_each(signals_nCHW, batch)) if self.count else photo_BCHW
-        generator = load_source(self.sources[int(batch["source"][0])], str(with_signal_BCHW.device), with_signal_BCHW.dtype)
+        """Photos with their signals, untouched and manipulated, as they arrive at the detector, and where these were changed."""
+        with torch.autocast(inputs["photo"].device.type, enabled=False):  # it would round away single levels
+            return self._arrived(signal_set(G), inputs["photo"], batch)
+
+    def _arrived(self, signals: SignalSet, photo_BCHW: Tensor, batch: Batch) -> Images:
+        side = photo_BCHW.shape[-1] // 2
+        signed_BCHW = photo_BCHW
+        if self.count:
+            signal_BCHW = _signal_of_each(signals.signals(), batch) * batch["strength"].to(photo_BCHW)[:, None, None, None]
+            signed_BCHW = add_signals(photo_BCHW, F.interpolate(signal_BCHW, scale_factor=2, mode="bicubic", align_corners=False))
         with torch.set_grad_enabled(self.through_generators and torch.is_grad_enabled()):
-            fake_BCHW = manipulate(generator, with_signal_BCHW, batch["class"])
-        both = {"untouched": (with_signal_BCHW, 0), "manipulated": (fake_BCHW, 1)}
-        return {name: apply_random_channel(x_BCHW, batch["journey"][:, way], self.journeys) for name, (x_BCHW, way) in both.items()}
+            fake_BCHW, changed_B1HW = self._manipulated(signed_BCHW, batch)
+        arrived: dict[str, list[Tensor]] = {UNTOUCHED: [], MANIPULATED: [], CHANGED: []}
+        for i, (as_signed, after) in enumerate(self._handlings(batch)):
+            arrived[UNTOUCHED].append(detector_input(as_signed(signed_BCHW[i : i + 1]), side))
+            arrived[MANIPULATED].append(detector_input(after(fake_BCHW[i : i + 1]), side))
+            arrived[CHANGED].append(resize(after.move(changed_B1HW[i : i + 1]), (side // 2, side // 2)))
+        return {name: torch.cat(images) for name, images in arrived.items()}
 
     def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:
-        """The detector's logit, (B,)."""
-        logit_B: Tensor = D["detector"](images_BCHW).logit_B
+        """The detector's logit without a signal to compare with, (B,)."""
+        detector = D["detector"]
+        logit_B: Tensor = detector(images_BCHW, detector.recover(images_BCHW), torch.zeros_like(images_BCHW)).logit_B
         return logit_B
 
     def d_loss(self, nets: Nets, batch: Batch, real: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
-        """The terms that look at the detector: L_b, L_s and recovery."""
+        """The terms that look at the detector: L_b, L_s, recovery and the changed places."""
         with torch.no_grad():
             signals_nCHW = signal_set(nets.G).signals()
-        shown = fake | (real if self.plain and self.count else {})
-        return self._weigh(self._terms(nets.D["detector"], signals_nCHW, shown, batch), prefix="d_")
+        return self._weigh(self._terms(nets.D["detector"], signals_nCHW, fake, batch), prefix="d_")
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """All terms, by the signals."""
@@ -128,29 +153,76 @@ class SignalSystem(System):
         photo_BCHW = batch["image"]
         class_B = torch.rand(len(photo_BCHW), generator=torch.Generator().manual_seed(0))
         which_B = torch.arange(len(photo_BCHW)) % max(self.count, 1)
-        signal_BCHW = signal_set(G).signals()[which_B] if self.count else torch.zeros_like(photo_BCHW)
+        signal_BCHW = torch.zeros_like(photo_BCHW)
+        if self.count:
+            signal_BCHW = F.interpolate(signal_set(G).signals()[which_B], photo_BCHW.shape[2:], mode="bicubic", align_corners=False)
         signed_BCHW = add_signals(photo_BCHW, signal_BCHW)
         generators = [load_source(source, str(signed_BCHW.device), signed_BCHW.dtype) for source in self.sources]
         fakes = [manipulate(generator, signed_BCHW, class_B) for generator in generators]
         return [photo_BCHW, signed_BCHW, (AMPLIFIED * signal_BCHW).clamp(-1, 1), *fakes]
 
     def _terms(self, detector: nn.Module, signals_nCHW: Tensor, shown: Images, batch: Batch) -> Parts:
-        """What detector and signals minimise together, on images that are untouched, manipulated and, for the detector, plain."""
-        detection = detector(torch.cat(list(shown.values())))
-        logits = dict(zip(shown, detection.logit_B.chunk(len(shown)), strict=True))
-        recovered = dict(zip(shown, detection.recovered_B3SS.chunk(len(shown)), strict=True))
-        bce = {name: losses.detection(each, torch.full_like(each, float(name == "untouched"))) for name, each in logits.items()}
-        terms = {"detection": (bce["untouched"] + bce["manipulated"]) / 2}
-        if "plain" in bce:
-            terms["plain"] = bce["plain"]
+        """What detector and signals minimise together, on images that are untouched and manipulated, each beside its signal."""
+        if not isinstance(detector, Detector):
+            raise TypeError(f"signals are learned with a Detector, not a {type(detector).__name__}")
+        images_BCHW, B = torch.cat([shown[UNTOUCHED], shown[MANIPULATED]]), len(shown[UNTOUCHED])
+        recovery = detector.recover(images_BCHW)
+        signal_BCHW = _signal_of_each(signals_nCHW, batch) if self.count else torch.zeros_like(shown[UNTOUCHED])
+        ways = list(zip(*self._handlings(batch), strict=True))
+        exact, searched = (
+            torch.stack([one.placement(searched=off) for way in ways for one in way]).to(signal_BCHW) for off in (False, True)
+        )
+        detection = detector(images_BCHW, recovery, place(torch.cat([signal_BCHW, signal_BCHW]), searched))
+        untouched, manipulated = detection.logit_B.chunk(2)
+        bce = [losses.detection(each, torch.full_like(each, r)) for each, r in ((untouched, 1.0), (manipulated, 0.0))]
+        changed_B1HW = torch.cat([torch.zeros_like(shown[CHANGED]), shown[CHANGED]]).clamp(0, 1)
+        terms = {
+            "detection": (bce[0] + bce[1]) / 2,
+            "changed": F.binary_cross_entropy_with_logits(detection.changed_B1HW, changed_B1HW.to(detection.changed_B1HW)),
+        }
         if self.count:
-            terms["recovery"] = losses.recovery(_signal_of_each(signals_nCHW, batch), recovered["untouched"])
-            terms["separation"] = losses.separation(signals_nCHW, recovered["manipulated"])
+            recovered = recovery.signals_B3SS
+            terms["recovery"] = losses.recovery(place(signal_BCHW, exact[:B]), recovered[:B])
+            whole_B = (shown[CHANGED].amin((1, 2, 3)) > 0.99).to(recovered)
+            terms["separation"] = losses.separation(signals_nCHW, recovered[B:], weight_B=whole_B)
         return terms
 
+    def _manipulated(self, signed_BCHW: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Each photo after a network or an edit, of the whole or a part, and the weight (B, 1, H, W) of the change from 0 to 1."""
+        fake_BCHW, changed_B1HW = signed_BCHW.clone(), torch.ones_like(signed_BCHW[:, :1])
+        by_network = torch.nonzero(~batch["edited"]).flatten().tolist()
+        if by_network:
+            generator = load_source(self.sources[int(batch["source"][0])], str(signed_BCHW.device), signed_BCHW.dtype)
+            fake_BCHW[by_network] = manipulate(generator, signed_BCHW[by_network], batch["class"][by_network].cpu())
+        for i, seed in enumerate(batch["edit"].tolist()):
+            draws, x_13HW = Draws(torch.Generator().manual_seed(seed)), signed_BCHW[i : i + 1]
+            kind = draws.pick(4)
+            if batch["edited"][i]:
+                with torch.no_grad():  # a random edit is an example, as a black box is
+                    if kind < 2:
+                        fake, changed = edit_whole(x_13HW, batch["other"][i : i + 1], draws), changed_B1HW[i : i + 1]
+                    else:
+                        fake, changed = edit_part(x_13HW, batch["other"][i : i + 1], draws)
+            else:  # the network's picture; blended with the photo; or in a part of it
+                changed = blob(tuple(x_13HW.shape[2:]), draws).to(x_13HW) if kind == 3 else changed_B1HW[i : i + 1]
+                share = draws.uniform(0.25, 1) if kind == 2 else 1.0
+                fake = x_13HW + share * changed * (fake_BCHW[i : i + 1] - x_13HW)
+            fake_BCHW[i : i + 1], changed_B1HW[i : i + 1] = fake, changed
+        return fake_BCHW, changed_B1HW
+
+    def _handlings(self, batch: Batch) -> list[tuple[Handling, Handling]]:
+        """Of each photo: what happens to it untouched, and after it was manipulated."""
+        rows = zip(batch["handling"].tolist(), batch["moved"].tolist(), strict=True)
+        return [
+            (one, other)
+            for seeds, moved in rows
+            for one, other in [
+                [random_handling(Draws(torch.Generator().manual_seed(seed)), self.handlings, moved=moved) for seed in seeds]
+            ]
+        ]
+
     def _weigh(self, terms: Parts, *, prefix: str) -> tuple[Tensor, Parts]:
-        weights = {prefix + name: getattr(self, name) for name in terms} | {f"{prefix}plain": self.detection * self.plain}
-        return weigh({prefix + name: term for name, term in terms.items()}, weights)
+        return weigh({prefix + name: term for name, term in terms.items()}, {prefix + name: getattr(self, name) for name in terms})
 
 
 def signal_set(G: nn.ModuleDict) -> SignalSet:

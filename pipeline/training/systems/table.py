@@ -75,7 +75,7 @@ SYSTEMS: dict[str, SystemRow] = {
     "pix2pixhd": SystemRow(
         {PUBLISHED: published(Pix2PixHDSystem(), 1, 2e-4)}, "label_maps", size=256, d_conv_dim=64, steps=20_000,
     ),
-    "signals": SystemRow({"joint": Recipe(SignalSystem(), 16, 1e-3, d_steps=2)}, "photos", steps=600),
+    "signals": SystemRow({"joint": Recipe(SignalSystem(), 16, 1e-3, d_steps=2)}, "photos", steps=3000),
 }  # fmt: skip
 """The narrow nets of the first two train in hours of CPU, signals in a quarter of one.
 
