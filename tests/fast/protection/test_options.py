@@ -47,6 +47,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "finder": "dlib 1",
     "jitter": True,
     "format": "webp",
+    "portable_names": True,
     "seed": 1,
     "precision": "bf16",
     "max_megapixels": 50,
@@ -134,6 +135,7 @@ def test_signals_alone_do_not_depend_on_options_of_the_disruption(changed: set[s
     assert (signed(other) != signed(ALONE)) == bool(
         changed
         & {"input", "input_as_typed", "epsilon", "format", "max_megapixels", "max_megabytes", "container", "image", "gain_map"}
+        | (changed & {"portable_names"})
     )
 
 
