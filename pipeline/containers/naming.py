@@ -77,8 +77,9 @@ def output_names(
     """The output name of each key, relative to the output folder; the same whatever the order of the keys.
 
     `a/b.jpg` becomes `a/b.png`, see `simple_name`. Where several keys (or ``taken``, folded names) want that name, compared as a
-    filesystem that ignores case and Unicode form would, the input that bears the name keeps it and the others become `a/b.jpg.png`, then
-    `a/b.jpg.2.png`, and so on, but none that is ``wanted`` by others. Keys with a name that is ``kept`` from before have that.
+    filesystem that ignores case and Unicode form would, the input that bears the name keeps it and the others become
+    `a/b.jpg.png`, then `a/b.jpg.2.png`, and so on, but none that is ``wanted`` by others. Keys with a name that is ``kept`` from
+    before have that.
     Raises ValueError, naming the key, for a key that `unsafe_reason` refuses.
     """
     simple = {}
