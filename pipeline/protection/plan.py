@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -31,6 +31,7 @@ from pipeline.ledger.rows import Int64, schema_of, table_of
 from pipeline.ledger.run import RunFolder
 from pipeline.ledger.schema import RETRIED
 from pipeline.photos.encode import FORMATS
+from pipeline.protection.earlier import PROTECTED_BEFORE, earlier_outputs
 from pipeline.protection.job import Job
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
@@ -44,7 +45,8 @@ LISTED = 100_000
 @dataclass(frozen=True, slots=True)
 class PlannedPhoto:
     """A photo of the plan, or a ``container`` of which ``most`` photos are used, or all. ``output`` is its name where that is not
-    simply the key with another suffix; ``boxes`` has four numbers for each box of the table."""
+    simply the key with another suffix; ``boxes`` has four numbers for each box of the table. ``earlier`` is one that an earlier
+    run wrote."""
 
     key: str
     uri: str
@@ -55,6 +57,7 @@ class PlannedPhoto:
     container: ContainerKind | None = None
     most: Int64 | None = None
     failed: bool = False
+    earlier: bool = False
 
 
 PLANNED = schema_of(PlannedPhoto)
@@ -76,10 +79,11 @@ def plan_run(job: Job, run: RunFolder) -> tuple[Plan, list[str]]:
 
 def works_of(table: pa.Table, suffix: str, *, portable: bool = False) -> list[Work]:
     """The photos of a file of the plan, with the names of their outputs, which end in ``suffix``."""
-    photos = [PlannedPhoto(**row) for row in table.to_pylist()]
-    return [
-        Work(_ref(one), one.output or ("" if one.refused else simple_name(one.key, suffix, portable=portable))) for one in photos
-    ]
+    works = []
+    for one in (PlannedPhoto(**row) for row in table.to_pylist()):
+        output = one.output or ("" if one.refused else simple_name(one.key, suffix, portable=portable))
+        works.append(Work(_ref(one), output, notes=(PROTECTED_BEFORE,) if one.earlier else ()))
+    return works
 
 
 def planned_refs(table: pa.Table) -> list[PhotoRef]:
@@ -147,7 +151,7 @@ def _extend_photos(job: Job, run: RunFolder, plan: Plan, refs: Iterable[PhotoRef
             if config.photos.limit is None or number < config.photos.limit:
                 yield ref
 
-    as_table = partial(_as_table, portable=config.portable_names)
+    as_table = partial(_as_table, portable=config.portable_names, earlier=earlier_outputs(config.input))
     longer = extend_plan(
         run.folder, plan, fresh(), as_table, most=config.part_photos, shares=PARTS_FOR_EACH * config.compute.known_actors
     )
@@ -262,7 +266,7 @@ def _unnamed(ref: PhotoRef, *, portable: bool = False) -> str | None:
     return refused or ("name is one that the run itself uses" if is_reserved(ref.key) else None)
 
 
-def _as_table(refs: Sequence[PhotoRef], *, portable: bool = False) -> pa.Table:
+def _as_table(refs: Sequence[PhotoRef], *, portable: bool = False, earlier: Container[PhotoRef] = ()) -> pa.Table:
     photos = [
         PlannedPhoto(
             ref.key,
@@ -273,6 +277,7 @@ def _as_table(refs: Sequence[PhotoRef], *, portable: bool = False) -> pa.Table:
             container=ref.container,
             most=ref.most,
             failed=ref.failed,
+            earlier=ref in earlier,
         )
         for ref in sorted(refs, key=lambda ref: ref.key)
     ]
