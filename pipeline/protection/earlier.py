@@ -16,7 +16,7 @@ from pipeline.ledger.manifest import outputs_of
 from pipeline.ledger.places import base_folder
 from pipeline.storage import Folder, open_storage
 
-PROTECTED_BEFORE = "an earlier run wrote this file: give the original photo, since a second protection weakens the first"
+PROTECTED_BEFORE = "an earlier run wrote this file: give the original photo; two protections show more and may break less"
 
 
 @dataclass(frozen=True)
