@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.layout import CONFIG, MANIFEST_FILE
-from pipeline.ledger.parts import committed, read_part, read_parts
+from pipeline.ledger.parts import committed, read_part, read_parts, read_sums
 from pipeline.ledger.plan import planned, read_plan
 from pipeline.storage import Folder
 
@@ -39,6 +39,18 @@ def _read_one(folder: Folder, columns: list[str]) -> pa.Table:
     except (OSError, pa.ArrowException, KeyError) as error:
         advice = "Run the same disrupt protect again to have it made anew."
         raise LedgerError(f"{folder.at(MANIFEST_FILE)} cannot be read: {error}. {advice}") from error
+
+
+def steps_of(protected: str) -> tuple[float, int] | None:
+    """How many steps of the ascent the photos of a run took, on average and at most; None where that is not on record."""
+    folder, count, total, most = Folder(protected), 0, 0.0, 0
+    try:
+        for sums in read_sums(folder, sorted(committed(folder))):
+            own, taken = sums.get("steps") or (0, 0)
+            count, total, most = count + int(own), total + float(taken), max(most, int(sums.get("steps_most") or 0))
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return (total / count, most) if count else None
 
 
 def outputs_of(folder: Folder) -> Iterator[tuple[str, int]]:

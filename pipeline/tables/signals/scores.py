@@ -80,7 +80,10 @@ def translator(words: str, group: str) -> Translator:
 
 
 def read_photos(paths: Sequence[Path], count: int) -> list[U8]:
-    """The first ``count`` of these photos in colour, as upright pixels (H, W, 3) of one size, that of the first."""
+    """The first ``count`` of these photos in colour, as upright pixels (H, W, 3).
+
+    They have one size, that of the first; others are passed over.
+    """
     photos: list[U8] = []
     for path in paths:
         photo = decode_photo(path.read_bytes())
