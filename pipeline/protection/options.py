@@ -35,7 +35,7 @@ from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 T = TypeVar("T")
 Region = Literal["faces", "square", "whole", "box"]
 RESULT_FORMAT = 6
-"""Raised when the same options give other bytes, or a manifest or sums of other columns, than before; part of the signature."""
+"""Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
 JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP = 80, 1.275, 0.1
 """With --jitter, the least steps of a recipe and its largest first step (levels) and last one, those of `robust`."""
 BY_RECIPE = "the recipe's"
