@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.containers.listing import PhotoRef, boxes_of
+from pipeline.containers.naming import unsafe_reason
 from pipeline.containers.read import MAX_BYTES
 from pipeline.evaluation.row import EvaluationRow, Status
 from pipeline.images.types import Box
@@ -153,8 +154,10 @@ def _by_manifest(originals: Sequence[PhotoRef], protected: Sequence[PhotoRef], m
 def _pair_of_row(
     ref: PhotoRef, row: Mapping[str, Any], files: Mapping[str, PhotoRef], by_content: Mapping[str, PhotoRef], flags: tuple[str, ...]
 ) -> Pair:
-    """The pair of an original with a manifest row."""
+    """The pair of an original with a manifest row. A name that cannot be written is no hindrance: its output has another."""
     output = row["output"]
+    if output and ref.refused and ref.refused == unsafe_reason(ref.key):
+        ref = replace(ref, refused=None)
     if not output:
         said = f"protect {row['status']}: {row['reason']}"
         return end_pair(ref, "skipped" if row["status"] == "skipped" else "missing", said)

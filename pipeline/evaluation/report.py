@@ -89,9 +89,11 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 
 def _quality_line(summary: Summary) -> str:
+    steps = f"; protected in {number(summary.steps[0], 1)} steps on average, {summary.steps[1]} at most" if summary.steps else ""
     return (
         f"PSNR {number(summary.psnr_mean, 1)} dB on average, {number(summary.psnr_min, 1)} dB at least; "
-        f"SSIM {number(summary.ssim_mean, 4)}; largest change {summary.linf_levels} levels; noise of {summary.epsilon} levels"
+        f"SSIM {number(summary.ssim_mean, 4)}; largest change {summary.linf_levels} levels; "
+        f"noise of {summary.epsilon} levels{steps}"
     )
 
 
@@ -115,6 +117,8 @@ def _facts(summary: Summary) -> list[tuple[str, str, str]]:
     if not facts:
         return []
     unchanged = f"; {summary.unchanged:,} files unchanged" if summary.unchanged else ""
+    if summary.steps:
+        facts.append((number(summary.steps[0], 1), "mean steps of the protection", f"at most {summary.steps[1]}"))
     return [
         *facts,
         (f"{number(summary.psnr_mean, 1)} dB", "mean PSNR", f"lowest {number(summary.psnr_min, 1)} dB{unchanged}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from pipeline.jobs.options import RAY_FROM, ConfigError, flat, signature_of
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
-from pipeline.ledger.manifest import parts_of_containers, read_manifest
+from pipeline.ledger.manifest import parts_of_containers, read_manifest, steps_of
 from pipeline.ledger.parts import read_parts, read_sums
 from pipeline.ledger.places import check_places
 from pipeline.ledger.results import write_result, write_tables
@@ -131,7 +132,7 @@ def _facts(pair: Pair) -> list[Any]:
 
 def summary_of(job: Job, work: Folder, parts: Sequence[str]) -> Summary:
     """The numbers of the parts, whose rows are in memory a part at a time."""
-    return summarise(
+    summary = summarise(
         merged(read_sums(work, parts)),
         read_parts(work, parts),
         generators=[one.label for one in job.tested],
@@ -140,6 +141,7 @@ def summary_of(job: Job, work: Folder, parts: Sequence[str]) -> Summary:
         bootstrap=job.config.bootstrap,
         seed=job.config.seed,
     )
+    return dataclasses.replace(summary, steps=steps_of(job.config.protected) if job.run else None)
 
 
 def conclude(job: Job, work: Folder, parts: Sequence[str], summary: Summary, *, command: str, tracking: Tracking) -> None:

@@ -47,7 +47,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Summary:
-    """The numbers of an evaluation. ``counts`` and ``flags`` count photos; PSNR (dB) leaves out the ``unchanged`` files."""
+    """The numbers of an evaluation. ``counts`` and ``flags`` count photos; PSNR (dB) leaves out the ``unchanged`` files.
+
+    ``steps`` of the ascent took the photos of the protection run, on average and at most; None where that is not on record.
+    """
 
     counts: Mapping[str, int]
     failed_rows: int
@@ -62,6 +65,7 @@ class Summary:
     linf_levels: int | None
     unchanged: int
     epsilon: int | None
+    steps: tuple[float, int] | None = None
 
     @property
     def total(self) -> int:

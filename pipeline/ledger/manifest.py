@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.ledger.errors import LedgerError
-from pipeline.ledger.layout import MANIFEST_FILE
-from pipeline.ledger.parts import committed, read_part, read_parts
+from pipeline.ledger.layout import CONFIG, MANIFEST_FILE
+from pipeline.ledger.parts import committed, read_part, read_parts, read_sums
 from pipeline.ledger.plan import planned, read_plan
 from pipeline.storage import Folder
 
@@ -28,12 +29,45 @@ def read_manifest(protected: str) -> list[dict[str, Any]] | None:
         return [row for table in read_parts(folder, parts, COLUMNS) for row in table.to_pylist()]
     if not folder.exists(MANIFEST_FILE):
         return None
+    rows: list[dict[str, Any]] = _read_one(folder, COLUMNS).to_pylist()
+    return rows
+
+
+def _read_one(folder: Folder, columns: list[str]) -> pa.Table:
     try:
-        rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(folder.read(MANIFEST_FILE)), columns=COLUMNS).to_pylist()
+        return pq.read_table(pa.BufferReader(folder.read(MANIFEST_FILE)), columns=columns)
     except (OSError, pa.ArrowException, KeyError) as error:
         advice = "Run the same disrupt protect again to have it made anew."
         raise LedgerError(f"{folder.at(MANIFEST_FILE)} cannot be read: {error}. {advice}") from error
-    return rows
+
+
+def steps_of(protected: str) -> tuple[float, int] | None:
+    """How many steps of the ascent the photos of a run took, on average and at most; None where that is not on record."""
+    folder, count, total, most = Folder(protected), 0, 0.0, 0
+    try:
+        for sums in read_sums(folder, sorted(committed(folder))):
+            own, taken = sums.get("steps") or (0, 0)
+            count, total, most = count + int(own), total + float(taken), max(most, int(sums.get("steps_most") or 0))
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return (total / count, most) if count else None
+
+
+def outputs_of(folder: Folder) -> Iterator[tuple[str, int]]:
+    """Name and size of every file that the protection run of this folder wrote; none where there is no manifest of one.
+
+    Raises LedgerError for a manifest that cannot be read.
+    """
+    columns = ["output", "bytes_out"]
+    if folder.exists(CONFIG):
+        tables: Iterable[pa.Table] = read_parts(folder, sorted(committed(folder)), columns)
+    elif folder.exists(MANIFEST_FILE):
+        tables = [_read_one(folder, columns)]
+    else:
+        return
+    for table in tables:
+        pairs = zip(table["output"].to_pylist(), table["bytes_out"].to_pylist(), strict=True)
+        yield from ((name, size) for name, size in pairs if name and size)
 
 
 def parts_of_containers(protected: str) -> dict[str, str]:

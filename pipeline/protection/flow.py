@@ -80,7 +80,7 @@ def _works(table: pa.Table, config: ProtectConfig) -> Iterator[Work]:
     if table.num_rows and (ref := planned_refs(table)[0]).container and not ref.refused:
         yield from works_in(ref, config)
     else:
-        yield from works_of(table, FORMATS[config.format].suffix)
+        yield from works_of(table, FORMATS[config.format].suffix, portable=config.portable_names)
 
 
 def _table(rows: Sequence[ManifestRow], part: str) -> pa.Table:

@@ -34,7 +34,7 @@ from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
 Region = Literal["faces", "square", "whole", "box"]
-RESULT_FORMAT = 5
+RESULT_FORMAT = 6
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
 JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP = 80, 1.275, 0.1
 """With --jitter, the least steps of a recipe and its largest first step (levels) and last one, those of `robust`."""
@@ -134,6 +134,9 @@ class ProtectConfig:
     """Where photos of containers go: into a container of the same kind and name, or as plain files into OUT/NAME/."""
     image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
     """Column of a Parquet file that holds the photos; or the suffix of the photo where samples of a tar have several: input.jpg."""
+    portable_names: bool = False
+    """Give outputs names that every file system takes and keeps apart: each part that is not in lower case and composed Unicode, or
+    that Windows forbids, is cleaned and marked with a hash, ~ and 12 digits. The manifest's key stays the photo's own name."""
     seed: int = 0
     """Seed of the random starts; each photo's own stream depends on it and on the photo's key alone."""
 
@@ -274,6 +277,7 @@ class ProtectConfig:
         if self.photos.max_megabytes != Photos().max_megabytes:  # left out at its default, as in earlier runs
             of_every_run["max_megabytes"] = self.photos.max_megabytes
         of_every_run |= {name: getattr(self, name) for name in ("container", "image") if getattr(self, name) not in (None, "same")}
+        of_every_run |= {"portable_names": True} if self.portable_names else {}
         of_every_run |= {"gain_map": self.gain_map} if self.gain_map != "drop" else {}
         if not self.disrupts():
             return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}

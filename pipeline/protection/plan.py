@@ -8,9 +8,9 @@ from __future__ import annotations
 import itertools
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +31,9 @@ from pipeline.ledger.rows import Int64, schema_of, table_of
 from pipeline.ledger.run import RunFolder
 from pipeline.ledger.schema import RETRIED
 from pipeline.photos.encode import FORMATS
+from pipeline.protection.earlier import PROTECTED_BEFORE, earlier_outputs
 from pipeline.protection.job import Job
+from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.storage import Folder
 
@@ -43,7 +45,8 @@ LISTED = 100_000
 @dataclass(frozen=True, slots=True)
 class PlannedPhoto:
     """A photo of the plan, or a ``container`` of which ``most`` photos are used, or all. ``output`` is its name where that is not
-    simply the key with another suffix; ``boxes`` has four numbers for each box of the table."""
+    simply the key with another suffix; ``boxes`` has four numbers for each box of the table. ``earlier`` is one that an earlier
+    run wrote."""
 
     key: str
     uri: str
@@ -54,6 +57,7 @@ class PlannedPhoto:
     container: ContainerKind | None = None
     most: Int64 | None = None
     failed: bool = False
+    earlier: bool = False
 
 
 PLANNED = schema_of(PlannedPhoto)
@@ -73,10 +77,13 @@ def plan_run(job: Job, run: RunFolder) -> tuple[Plan, list[str]]:
     return plan, [name for name in plan.parts if name not in done]
 
 
-def works_of(table: pa.Table, suffix: str) -> list[Work]:
+def works_of(table: pa.Table, suffix: str, *, portable: bool = False) -> list[Work]:
     """The photos of a file of the plan, with the names of their outputs, which end in ``suffix``."""
-    photos = [PlannedPhoto(**row) for row in table.to_pylist()]
-    return [Work(_ref(one), one.output or ("" if one.refused else simple_name(one.key, suffix))) for one in photos]
+    works = []
+    for one in (PlannedPhoto(**row) for row in table.to_pylist()):
+        output = one.output or ("" if one.refused else simple_name(one.key, suffix, portable=portable))
+        works.append(Work(_ref(one), output, notes=(PROTECTED_BEFORE,) if one.earlier else ()))
+    return works
 
 
 def planned_refs(table: pa.Table) -> list[PhotoRef]:
@@ -130,7 +137,7 @@ def _extend_containers(job: Job, run: RunFolder, plan: Plan, refs: Iterable[Phot
 
 
 def _extend_photos(job: Job, run: RunFolder, plan: Plan, refs: Iterable[PhotoRef]) -> Plan:
-    config, suffix = job.config, FORMATS[job.config.format].suffix
+    config, named = job.config, _naming(job.config)
     known = {_hash(key) for name in plan.parts for key in planned(run.folder, name, ["key"])["key"].to_pylist()}
     names, folders = array("Q"), {""}
 
@@ -138,20 +145,21 @@ def _extend_photos(job: Job, run: RunFolder, plan: Plan, refs: Iterable[PhotoRef
         for number, ref in enumerate(refs):
             if _hash(ref.key) in known:
                 continue
-            if not _unnamed(ref):
-                names.append(_hash(fold_name(simple_name(ref.key, suffix))))
-                folders.add(ref.key.rpartition("/")[0])
+            if not _unnamed(ref, portable=config.portable_names):
+                names.append(_hash(fold_name(named(ref.key))))
+                folders.add(named(ref.key).rpartition("/")[0])
             if config.photos.limit is None or number < config.photos.limit:
                 yield ref
 
+    as_table = partial(_as_table, portable=config.portable_names, earlier=earlier_outputs(config.input))
     longer = extend_plan(
-        run.folder, plan, fresh(), _as_table, most=config.part_photos, shares=PARTS_FOR_EACH * config.compute.known_actors
+        run.folder, plan, fresh(), as_table, most=config.part_photos, shares=PARTS_FOR_EACH * config.compute.known_actors
     )
     if longer.counts != plan.counts:
         taken = set()
-        for work in (work for name in plan.parts for work in works_of(planned(run.folder, name), suffix) if work.output):
-            names.append(_hash(fold_name(simple_name(work.key, suffix))))
-            folders.add(work.key.rpartition("/")[0])
+        for work in _named_works(job, run, plan):
+            names.append(_hash(fold_name(named(work.key))))
+            folders.add(named(work.key).rpartition("/")[0])
             taken.add(_hash(fold_name(work.output)))
         taken |= {_hash(fold_name(name)) for folder in folders for name in (folder, *folders_of(folder))}
         _settle_names(job, run, (plan, longer), np.sort(np.frombuffer(names, np.uint64)), taken)
@@ -163,29 +171,36 @@ def _settle_names(job: Job, run: RunFolder, plans: tuple[Plan, Plan], names: Has
 
     Only these photos are looked at again; all others keep their simple names, and those of the first plan the names that they have.
     """
-    suffix = FORMATS[job.config.format].suffix
+    suffix, portable, named = FORMATS[job.config.format].suffix, job.config.portable_names, _naming(job.config)
     rivals = set(names[1:][names[1:] == names[:-1]].tolist()) | set(names[np.isin(names, np.array([*taken], np.uint64))].tolist())
     if not rivals:
         return
-    refs = [ref for ref in walk_photos(job.config.input) if not _unnamed(ref)]
-    keys = [ref.key for ref in refs if _hash(fold_name(simple_name(ref.key, suffix))) in rivals]
+    refs = [ref for ref in walk_photos(job.config.input) if not _unnamed(ref, portable=portable)]
+    keys = [ref.key for ref in refs if _hash(fold_name(named(ref.key))) in rivals]
     if len(set(keys)) < len(keys):
         twin = next(key for i, key in enumerate(keys) if key in keys[:i])
         raise LedgerError(f"two inputs have the name {twin!r}: every photo of a run needs a name of its own")
     before, plan = plans
-    kept = {
-        work.key: work.output
-        for part in before.parts
-        for work in works_of(planned(run.folder, part), suffix)
-        if _hash(fold_name(simple_name(work.key, suffix))) in rivals
-    }
-    named = output_names(keys, suffix=suffix, taken=_Hashed(taken), wanted=_Hashed(set(names.tolist())), kept=kept)
+    kept = {work.key: work.output for work in _named_works(job, run, before) if _hash(fold_name(named(work.key))) in rivals}
+    own = output_names(keys, suffix=suffix, portable=portable, taken=_Hashed(taken), wanted=_Hashed(set(names.tolist())), kept=kept)
     for part in plan.parts[len(before.counts) :]:
         table = planned(run.folder, part)
-        outputs = [named.get(key) for key in table["key"].to_pylist()]
+        outputs = [own.get(key) for key in table["key"].to_pylist()]
         if any(outputs):
             at = table.schema.get_field_index("output")
             rewrite_plan(run.folder, part, table.set_column(at, PLANNED.field("output"), pa.array(outputs, pa.string())))
+
+
+def _naming(config: ProtectConfig) -> Callable[[str], str]:
+    """The simple name of an output by the key of its photo."""
+    return partial(simple_name, suffix=FORMATS[config.format].suffix, portable=config.portable_names)
+
+
+def _named_works(job: Job, run: RunFolder, plan: Plan) -> Iterator[Work]:
+    """The photos of the plan that have outputs."""
+    suffix, portable = FORMATS[job.config.format].suffix, job.config.portable_names
+    works = (work for name in plan.parts for work in works_of(planned(run.folder, name), suffix, portable=portable))
+    return (work for work in works if work.output)
 
 
 class _Hashed:
@@ -243,22 +258,26 @@ def _gone(there: _There, rows: pa.Table) -> pa.Array:
     return pa.array([bool(name) and name not in there for name in outputs], pa.bool_())
 
 
-def _unnamed(ref: PhotoRef) -> str | None:
+def _unnamed(ref: PhotoRef, *, portable: bool = False) -> str | None:
     """Why a photo has no output, so that none is named for it."""
-    return ref.refused or ("name is one that the run itself uses" if is_reserved(ref.key) else None)
+    refused = ref.refused
+    if portable and refused == unsafe_reason(ref.key):
+        refused = unsafe_reason(ref.key, portable=True)
+    return refused or ("name is one that the run itself uses" if is_reserved(ref.key) else None)
 
 
-def _as_table(refs: Sequence[PhotoRef]) -> pa.Table:
+def _as_table(refs: Sequence[PhotoRef], *, portable: bool = False, earlier: Container[PhotoRef] = ()) -> pa.Table:
     photos = [
         PlannedPhoto(
             ref.key,
             ref.uri,
             ref.size_bytes,
             [number for box in ref.boxes for number in box] or None,
-            _unnamed(ref),
+            _unnamed(ref, portable=portable),
             container=ref.container,
             most=ref.most,
             failed=ref.failed,
+            earlier=ref in earlier,
         )
         for ref in sorted(refs, key=lambda ref: ref.key)
     ]

@@ -44,13 +44,14 @@ class ContainerChangedError(ContainerError):
 def works_in(ref: PhotoRef, config: ProtectConfig) -> Iterator[Work]:
     """The photos of a container, one by one; one that cannot be read to its end, or holds none, ends with a row of its own."""
     suffix = FORMATS[config.format].suffix
-    below = f"{KEPT}/" if config.container == "same" else ""
+    is_kept = config.container == "same"
     for held in photos_inside(ref, image=config.image):
         if isinstance(held, End):
             row = ManifestRow(key=ref.key, status=held.status, stage=held.stage, reason=held.reason, bytes_in=ref.size_bytes)
             yield Work(ref, "", ended=row)
             continue
-        output = "" if held.refused else below + simple_name(held.key, suffix)
+        output = f"{KEPT}/{simple_name(held.key, suffix)}" if is_kept else _plain_name(held.key, config)
+        output = "" if held.refused else output
         yield Work(PhotoRef(held.key, ref.uri, len(held.data or b""), refused=held.refused), output, data=held.data)
 
 
@@ -70,7 +71,7 @@ def commit_repacked(job: PartJob, part: str, table: pa.Table, *, config: Protect
             table = join_sorted([table, job.table(job.died(Work(ref, ""), "write", changed), part)], table.schema, job.order)
             rows[ref.key] = {"output": None}
         plain = ref.key in rows
-        outputs = {key: _plain_file(job.folder, row) if plain else name for key, row in rows.items() if row["output"]}
+        outputs = {key: _plain_file(job.folder, row, config) if plain else name for key, row in rows.items() if row["output"]}
     except OSError as error:
         raise unwritable(job.folder.path, error) from error
     at = table.schema.get_field_index("output")
@@ -108,8 +109,13 @@ def _write(folder: Folder, name: str, ref: PhotoRef, rows: dict[str, dict[str, A
     return None
 
 
-def _plain_file(folder: Folder, row: dict[str, Any]) -> str:
-    name: str = row["output"].removeprefix(f"{KEPT}/")
+def _plain_name(key: str, config: ProtectConfig) -> str:
+    """The name of a photo's file outside of its container."""
+    return simple_name(key, FORMATS[config.format].suffix, portable=config.portable_names)
+
+
+def _plain_file(folder: Folder, row: dict[str, Any], config: ProtectConfig) -> str:
+    name = _plain_name(row["key"], config)
     folder.write(name, _kept(folder, row))
     return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline.protection.summary import Summary, summarise
 from pipeline.protection.sums import Sums, values_of
 from pipeline.report.examples import Example, amplification
 from pipeline.report.outcome import duration, number, outcome_table
-from pipeline.report.page import MAX_REASONS, as_yaml, template
+from pipeline.report.page import MAX_REASONS, as_yaml, size, template
 from pipeline.report.plots import histogram
 
 MAX_EXAMPLES = 12
@@ -27,7 +28,7 @@ def terminal_table(summary: Summary) -> Group:
     inputs = outcome_table("inputs", "What became of the photos", summary.counts, summary.reasons, rest="in the manifest")
     inputs.add_row("all", str(summary.total), "")
 
-    quality = [_quality_line(summary)] if summary.measured else []
+    quality = [_quality_line(summary), f"files: {_files_line(summary)}"] if summary.measured else []
     if not summary.disrupts:
         return Group(inputs, *quality)
     heads = ("class", "samples", "L1", "L2", "% dis.", "levelled", "% lev.", "local")
@@ -39,7 +40,7 @@ def terminal_table(summary: Summary) -> Group:
         breakage = (number(row.levelled), number(100 * row.disrupted_levelled, 1), number(row.local, 4))
         l1_l2 = (number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
         effect.add_row(Text(row.name), str(row.samples), *l1_l2, *breakage)
-    return Group(inputs, effect, _region_line(summary), *quality)
+    return Group(inputs, effect, _region_line(summary), *_steps_lines(summary), *quality)
 
 
 def _region_line(summary: Summary) -> str:
@@ -57,6 +58,26 @@ def _faces_broken(summary: Summary) -> str:
 
 def _many(count: int, what: str) -> str:
     return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def _steps_lines(summary: Summary) -> list[str]:
+    """How many steps of the ascent the photos took; nothing where that is not on record."""
+    most = summary.steps_most
+    return [] if most is None else [f"steps of the ascent: {number(summary.steps_mean, 1)} on average, {most} at most"]
+
+
+def _files_line(summary: Summary) -> str:
+    """Bytes in and out, how much larger files are than their photos, and a format that would take less."""
+    growth = "" if math.isnan(summary.growth) else f", {number(summary.growth, 1)} times as large"
+    return f"{size(summary.bytes_in)} in, {size(summary.bytes_out)} out{growth}{_smaller_format(summary)}"
+
+
+def _smaller_format(summary: Summary) -> str:
+    """That lossless WebP takes less room, where it did on the files that were tried."""
+    tried, png, webp = summary.as_webp or (0, 0, 0)
+    if webp >= png:
+        return ""
+    return f"; --format webp is {number(100 * (1 - webp / png), 0)} % smaller, lossless too (tried on {_many(tried, 'file')})"
 
 
 def _quality_line(summary: Summary) -> str:
@@ -122,6 +143,7 @@ def _facts(summary: Summary) -> list[tuple[str, str, str]]:
         (f"{number(summary.psnr_mean, 1)} dB", "mean PSNR", f"lowest {number(summary.psnr_min, 1)} dB{unchanged}"),
         (number(summary.ssim_mean, 4), "mean SSIM", "1 is identical"),
         (f"{summary.linf_levels} levels", "largest change", f"allowed {summary.epsilon} of 255"),
+        (size(summary.bytes_out), "files", _files_line(summary)),
         (duration(summary.seconds_mean), "compute a photo", f"{number(summary.seconds, 0)} s in all{rate}"),
     ]
 
@@ -135,8 +157,19 @@ def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
         (f"{number(100 * effect.disrupted, 1)} %", "disrupted", f"{effect.samples:,} samples of photo and class"),
         (number(effect.l2), "mean L2", f"mean L1 {number(effect.l1)}"),
         (f"{number(100 * effect.disrupted_levelled, 1)} %", "disrupted after auto levels", f"mean {number(effect.levelled)}"),
+        *(
+            [(number(summary.steps_mean, 1), "mean steps", f"at most {summary.steps_most}")]
+            if summary.steps_most is not None
+            else []
+        ),
         *_region_facts(summary),
     ]
+
+
+def _steps_facts(summary: Summary) -> list[tuple[str, str, str]]:
+    """How many steps the photos took; nothing where that is not on record."""
+    most = summary.steps_most
+    return [] if most is None else [(number(summary.steps_mean, 1), "mean steps", f"of the ascent; at most {most}")]
 
 
 def _region_facts(summary: Summary) -> list[tuple[str, str, str]]:

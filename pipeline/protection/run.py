@@ -28,6 +28,7 @@ from pipeline.protection.job import Job, prepare
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.plan import in_containers, plan_run, planned_refs
 from pipeline.protection.report import terminal_table, write_report
+from pipeline.protection.sizes import with_webp_tried
 from pipeline.protection.summary import Summary, summarise
 from pipeline.protection.sums import Sums, merged
 
@@ -82,6 +83,7 @@ def conclude(
     """Write manifest and report, hand them and the final numbers to the record; returns the summary."""
     run.check()
     manifest = write_manifest(run.folder, plan.parts, sums["rows"])
+    sums = with_webp_tried(sums, job.config, run)
     summary = summarise(sums, wall_seconds=wall_seconds)
     examples = read_examples(sums, job.generators, job.config, run)
     page = write_report(sums, job.options, examples, command, wall_seconds=wall_seconds, versions=versions())

@@ -42,7 +42,9 @@ class Summary:
 
     ``everything`` counts (photo, class) samples. PSNR is in dB and leaves out the ``unchanged`` files, whose PSNR is infinite;
     ``linf_levels`` is the largest change of any pixel. ``seconds`` is compute time summed over photos; ``images_per_second`` is
-    None when the wall-clock time is not known. ``signals`` are the ids of the bundles whose signals the files carry. ``regions``
+    None when the wall-clock time is not known. ``bytes_in`` are those of the inputs that were read, ``growth`` is how many times
+    as large the written files are as their photos; ``as_webp`` says how many PNG files were tried as lossless WebP, and the bytes
+    of both. ``steps`` are those of the ascent. ``signals`` are the ids of the bundles whose signals the files carry. ``regions``
     counts the photos measured in each region, ``face_pairs`` the pairs of a face that was found and a class.
     """
 
@@ -62,6 +64,10 @@ class Summary:
     images_per_second: float | None
     bytes_in: int
     bytes_out: int
+    growth: float
+    as_webp: tuple[int, int, int] | None
+    steps_mean: float
+    steps_most: int | None
     regions: dict[str, int]
     faces: int
     face_pairs: int
@@ -102,6 +108,10 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
         images_per_second=sums["rows"] / wall_seconds if wall_seconds else None,
         bytes_in=sums["bytes_in"],
         bytes_out=sums["bytes_out"],
+        growth=sums["bytes_out"] / sums["bytes_of_written"] if sums["bytes_of_written"] else math.nan,
+        as_webp=tuple(sums["as_webp"]) if "as_webp" in sums else None,
+        steps_mean=_mean(sums["steps"]),
+        steps_most=sums["steps_most"],
         regions=dict(sorted(sums["regions"].items())),
         faces=sums["faces"][0],
         face_pairs=sums["faces"][1],

@@ -26,6 +26,9 @@ WORST_FIRST = ("failed", "not_disrupted", "skipped", "protected")
 BINS = {"class_l2": 0.002, "psnr": 0.1, "seconds": 0.01}
 """Widths of the bins in which values are counted; the threshold of L2 is the border of one."""
 CLASS_SUMS = ("class_l1", "class_l2", "class_levelled", "class_local", "class_ssim", "class_edit")
+BYTES = ("bytes_in", "bytes_of_written", "bytes_out")
+"""Bytes of the inputs that were read, of those with a file in OUT, and of these files."""
+LARGEST = ("linf_levels", "epsilon", "steps_most")
 NAMES = ("generator", "recipe", "signals", "signature")
 SAMPLED = ("key", "output", "shard", "width", "height", "mode", "psnr", "linf_levels", "l2", "region", "boxes")
 
@@ -48,8 +51,11 @@ def sums_of(rows: pa.Table) -> Sums:
         "seconds": _moments(numbers(rows["seconds"])),
         "linf_levels": pc.max(rows["linf_levels"]).as_py(),
         "epsilon": pc.max(rows["epsilon"]).as_py(),
-        "bytes_in": pc.sum(rows["bytes_in"]).as_py() or 0,
-        "bytes_out": pc.sum(rows["bytes_out"]).as_py() or 0,
+        "bytes_in": _total(rows["bytes_in"].filter(pc.is_valid(rows["sha256_in"]))),
+        "bytes_of_written": _total(rows["bytes_in"].filter(pc.is_valid(rows["output"]))),
+        "bytes_out": _total(rows["bytes_out"]),
+        "steps": _moments(numbers(rows["steps"].drop_null())),
+        "steps_most": pc.max(rows["steps"]).as_py(),
         "regions": {name: count for name, count in _counts(rows["region"]).items() if name},
         "faces": _faces(rows.filter(pc.equal(rows["region"], "faces"))),
         "names": {name: sorted(pc.unique(rows[name].drop_null()).to_pylist()) for name in NAMES},
@@ -81,9 +87,9 @@ def _merge(a: Sums, b: Sums) -> Sums:
     for name, values in b["classes"].items():
         classes[name] = [x + y for x, y in zip(classes.get(name, [0] * len(values)), values, strict=True)]
     return {
-        **{name: a[name] + b[name] for name in ("rows", "unchanged", "bytes_in", "bytes_out")},
-        **{name: [x + y for x, y in zip(a[name], b[name], strict=True)] for name in ("psnr", "ssim", "seconds", "faces")},
-        **{name: max((v for v in (a[name], b[name]) if v is not None), default=None) for name in ("linf_levels", "epsilon")},
+        **{name: a[name] + b[name] for name in ("rows", "unchanged", *BYTES)},
+        **{name: [x + y for x, y in zip(a[name], b[name], strict=True)] for name in ("psnr", "ssim", "seconds", "faces", "steps")},
+        **{name: max((v for v in (a[name], b[name]) if v is not None), default=None) for name in LARGEST},
         "psnr_min": min(lowest, default=None),
         **{name: dict(Counter(a[name]) + Counter(b[name])) for name in ("counts", "regions")},
         "reasons": few_reasons([*a["reasons"], *b["reasons"]]),
@@ -92,6 +98,10 @@ def _merge(a: Sums, b: Sums) -> Sums:
         "bins": {name: dict(Counter(a["bins"][name]) + Counter(b["bins"][name])) for name in BINS},
         "samples": _sampled([*a["samples"], *b["samples"]]),
     }
+
+
+def _total(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(column).as_py() or 0)
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

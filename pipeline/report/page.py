@@ -20,7 +20,7 @@ def template(name: str) -> Any:
     """A page of this package to be filled in; every text is escaped, and what is not given is an error."""
     load = FunctionLoader(lambda wanted: files("pipeline.report").joinpath(wanted).read_text(encoding="utf-8"))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=load)
-    environment.filters |= {"number": number, "picture": _data_uri, "size": _size}
+    environment.filters |= {"number": number, "picture": _data_uri, "size": size}
     return environment.get_template(name)
 
 
@@ -33,7 +33,7 @@ def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
     """Bytes for people: ``12.3 MB``."""
     value, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):

@@ -62,8 +62,8 @@ def _look_for_faces(work: Work, photo: Photo) -> Work:
         row = ManifestRow.failed(work.ref.key, stage="decode", reason=why, bytes_in=len(work.data or b""))
         return end(work, row, data=work.data)
     if not boxes:
-        return dataclasses.replace(work, region="square", notes=(NO_FACE,))
-    return dataclasses.replace(work, region="faces", boxes=boxes, notes=notes)
+        return dataclasses.replace(work, region="square", notes=(*work.notes, NO_FACE))
+    return dataclasses.replace(work, region="faces", boxes=boxes, notes=(*work.notes, *notes))
 
 
 def end(work: Work, row: ManifestRow, *, data: bytes | None = None) -> Work:

@@ -17,6 +17,7 @@ from pipeline.channels.channels import find_channels
 from pipeline.evaluation.bootstrap import interval
 from pipeline.generators.generator import Generator
 from pipeline.images.levels import pixels_to_unit, unit_to_pixels
+from pipeline.images.orientation import to_upright
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo
 from pipeline.signals.add import with_signal
@@ -79,10 +80,14 @@ def translator(words: str, group: str) -> Translator:
 
 
 def read_photos(paths: Sequence[Path], count: int) -> list[U8]:
-    """The first ``count`` of these photos in colour, as pixels (H, W, 3) of one size: that of the first; others are passed over."""
+    """The first ``count`` of these photos in colour, as upright pixels (H, W, 3).
+
+    They have one size, that of the first; others are passed over.
+    """
     photos: list[U8] = []
     for path in paths:
-        pixels_HWC = decode_photo(path.read_bytes()).pixels_HWC
+        photo = decode_photo(path.read_bytes())
+        pixels_HWC = to_upright(photo.pixels_HWC, photo.orientation)
         if pixels_HWC.shape[2] == 3 and (not photos or pixels_HWC.shape == photos[0].shape):
             photos.append(pixels_HWC)
         if len(photos) == count:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.containers.read import MAX_BYTES
+from pipeline.images.orientation import to_upright
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, PhotoBrokenError, PhotoRefusedError
 from pipeline.storage import read_uri
@@ -22,7 +23,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class Pictures:
-    """The readable ones of some files: images (N, 3, H, W) uint8, the numbers of their files, and their (H, W) as stored."""
+    """The readable ones of some files: images (N, 3, H, W) uint8, the numbers of their files, and their (H, W) as shown."""
 
     u8_NCHW: Tensor
     rows: tuple[int, ...]
@@ -85,8 +86,9 @@ def load_bytes(file: str | Path) -> bytes:
 
 
 def decode_picture(data: bytes, fit: Fit) -> tuple[U8, tuple[int, ...]]:
-    """A picture in RGB as ``fit`` makes it, and its (H, W) before; raises PhotoRefusedError or PhotoBrokenError."""
-    pixels_HWC = decode_photo(data).pixels_HWC
+    """A picture in RGB, upright, as ``fit`` makes it, and its (H, W) before; raises PhotoRefusedError or PhotoBrokenError."""
+    photo = decode_photo(data)
+    pixels_HWC = np.ascontiguousarray(to_upright(photo.pixels_HWC, photo.orientation))
     shape = pixels_HWC.shape[:2]
     return fit(np.broadcast_to(pixels_HWC, (*shape, 3))), shape
 

@@ -33,6 +33,8 @@ from pipeline.training.options import TrainError
 FOLDER = f"{OWN}/pictures"
 """Where the files lie, below the folder of the training."""
 FILES_A_PART = 1000
+DECODED = "upright"
+"""How pictures are decoded: another way makes other parts."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Part:
     def name(self) -> str:
         """16 hex digits of all that decides its content."""
         container = (self.container.key, self.container.uri) if self.container else None
-        facts = (self.fit, self.files, container, self.image, self.columns, self.stamps)
+        facts = (DECODED, self.fit, self.files, container, self.image, self.columns, self.stamps)
         return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     @property

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.containers import naming
-from pipeline.containers.naming import fold_name, output_names, simple_name, suffix_of, unsafe_reason
+from pipeline.containers.naming import LONGEST, fold_name, output_names, simple_name, suffix_of, unsafe_reason
 
 _PARTS = st.sampled_from(["a", "A", "b", "a.png", "é", "e\u0301", "b.jpg", "straße", "STRASSE"])
 _SUFFIXES = st.sampled_from([".jpg", ".png", ".PNG", ".jpg.png", ".webp", ""])
@@ -90,3 +90,77 @@ def test_a_suffix_is_that_of_the_library_in_lower_case(name: str) -> None:
 @given(st.text("ab./", min_size=1, max_size=8).filter(lambda key: unsafe_reason(key) is None))
 def test_the_simple_name_is_that_of_the_path_with_another_suffix(key: str) -> None:
     assert simple_name(key, ".png") == PurePosixPath(key).with_suffix(".png").as_posix()
+
+
+_LETTERS = [*"aAbB.~ :\\", "é", "e\u0301", "日" * 60, "x" * 120]
+_ODD = st.lists(st.sampled_from(_LETTERS), min_size=1, max_size=5).map("".join)
+_WORDS = st.sampled_from(["con", "CON", "nul.tar", "lpt\u00b9", "a~0123456789ab", "Com1 ", "ß", "ss", "a?", "a*"])
+_ODD_KEYS = st.lists(_ODD | _WORDS, min_size=1, max_size=2).map("/".join).map(lambda key: f"{key}.jpg")
+_WINDOWS = re.compile(r'[<>:"|?*\\]|[. ]$|^(con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)', re.IGNORECASE)
+_DEVICES = ["CON", "prn.x", "Aux", "nul", "COM1", "lpt9.tar", "COM\u00b2", "con .a"]
+
+
+def _portable_keys(keys: set[str]) -> list[str]:
+    return [key for key in keys if unsafe_reason(key, portable=True) is None]
+
+
+@given(st.sets(_ODD_KEYS, max_size=8))
+def test_portable_names_fit_every_file_system_and_none_needs_to_know_another(keys: set[str]) -> None:
+    names = {key: simple_name(key, ".png", portable=True) for key in _portable_keys(keys)}
+    assert len({_alike(name) for name in names.values()}) == len(names)
+    assert output_names(names, suffix=".png", portable=True) == names
+    for name in names.values():
+        assert unsafe_reason(name) is None
+        assert name.endswith(".png")
+        for part in name.split("/"):
+            assert len(part.encode()) <= LONGEST
+            assert not _WINDOWS.search(part)
+            assert unicodedata.is_normalized("NFC", part)
+
+
+def test_what_every_file_system_takes_keeps_its_name_and_a_folder_keeps_its_photos_together() -> None:
+    plain = ["summer 2024/img_0001.jpg", "日本/é.jpeg", "a~1.jpg"]
+    assert [simple_name(key, ".png", portable=True) for key in plain] == ["summer 2024/img_0001.png", "日本/é.png", "a~1.png"]
+    a, b = (simple_name(key, ".png", portable=True) for key in ("Trip/a.jpg", "Trip/b.jpg"))
+    assert re.fullmatch(r"Trip~[0-9a-f]{12}/a\.png", a)
+    assert b == a.replace("/a.png", "/b.png")
+    made = simple_name("a?.jpg", ".png", portable=True)
+    assert simple_name(made, ".png", portable=True) != made, "an input that is called like a made name"
+
+
+@pytest.mark.parametrize("word", _DEVICES)
+def test_names_of_windows_devices_are_changed_in_front_too(word: str) -> None:
+    name = simple_name(f"{word}.jpg", ".png", portable=True)
+    assert name.startswith(f"_{word}")
+    assert simple_name(f"{word}.jpg", ".png") == f"{word}.png"
+
+
+@pytest.mark.parametrize("key", ["a\\b.jpg", "..\\..\\a.jpg", "c:a.jpg", "C:\\a.jpg"])
+def test_backslashes_and_drives_are_only_characters_of_a_portable_name(key: str) -> None:
+    (name,) = output_names([key], suffix=".png", portable=True).values()
+    assert unsafe_reason(name) is None
+    assert "/" not in name
+
+
+@pytest.mark.parametrize("key", ["../a.jpg", "/a.jpg", "a//b.jpg", ".disrupt/a.jpg", "a\nb.jpg", "a\udcff.jpg"])
+def test_what_no_name_is_made_from_stays_refused(key: str) -> None:
+    assert unsafe_reason(key, portable=True) == unsafe_reason(key)
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "日", "\U0001f600"])
+def test_long_names_are_cut_between_letters_and_stay_apart(letter: str) -> None:
+    long = letter * ((LONGEST - 5) // len(letter.encode()))
+    keys = [f"{long}.jpg", f"{long}.jpeg", f"{long[:-1]}y.jpg", f"{long[:-1]}z.jpg", f"{long}/{long}.jpg"]
+    names = output_names(keys, suffix=".webp", portable=False)
+    assert len({fold_name(name) for name in names.values()}) == len(keys)
+    for key, name in names.items():
+        assert all(len(part.encode()) <= LONGEST for part in name.split("/"))
+        assert name == simple_name(key, ".webp") or name.startswith(long[:40])
+        assert name.endswith(".webp")
+    assert names[keys[4]].split("/")[0] == long, "a folder that fits keeps its name"
+    assert simple_name(f"{long * 2}/a.jpg", ".png").split("/")[0] == simple_name(f"{long * 2}/b.jpg", ".png").split("/")[0]
+
+
+def test_a_name_that_just_fits_is_not_cut() -> None:
+    assert simple_name(f"{'x' * 251}.jpg", ".png") == f"{'x' * 251}.png"
+    assert re.fullmatch(r"x{237}~[0-9a-f]{12}\.webp", simple_name(f"{'x' * 251}.jpg", ".webp"))

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.containers.naming import simple_name
 from pipeline.containers.samples import Held
 from pipeline.evaluation.inside import side_by_side
 from tests.fast import runs, tiny
@@ -62,6 +63,20 @@ def test_a_tar_has_the_numbers_of_its_manifest_and_of_plain_files(made: Path, tm
     moved.write_bytes((made / "out/s.tar").read_bytes())
     assert numbers(measured(made / "tars/s.tar", moved, tmp_path / "e")) == numbers(rows), "the records in the tar are enough"
     assert {row["key"] for row in measured(made / "tars", made / "out", tmp_path / "e", "--limit", "2")} == {"s/a", "s/b"}
+
+
+def test_plain_files_with_portable_names_are_found_by_the_manifest(tmp_path: Path) -> None:
+    photos = {key: tiny.photo_bytes(30, 26, seed=seed) for seed, key in enumerate(["A", "a b", "con", "xx:y"])}
+    tar(tmp_path / "tars/S.tar", photos)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.protection.run.write_report", lambda *arguments, **options: "")
+        words = ["--epsilon", "9", "--container", "folder", "--portable-names"]
+        assert runs.run(tmp_path / "tars", tmp_path / "files", *words) == 0
+    names = {key: row["output"] for key, row in runs.rows(tmp_path / "files").items()}
+    assert names == {f"S/{key}": simple_name(f"S/{key}", ".png", portable=True) for key in photos}
+    assert set(runs.files(tmp_path / "files")) == set(names.values())
+    rows = measured(tmp_path / "tars", tmp_path / "files", tmp_path / "e")
+    assert {(row["key"], row["status"]) for row in rows} == {(key, "measured") for key in names}
 
 
 def test_a_table_has_the_numbers_of_its_manifest(made: Path, tmp_path: Path) -> None:

@@ -64,9 +64,12 @@ def refused(said: Said, folder: Path, *words: str, generator: str | None = tiny.
     return error
 
 
-def test_what_is_left_out_comes_from_the_protection_run_and_the_numbers_agree_with_its_manifest(work: Path) -> None:
+def test_what_is_left_out_comes_from_the_protection_run_and_the_numbers_agree_with_its_manifest(work: Path, capsys: Said) -> None:
     assert call(work) == 0
     manifest = runs.rows(work / "protected")
+    steps = [row["steps"] for row in manifest.values() if row["steps"]]
+    told = f"protected in {sum(steps) / len(steps):.1f} steps on average, {max(steps)} at most"
+    assert told in " ".join(capsys.readouterr().out.split())
     found = rows(work)
     assert {row["epsilon"] for row in found if row["status"] == "measured"} == {9}
     for key, row in manifest.items():
@@ -131,6 +134,12 @@ def test_a_file_that_was_encoded_again_is_measured_and_flagged(work: Path) -> No
     flags = {row["key"]: row["flags"] for row in rows(work) if row["status"] == "measured"}
     assert {"changed since it was protected", "lossy format"} <= set(flags.pop("a.jpg"))
     assert list(flags.values()) == [[], []]
+
+
+def test_without_a_record_of_steps_none_are_told(work: Path, capsys: Said) -> None:
+    shutil.rmtree(work / "protected" / "manifest")
+    assert call(work, "--limit", "1") == 0
+    assert "steps on average" not in capsys.readouterr().out
 
 
 def test_any_two_folders_will_do_and_the_shipped_generator_is_then_the_default(work: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.containers.listing import PhotoRef
+from pipeline.containers.naming import simple_name
 from pipeline.containers.samples import about_photos, limit_photos
 from pipeline.jobs.options import Compute
 from pipeline.ledger.plan import read_plan
@@ -100,6 +101,17 @@ def test_a_container_that_changes_meanwhile_is_a_failed_row_and_its_photos_are_k
     assert run(tmp_path / "in", tmp_path / "out", "--retry-failed") == 0
     assert len(rows(tmp_path / "out")) == len(after)
     assert (tmp_path / f"out/s.{suffix}").is_file()
+
+
+def test_what_comes_before_a_cut_has_portable_names_where_they_are_asked_for(tmp_path: Path, run: Any) -> None:
+    whole = tar(tmp_path / "in/S.tar", {"A": PHOTOS["a"], "b": PHOTOS["b"], "c": PHOTOS["c"]})
+    end = whole.read_bytes().rindex(b"c.jpg")
+    whole.write_bytes(whole.read_bytes()[: end + 600])
+    assert run(tmp_path / "in", tmp_path / "out", "--portable-names") == 1
+    names = {key: row["output"] for key, row in rows(tmp_path / "out").items() if key != "S"}
+    assert names
+    assert names == {key: simple_name(key, ".png", portable=True) for key in names}
+    assert all((tmp_path / "out" / name).is_file() for name in names.values())
 
 
 def test_a_container_of_another_size_is_done_again_once_the_run_is_over(tmp_path: Path, run: Any) -> None:

@@ -47,6 +47,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "finder": "dlib 1",
     "jitter": True,
     "format": "webp",
+    "portable_names": True,
     "seed": 1,
     "precision": "bf16",
     "max_megapixels": 50,
@@ -117,7 +118,7 @@ def test_none_takes_back_what_the_recipe_survives() -> None:
 
 
 def test_a_run_keeps_its_signature_as_long_as_the_format_of_results_stays() -> None:
-    assert signature(ProtectConfig("a", "b"), ("f",)) == "899f67021a19699a"  # of format 5; with another one no run can be resumed
+    assert signature(ProtectConfig("a", "b"), ("f",)) == "bb389e33c323a88d"  # of format 6; with another one no run can be resumed
 
 
 def test_the_names_of_the_options_are_those_of_the_tables() -> None:
@@ -134,6 +135,7 @@ def test_signals_alone_do_not_depend_on_options_of_the_disruption(changed: set[s
     assert (signed(other) != signed(ALONE)) == bool(
         changed
         & {"input", "input_as_typed", "epsilon", "format", "max_megapixels", "max_megabytes", "container", "image", "gain_map"}
+        | (changed & {"portable_names"})
     )
 
 

@@ -38,7 +38,8 @@ def plan_in(folder: Path, **options: Any) -> tuple[dict[str, str], list[str]]:
     config = with_options(ProtectConfig(str(folder / "in"), str(folder / "out"), part_photos=2), **options)
     with open_run(config.output, signature="s", config={}, retry_failed=config.retry_failed) as run:
         plan, parts = plan_run(Job(config, [], None, "s"), run)
-        works = [work for name in plan.parts for work in works_of(planned(run.folder, name), ".png")]
+        tables = [planned(run.folder, name) for name in plan.parts]
+        works = [work for table in tables for work in works_of(table, ".png", portable=config.portable_names)]
         assert plan.total == len(works)
         return {work.key: work.output for work in works}, parts
 
@@ -54,6 +55,15 @@ def test_names_are_those_of_all_inputs_at_once_whatever_was_planned_first(
     assert first == {key: expected[key] for key in first}
     assert len(first) == min(limit, len(names))
     assert plan_in(folder)[0] == expected
+
+
+def test_portable_names_are_those_of_all_inputs_at_once_too(tmp_path: Path) -> None:
+    names = {"a.jpg", "a.png", "A.jpg", "A.png", "b\\c/a.jpg", "b\\c/a.png", "In/a.jpg", "In/a.png", "in/a.jpg"}
+    folder = files_in(tmp_path, names)
+    plan_in(folder, limit=2, portable_names=True)
+    planned_names = plan_in(folder, portable_names=True)[0]
+    assert planned_names == output_names(names, suffix=".png", portable=True)
+    assert len(set(planned_names.values())) == len(names)
 
 
 def test_a_long_listing_has_the_names_of_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

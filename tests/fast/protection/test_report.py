@@ -69,6 +69,10 @@ def row(key: str, **changes: Any) -> ManifestRow:
         "class_edit": [0.1, 0.2],
         "l1": 0.2,
         "l2": 0.21,
+        "steps": 4,
+        "sha256_in": "1" * 64,
+        "bytes_in": 2_000_000,
+        "bytes_out": 5_000_000,
         "seconds": 2.5,
         "generator": "g",
         "recipe": "pgd",
@@ -101,6 +105,8 @@ def test_the_page_shows_counts_numbers_classes_and_how_to_reproduce() -> None:
     for expected in ("2 of 3 photos protected; 1 failed.", "50.0 %", "36.2 dB", "1 files unchanged", "0.50 inputs/s", "truncated"):
         assert expected in page.text
     for expected in ("disrupt protect 'my photos' out", "4be1c09a", "torch 2.13.0", "mean square and not a norm", "L2 ≥ 0.05"):
+        assert expected in page.text
+    for expected in ("4.0", "mean steps", "at most 4", "10.0 MB", "4.0 MB in, 10.0 MB out, 2.5 times as large"):
         assert expected in page.text
     shown = page.text[page.text.rindex("options") + len("options") : page.text.index("What the numbers mean")]
     assert yaml.safe_load(shown) == config

@@ -22,11 +22,12 @@ from pipeline.report.outcome import OTHER_REASONS, Reason, outcome_table
 
 
 def measured(key: str, l2: Sequence[float], *, psnr: float = 36.0, classes: Sequence[str] | None = None) -> ManifestRow:
-    """A protected photo with these L2 values, one a class; L1 is half of each."""
+    """A protected photo with these L2 values, one a class; L1 is half of each. It took three steps, and two more for each L2."""
     return ManifestRow(
         key=key,
         status="protected",
         output=key,
+        sha256_in="1" * 64,
         sha256_out="0" * 64,
         bytes_in=100,
         bytes_out=250,
@@ -41,6 +42,7 @@ def measured(key: str, l2: Sequence[float], *, psnr: float = 36.0, classes: Sequ
         class_local=[value / 8 for value in l2],
         class_ssim=[0.5 for _ in l2],
         class_edit=[0.02 for _ in l2],
+        steps=3 + 2 * len(l2),
         seconds=2.0,
         generator="g",
         recipe="pgd",
@@ -92,6 +94,31 @@ def test_an_unchanged_file_is_counted_apart_and_leaves_the_mean_psnr_alone() -> 
     assert (summary.psnr_mean, summary.psnr_min, summary.unchanged) == (35.0, 30.0, 1)
     assert (summary.seconds, summary.seconds_mean, summary.images_per_second) == (6.0, 2.0, 2.0)
     assert (summary.bytes_in, summary.bytes_out, summary.epsilon, summary.linf_levels) == (300, 750, 6, 5)
+
+
+def test_bytes_are_those_of_what_was_read_and_written_and_growth_compares_files_with_their_photos() -> None:
+    damaged = ManifestRow(key="b", status="failed", stage="decode", reason="cut", bytes_in=700, sha256_in="1" * 64)
+    unread = ManifestRow.skipped("c", stage="read", reason="too large", bytes_in=10**12)
+    summary = summarise(sums_of(rows_to_table([measured("a", [1.0]), damaged, unread], shard="s")))
+    assert (summary.bytes_in, summary.bytes_out, summary.growth) == (800, 250, 2.5)
+    assert "files: 800 B in, 250 B out, 2.5 times as large" in printed([measured("a", [1.0]), damaged, unread])
+
+
+def test_steps_are_averaged_over_photos_that_took_some() -> None:
+    rows = [measured("a", [1.0]), measured("b", [1.0, 1.0, 1.0]), dataclasses.replace(measured("c", [1.0]), steps=None)]
+    summary = summarise(merged([sums_of(rows_to_table([row], shard="s")) for row in rows]))
+    assert (summary.steps_mean, summary.steps_most) == (7.0, 9)
+    assert "steps of the ascent: 7.0 on average, 9 at most" in printed(rows)
+    assert "steps" not in printed(rows[2:])
+
+
+@pytest.mark.parametrize(("webp", "told"), [(150, "--format webp is 25 % smaller, lossless too (tried on 2 files)"), (200, None)])
+def test_webp_is_named_where_it_was_smaller(webp: int, told: str | None) -> None:
+    sums = sums_of(rows_to_table([measured("a", [1.0])], shard="s")) | {"as_webp": [2, 200, webp]}
+    file = io.StringIO()
+    Console(file=file, width=140).print(terminal_table(summarise(sums)))
+    assert ("webp" in file.getvalue()) == bool(told)
+    assert (told or "") in file.getvalue()
 
 
 def test_a_manifest_without_rows_or_without_measurements_has_no_means() -> None:
