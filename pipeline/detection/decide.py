@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
-from pipeline.detection.row import DetectionRow
-from pipeline.signals.bundle import Bundle
+from pipeline.detection.row import Decision, DetectionRow
+from pipeline.images.types import F32
+from pipeline.signals.bundle import Thresholds
 from pipeline.signals.key import signal_of
 
+if TYPE_CHECKING:
+    from pipeline.signals.judge import Judgement  # with torch, which the driver does without
 
-@dataclass(frozen=True)
-class Thresholds:
-    """Above these a picture counts as manipulated (a probability) and as carrying a signal (a likeness; None without signals)."""
-
-    manipulated: float
-    carries: float | None
+MARKED = 0.5
+"""From this probability on a place of the map counts as changed."""
 
 
-def thresholds(bundle: Bundle, false_positive_rate: float) -> Thresholds:
-    """What a share of ``false_positive_rate`` (0..1) of the bundle's held-out files exceeded: signed ones, and unsigned ones."""
-    carries = bundle.threshold("plain", false_positive_rate) if bundle.count else None
-    return Thresholds(bundle.threshold("untouched", false_positive_rate), carries)
+def decide(row: DetectionRow, judgement: Judgement, at: int, limits: Thresholds) -> DetectionRow:
+    """The row with what the detector says of picture ``at`` of a batch and what follows: no signal, untouched or manipulated.
 
-
-def decide(row: DetectionRow, *, manipulated: float, signal: int, likeness: float, limits: Thresholds) -> DetectionRow:
-    """The row with what the detector says and what follows from it; without signals there is none to be like."""
-    row = dataclasses.replace(
-        row, manipulated=manipulated, decision="manipulated" if manipulated > limits.manipulated else "untouched"
-    )
+    Only a picture that carries a signal is untouched or manipulated. A bundle without signals judges by the picture alone.
+    """
+    manipulated = float(judgement.manipulated_B[at])
+    decision: Decision = "manipulated" if manipulated > limits.manipulated else "untouched"
     if limits.carries is None:
+        return dataclasses.replace(row, manipulated=manipulated, decision=decision)
+    likeness, signal = float(judgement.likeness_B[at]), judgement.signal_B[at]
+    row = dataclasses.replace(row, signal=signal, likeness=likeness, carries=likeness > limits.carries)
+    if not row.carries:
+        return dataclasses.replace(row, decision="no signal")
+    row = dataclasses.replace(row, manipulated=manipulated, decision=decision)
+    if decision == "untouched":
         return row
-    return dataclasses.replace(row, signal=signal, likeness=likeness, carries=likeness > limits.carries)
+    changed_HW = judgement.changed_BHW[at]
+    return dataclasses.replace(row, changed=float((changed_HW > MARKED).mean()), map=_png(changed_HW))
+
+
+def _png(changed_HW: F32) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.rint(255 * changed_HW).astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from pipeline.jobs.options import (
     own_default,
     within,
 )
+from pipeline.signals.bundle import Bundle
 
+DEFAULT_RATE = 0.01
 HOW_IT_RUNS = {"engine", "address", "actors", "threads", "tracking", "experiment", "config"}
 """Options that leave the results as they are."""
 
@@ -32,8 +34,8 @@ class DetectConfig:
 
     Example: disrupt detect pictures --signals bundle.safetensors
 
-    A picture that never carried a signal reads as manipulated: the detector cannot tell it from one that lost its signal. The
-    column carries, and your own list of the photos that were signed, tell the two apart.
+    Each picture is untouched, manipulated, or carries no signal: it was never signed, or so much was changed that nothing is left.
+    Crops of up to 20 %, mirrored and turned pictures are searched for. Of a manipulated picture the map says where.
 
     With the secret (--key-file, or DISRUPT_SIGNAL_KEY is set), a picture is also called out when the signal it carries is not the
     one that its name stands for: another photo under this name, or one that was renamed. Pictures must have the names under which
@@ -53,9 +55,10 @@ class DetectConfig:
 
     out: Annotated[str, PathOption(), own_default("FOLDER", "IN-detection, beside IN")] = ""
     """Folder or storage URI for the results; a detection that is there already is replaced."""
-    false_positive_rate: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.01
-    """Sets the thresholds: the share of the bundle's own held-out files that is called manipulated though untouched, or said to
-    carry a signal though unsigned. Other photos, and files that were compressed or cropped more, give other shares."""
+    false_positive_rate: Annotated[float | None, own_default("SHARE", "0.01, or the least that the bundle supports")] = None
+    """Sets the thresholds: at most this share of new people's signed files reads as manipulated or without a signal after honest
+    handling (JPEG 85, WebP 80, half size, a crop of 10 %, mirrored, turned), and of their unsigned files as carrying one. Refused
+    where the bundle's held-out people are too few for the rate."""
     key_file: Annotated[Path | None, own_default("FILE", "DISRUPT_SIGNAL_KEY, else none")] = None
     """File with the secret with which the photos were signed; with it, each name is compared with the signal found."""
     image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
@@ -68,9 +71,14 @@ class DetectConfig:
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot be, saying what was expected."""
-        within("--false-positive-rate", self.false_positive_rate, 0.0001, 0.5, "share of untouched files")
+        if self.false_positive_rate is not None:
+            within("--false-positive-rate", self.false_positive_rate, 0.0001, 0.5, "share of untouched files")
         self.compute.check()
         self.photos.check()
+
+    def rate(self, bundle: Bundle) -> float:
+        """The false-positive rate: that asked for, else 1 %, or the least that the bundle's held-out people can vouch for."""
+        return max(DEFAULT_RATE, bundle.least_rate) if self.false_positive_rate is None else self.false_positive_rate
 
     def out_place(self) -> str:
         """Where the results go: --out, or a folder beside IN that is named after it."""

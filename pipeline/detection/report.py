@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,10 @@ from pipeline.signals.bundle import Bundle
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NEVER_SIGNED = "A picture that never carried a signal reads as manipulated: knowing which photos were signed tells the two apart."
+NO_SIGNAL = "No signal: never signed, or changed until nothing of it is left. Knowing which photos were signed tells the two apart."
+
+MAPS = 12
+"""Maps of changed places that the report shows."""
 
 
 def write_page(
@@ -35,7 +39,8 @@ def write_page(
         verdict=_verdict(summary),
         facts=_facts(summary, bundle, rate),
         plots=_plots(summary),
-        never_signed=NEVER_SIGNED,
+        no_signal=NO_SIGNAL,
+        maps=[(str(row["key"]), Markup(_map(row["map"]))) for row in summary.suspicious[:MAPS] if row["map"]],
         max_reasons=MAX_REASONS,
         command=command,
         config=as_yaml(config),
@@ -49,26 +54,26 @@ def terminal_table(summary: Summary, *, rate: float) -> Group:
     pictures = outcome_table("pictures", "What became of the pictures", summary.counts, summary.reasons)
     if not summary.judged:
         return Group(pictures)
-    cases = Table("decision", "signal", "count", "%", title="What the detector says", title_justify="left")
-    for column in cases.columns[2:]:
+    cases = Table("decision", "count", "%", title="What the detector says", title_justify="left")
+    for column in cases.columns[1:]:
         column.justify = "right"
     for case in summary.cases:
-        cases.add_row(case.decision, case.signal, str(case.count), number(100 * case.share, 1))
+        cases.add_row(case.decision, str(case.count), number(100 * case.share, 1))
     return Group(pictures, cases, *map(Text, _lines(summary, rate)))
 
 
 def _lines(summary: Summary, rate: float) -> list[str]:
     carries = "" if summary.limits.carries is None else f", a signal above a likeness of {summary.limits.carries:.4f}"
     limit = f"manipulated above a probability of {summary.limits.manipulated:.4f}{carries}"
-    said = [f"{limit}: false-positive rate {rate:g} on the bundle's own held-out files"]
+    said = [f"{limit}: false-positive rate {rate:.2g} or less after honest handling, by the bundle's held-out people"]
     if summary.matching is not None:
         said.append(f"{summary.matching} carry the signal of their name")
     if summary.stranger_count:
         keys = ", ".join(row["key"] for row in summary.strangers[:5])
         more = f" and {summary.stranger_count - 5} more, in the report" if summary.stranger_count > 5 else ""
         said.append(f"{summary.stranger_count} carry the signal of another name (another photo, or renamed): {keys}{more}")
-    if summary.decisions["manipulated"]:
-        said.append(NEVER_SIGNED)
+    if summary.decisions["no signal"]:
+        said.append(NO_SIGNAL)
     return said
 
 
@@ -83,7 +88,7 @@ def _facts(summary: Summary, bundle: Bundle, rate: float) -> list[tuple[str, str
     """(value, what it is, remark) for the row of numbers at the top."""
     if not summary.judged:
         return []
-    held_out = f"false-positive rate {rate:g} on the bundle's {len(bundle.scores['untouched']):,} held-out files"
+    held_out = f"false-positive rate {rate:.2g} or less, by {len(bundle.scores['untouched']):,} held-out people"
     facts = [
         (_percent(summary, summary.decisions["manipulated"]), "manipulated", f"{summary.decisions['manipulated']:,} pictures"),
         (number(summary.limits.manipulated, 4), "threshold of the probability", held_out),
@@ -96,6 +101,10 @@ def _facts(summary: Summary, bundle: Bundle, rate: float) -> list[tuple[str, str
     if summary.matching is not None:
         facts.append((f"{summary.stranger_count:,}", "signal of another name", f"{summary.matching:,} carry that of their own"))
     return facts
+
+
+def _map(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _percent(summary: Summary, count: int) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.ledger.rows import join_sorted, schema_of, table_of
 
 Status = Literal["judged", "skipped", "failed"]
-Decision = Literal["untouched", "manipulated"]
+Decision = Literal["untouched", "manipulated", "no signal"]
 STATUSES: tuple[str, ...] = get_args(Status)
 DECISIONS: tuple[str, ...] = get_args(Decision)
 ORDER = ("key", "stage", "reason")
@@ -24,7 +24,9 @@ class DetectionRow:
     Sizes are in pixels as the picture is shown, ``likeness`` from -1 to 1.
 
     ``signal`` is the index of the signal that the picture is most like, by ``likeness``; ``carries`` says whether that is enough.
-    ``manipulated`` is the probability, ``decision`` what follows from it. ``expected`` is the signal that the picture's name
+    ``decision`` is ``no signal`` for a picture that carries none; else it follows from ``manipulated``, the probability. Of a
+    manipulated picture ``map`` is a grey PNG of S / 2 pixels a side over the upright picture, brighter where it was more likely
+    changed, and ``changed`` the share of the area (0..1) that is marked there. ``expected`` is the signal that the picture's name
     stands for, ``matches`` whether it is the one that the picture carries; None where it carries none.
     """
 
@@ -39,6 +41,8 @@ class DetectionRow:
     carries: bool | None = None
     manipulated: float | None = None
     decision: Decision | None = None
+    changed: float | None = None
+    map: bytes | None = None
     expected: int | None = None
     matches: bool | None = None
 

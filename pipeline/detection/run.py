@@ -13,7 +13,7 @@ from rich.console import Console
 from pipeline.containers.find import find_photos
 from pipeline.containers.listing import PhotoRef
 from pipeline.containers.samples import about_photos
-from pipeline.detection.decide import Expectation, thresholds
+from pipeline.detection.decide import Expectation
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.report import terminal_table, write_page
 from pipeline.detection.row import DETECTION
@@ -63,6 +63,7 @@ def prepare(asked: DetectConfig) -> Job:
     asked.check()
     config = dataclasses.replace(asked, out=asked.out_place())
     bundle = read_bundle(config.signals)
+    bundle.thresholds(config.rate(bundle))  # refused before any work
     check_places(config.input, config.out)
     _check_out(config.out)
     if not config.compute.on_ray(0):
@@ -87,7 +88,7 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
             parts = do_all(job.refs, refs_as_table, done, about=about(job), compute=compute, console=console, progress=progress)
             progress.close()
             summary = conclude(job, read_parts(work.folder, parts), command=command, tracking=tracking)
-    console.print(terminal_table(summary, rate=job.config.false_positive_rate))
+    console.print(terminal_table(summary, rate=job.config.rate(job.bundle)))
     for name in (ROWS_FILE, REPORT_FILE):
         console.print(f"{name:20} {Folder(job.config.out).at(name)}", soft_wrap=True, highlight=False)
     return 1 if summary.counts["failed"] else 0
@@ -103,8 +104,8 @@ def about(job: Job) -> int | None:
 def conclude(job: Job, tables: Iterator[pa.Table], *, command: str, tracking: Tracking) -> Summary:
     """Write rows, as they come from the parts, and report; hand them and the numbers to the record. Returns the summary."""
     folder = Folder(job.config.out)
-    rate = job.config.false_positive_rate
-    limits = thresholds(job.bundle, rate)
+    rate = job.config.rate(job.bundle)
+    limits = job.bundle.thresholds(rate)
     total = sums_of(DETECTION.empty_table(), limits)
 
     def told() -> Iterator[pa.Table]:
@@ -128,7 +129,7 @@ def conclude(job: Job, tables: Iterator[pa.Table], *, command: str, tracking: Tr
 def finals(summary: Summary) -> dict[str, float]:
     """The numbers for the record: counts, shares of the judged pictures, thresholds."""
     values = {f"count_{status}": float(count) for status, count in summary.counts.items()}
-    values |= {f"share_{decision}": summary.share(count) for decision, count in summary.decisions.items()}
+    values |= {f"share_{decision.replace(' ', '_')}": summary.share(count) for decision, count in summary.decisions.items()}
     values |= {"threshold_manipulated": summary.limits.manipulated}
     if summary.limits.carries is not None:
         values |= {"share_carrying": summary.share(summary.carrying), "threshold_carries": summary.limits.carries}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.containers.listing import ContainerKind, PhotoRef
 from pipeline.containers.read import MAX_BYTES, UnusablePhotoError, read_photo
 from pipeline.containers.samples import End, photos_inside
-from pipeline.detection.decide import decide, thresholds
+from pipeline.detection.decide import decide
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.row import ORDER, DetectionRow, as_table
 from pipeline.images.orientation import to_upright, upright_size
@@ -33,7 +33,7 @@ from pipeline.ledger.rows import Int64, schema_of, table_of
 from pipeline.photos.photo import Photo
 from pipeline.signals.bundle import bundle_path, read_bundle
 from pipeline.signals.detector import detector_input
-from pipeline.signals.judge import Judge
+from pipeline.signals.judge import Judge, Judgement
 from pipeline.storage import Folder
 
 TOGETHER = 64
@@ -175,7 +175,8 @@ class Detect:
         check_gpu(config.compute)
         bundle = read_bundle(config.signals)
         self._judge = Judge.from_bundle(bundle, device=config.compute.device)
-        self._limits = thresholds(bundle, config.false_positive_rate)
+        rate = config.rate(bundle)
+        self._limits = {grey: bundle.thresholds(rate, grey=grey) for grey in (False, True)}
         self._together = config.compute.on_gpu
 
     def __call__(self, looked: Sequence[Looked]) -> list[DetectionRow]:
@@ -184,12 +185,11 @@ class Detect:
         ready = [(one.row, torch.from_numpy(one.seen_13SS)) for one in looked if one.seen_13SS is not None]
         groups = [ready] if self._together and ready else [[one] for one in ready]
         for group in groups:
-            found = self._judge.judge_tensors(torch.cat([seen_13SS for _, seen_13SS in group]))
-            said = zip(found.manipulated_B.tolist(), found.which(), found.best().tolist(), strict=True)
-            rows += [self._row(row, *each) for (row, _), each in zip(group, said, strict=True)]
+            judgement = self._judge.judge_tensors(torch.cat([seen_13SS for _, seen_13SS in group]))
+            rows += [self._row(row, judgement, at) for at, (row, _) in enumerate(group)]
         return rows
 
-    def _row(self, row: DetectionRow, manipulated: float, signal: int, likeness: float) -> DetectionRow:
-        if not (math.isfinite(manipulated) and math.isfinite(likeness)):
+    def _row(self, row: DetectionRow, judgement: Judgement, at: int) -> DetectionRow:
+        if not (math.isfinite(judgement.manipulated_B[at]) and math.isfinite(judgement.likeness_B[at])):
             return dataclasses.replace(row, status="failed", stage="detect", reason="the detector's answer is not a number")
-        return decide(row, manipulated=manipulated, signal=signal, likeness=likeness, limits=self._limits)
+        return decide(row, judgement, at, self._limits[judgement.grey_B[at]])

@@ -12,25 +12,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.detection.decide import Thresholds
 from pipeline.detection.row import DECISIONS, STATUSES
 from pipeline.report.outcome import Reason, few_reasons, numbers, tally_reasons, tell_reasons
 from pipeline.report.plots import BINS
+from pipeline.signals.bundle import Thresholds
 
 SHOWN = 20
 """Pictures in a list of the report."""
 LIKENESS_BIN = 0.005
 """Width of the bins in which likenesses are counted; the threshold is the border of one."""
 NOT_KNOWN = "no signals in the bundle"
-CARRIES = {True: "carries a signal", False: "no signal", None: NOT_KNOWN}
 
 
 @dataclass(frozen=True)
 class Case:
-    """How many pictures have the same decision and carry a signal, carry none, or were asked of a bundle without signals."""
+    """How many pictures have the same decision, and their share."""
 
     decision: str
-    signal: str
     count: int
     share: float
 
@@ -39,8 +37,8 @@ class Case:
 class Summary:
     """The numbers of a detection. ``counts`` are of all pictures, shares (0..1) of the judged ones.
 
-    ``suspicious`` are the rows that are most likely manipulated, ``strangers`` the first of those that carry another signal than
-    their name stands for, of which there are ``stranger_count``; ``matching`` is None when no secret was given. ``odds`` are
+    ``suspicious`` are the manipulated rows of the highest probability, ``strangers`` the first of those that carry another signal
+    than their name stands for, of which there are ``stranger_count``; ``matching`` is None when no secret was given. ``odds`` are
     counts of probabilities, (2, BINS) from 0 to 1, first those up to the threshold; ``likenesses`` are middles and counts of bins.
     """
 
@@ -77,7 +75,8 @@ class Sums:
     """What some rows add to the numbers. Lists of rows are as long as the report shows them."""
 
     counts: Counter[str]
-    cases: Counter[tuple[str, bool | None]]
+    decisions: Counter[str]
+    carrying: int
     expected: int
     matching: int
     stranger_count: int
@@ -91,7 +90,8 @@ class Sums:
         """The sums of both."""
         return Sums(
             self.counts + other.counts,
-            self.cases + other.cases,
+            self.decisions + other.decisions,
+            self.carrying + other.carrying,
             self.expected + other.expected,
             self.matching + other.matching,
             self.stranger_count + other.stranger_count,
@@ -113,12 +113,13 @@ def sums_of(rows: pa.Table, limits: Thresholds) -> Sums:
     bins = np.ceil((numbers(judged["likeness"]) - (limits.carries or 0.0)) / LIKENESS_BIN).astype(int) - 1
     return Sums(
         counts=Counter(rows["status"].to_pylist()),
-        cases=Counter(zip(judged["decision"].to_pylist(), judged["carries"].to_pylist(), strict=True)),
+        decisions=Counter(judged["decision"].to_pylist()),
+        carrying=pc.sum(judged["carries"]).as_py() or 0,
         expected=judged.num_rows - judged["expected"].null_count,
         matching=pc.sum(judged["matches"]).as_py() or 0,
         stranger_count=strangers.num_rows,
         strangers=strangers.sort_by("key").slice(0, SHOWN).to_pylist(),
-        suspicious=judged.sort_by(order).slice(0, SHOWN).to_pylist(),
+        suspicious=judged.filter(pc.equal(judged["decision"], "manipulated")).sort_by(order).slice(0, SHOWN).to_pylist(),
         reasons=tally_reasons(rows.filter(pc.not_equal(rows["status"], "judged")), STATUSES[::-1]),
         odds=np.stack([np.histogram(probabilities[pick], BINS, (0, 1))[0] for pick in (~is_above, is_above)]),
         likenesses=Counter(bins.tolist()),
@@ -128,16 +129,13 @@ def sums_of(rows: pa.Table, limits: Thresholds) -> Sums:
 def summarise(sums: Sums, limits: Thresholds) -> Summary:
     """The summary of the sums of all rows."""
     judged = sums.counts["judged"]
-    decisions: Counter[str] = Counter()
-    for (decision, _), count in sums.cases.items():
-        decisions[decision] += count
     bins = sorted(sums.likenesses.items())
     middles = [(limits.carries or 0.0) + (at + 0.5) * LIKENESS_BIN for at, _ in bins]
     return Summary(
         counts={status: sums.counts[status] for status in STATUSES},
-        decisions={decision: decisions[decision] for decision in DECISIONS},
-        cases=_cases(sums.cases, judged),
-        carrying=sum(count for (_, carries), count in sums.cases.items() if carries),
+        decisions={decision: sums.decisions[decision] for decision in DECISIONS},
+        cases=tuple(Case(name, sums.decisions[name], sums.decisions[name] / max(judged, 1)) for name in DECISIONS),
+        carrying=sums.carrying,
         matching=sums.matching if sums.expected else None,
         stranger_count=sums.stranger_count,
         strangers=tuple(sums.strangers),
@@ -155,10 +153,3 @@ def _first_strangers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _most_suspicious(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["manipulated"], row["key"]))[:SHOWN]
-
-
-def _cases(counts: Counter[tuple[str, bool | None]], judged: int) -> tuple[Case, ...]:
-    """Every decision with and without a signal, also those that no picture is in."""
-    possible = [None] if any(carries is None for _, carries in counts) else [True, False]
-    cases = [(decision, carries, counts[decision, carries]) for decision in DECISIONS for carries in possible]
-    return tuple(Case(decision, CARRIES[carries], n, n / max(judged, 1)) for decision, carries, n in cases)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 Int64 = Annotated[int, pa.int64()]
 """A whole number that may exceed 32 bits, such as a size in bytes."""
-_PLAIN = {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
+_PLAIN = {str: pa.string(), bytes: pa.binary(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}
 
 
 def column(name: str | None = None, *, nullable: bool = True) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -28,6 +29,8 @@ SIGNALS, DETECTOR = "signals", "detector."
 HEADER = "disrupt-signals"
 HANDLINGS = ("crop", "mirror", "turn", "light", "resize", "jpeg", "webp")
 """What may happen to a signed photo that still counts as untouched: this is where the line runs."""
+GREY = "grey-"
+"""Before the name of a score: of grey files."""
 MOST_LEVELS = 64.0
 """The largest budget that makes sense, that of the largest --epsilon."""
 ROUNDING = 1e-4
@@ -61,13 +64,22 @@ class Signals:
         return self.size // 2
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """Above these a picture counts as manipulated (a probability) and as carrying a signal (a likeness; None without signals)."""
+
+    manipulated: float
+    carries: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class Bundle(Signals):
     """A set of signals with its detector and record, as read from ``path``.
 
     ``id`` identifies signals and detector together, 16 hex digits. ``width`` is the detector's. ``scores`` are the detector's
-    scores of held-out files, rising: ``untouched`` the probability of manipulation for untouched files with a signal, ``plain``
-    the likeness to the nearest signal for files without one. ``card`` holds config, metrics and versions.
+    scores of held-out people, each one's worst over honest handling: ``untouched`` the probability of manipulation and ``carried`` the
+    likeness of files with a signal, ``plain`` the likeness of those without; `GREY` before the name: of grey files. ``card`` holds
+    config, metrics and versions.
     """
 
     id: str
@@ -76,9 +88,32 @@ class Bundle(Signals):
     card: Mapping[str, Any]
     path: Path
 
-    def threshold(self, kind: str, false_positive_rate: float) -> float:
-        """The score that a share of ``false_positive_rate`` (0..1) of the held-out files of a kind exceeded."""
-        return float(np.quantile(self.scores[kind], 1 - false_positive_rate))
+    @property
+    def least_rate(self) -> float:
+        """The smallest false-positive rate that so many held-out people can vouch for: 1 of n + 1."""
+        return 1 / (len(self.scores["untouched"]) + 1)
+
+    def thresholds(self, false_positive_rate: float, *, grey: bool = False) -> Thresholds:
+        """Thresholds that a new person's honest file exceeds with at most this probability (0..1), if people are exchangeable.
+
+        The score of rank ceil((n + 1) (1 - rate)) among n people. Raises BundleError for a rate below `least_rate`.
+        """
+        prefix = GREY if grey else ""
+        untouched = self.scores[prefix + "untouched"]
+        if not self.count:
+            return Thresholds(self._rank(untouched, false_positive_rate), None)
+        carries = self._rank(self.scores[prefix + "plain"], false_positive_rate)
+        suspicion = np.where(self.scores[prefix + "carried"] > carries, untouched, 1.0)
+        return Thresholds(self._rank(suspicion, false_positive_rate), carries)
+
+    def _rank(self, scores: F64, rate: float) -> float:
+        rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
+        if not len(scores) or rank > len(scores):
+            raise BundleError(
+                f"{self.path}: {len(scores)} held-out people cannot vouch for a false-positive rate of {rate:g}; "
+                f"the least is {self.least_rate:.4f}"
+            )
+        return float(np.sort(scores)[max(rank, 1) - 1])
 
     def detector_weights(self) -> dict[str, F32]:
         """The detector's weights by name."""

@@ -102,8 +102,10 @@ class _Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        layers = [m for _ in range(2) for m in (nn.GroupNorm(8, channels), nn.LeakyReLU(0.2), nn.Conv2d(channels, channels, 3, padding=1))]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(
+            nn.GroupNorm(8, channels), nn.LeakyReLU(0.2), nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(8, channels), nn.LeakyReLU(0.2), nn.Conv2d(channels, channels, 3, padding=1),
+        )  # fmt: skip
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """The sum, of the shape of ``x``."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.channels.channels import find_channels
@@ -15,34 +14,49 @@ from pipeline.images.resize import pixels_to_tensor
 from pipeline.images.types import F32, F64, U8
 from pipeline.photos.photo import Photo
 from pipeline.signals.add import with_signal
-from pipeline.signals.bundle import Bundle, Signals
-from pipeline.signals.detector import Detector, detector_input
-from pipeline.signals.signal_set import grey_signals
+from pipeline.signals.bundle import GREY, Bundle, Signals
+from pipeline.signals.detector import Detector, detector_input, place
+from pipeline.signals.search import Search
+from pipeline.signals.signal_set import LUMA, grey_signals
 
-CHANNELS = ("clean", "jpeg-85", "half-size")
-"""What held-out files go through before they are scored, in equal shares."""
 AT_A_TIME = 64
+Handle = Callable[[U8, int], U8]
+
+
+def _mirrored(pixels_HWC: U8, seed: int) -> U8:
+    return pixels_HWC[:, ::-1].copy()
+
+
+def _turned(pixels_HWC: U8, seed: int) -> U8:
+    turned_HWC: U8 = np.rot90(pixels_HWC).copy()
+    return turned_HWC
+
+
+HONEST: Mapping[str, Handle] = {
+    **{channel.name: channel.apply for channel in find_channels(("clean", "jpeg-85", "webp-80", "half-size", "crop-10"))},
+    "mirror": _mirrored,
+    "turn": _turned,
+}
+"""What held-out files go through before they are scored: (pixels (H, W, 3 or 1), seed) -> pixels. Each must keep the rate."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of each picture: the probability that it is manipulated (B,), and its likeness to each signal (B, n).
+    """Of each picture of a batch: the probability that it is manipulated, its signal, how like it is, and where it was changed.
 
-    Likeness is the cosine between the recovered signal and the signal of the set, -1 to 1. A picture that never carried a signal
-    cannot be told from one that lost it: both count as manipulated.
+    ``likeness_B`` is the cosine between what was recovered and that signal in its place, -1 to 1; -1 for a set without signals.
+    ``changed_BHW`` is the probability of a change in each of (S / 2) x (S / 2) places.
     """
 
     manipulated_B: F64
-    likeness_Bn: F32
+    signal_B: tuple[int, ...]
+    likeness_B: F32
+    changed_BHW: F32
+    grey_B: tuple[bool, ...]
 
-    def which(self) -> list[int]:
-        """The signal that each picture is most like; 0 for a set without signals."""
-        return [int(row.argmax()) if row.size else 0 for row in self.likeness_Bn]
-
-    def best(self) -> F32:
-        """The likeness to that signal, (B,); -1 for a set without signals."""
-        best_B: F32 = self.likeness_Bn.max(1, initial=-1.0)
-        return best_B
+    def suspicion(self, carries: float | None) -> F64:
+        """One score for manipulated pictures and those that lost their signal: 1 below the likeness ``carries``, (B,)."""
+        return self.manipulated_B if carries is None else np.where(self.likeness_B > carries, self.manipulated_B, 1.0)
 
 
 class Judge:
@@ -52,9 +66,9 @@ class Judge:
         self.size = detector.size
         self._detector = detector.eval()
         self._device = next(detector.parameters()).device
-        signals_nCHW = signals_nCHW.detach().float().to(self._device)
-        self._colour_nD = F.normalize(signals_nCHW.flatten(1), dim=1)
-        self._grey_nD = F.normalize(grey_signals(signals_nCHW).flatten(1), dim=1)
+        self._signals = {False: signals_nCHW.detach().float().cpu()}
+        self._signals[True] = grey_signals(self._signals[False])
+        self._search = {grey: Search(signals) for grey, signals in self._signals.items()} if len(signals_nCHW) else {}
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, *, device: torch.device | str = "cpu") -> Judge:
@@ -71,27 +85,65 @@ class Judge:
     def judge_tensors(self, x_BCHW: Tensor) -> Judgement:
         """The judgement of images (B, 3, H, W) in [-1, 1]."""
         x_BCHW = x_BCHW.to(self._device)
-        detection = self._detector(x_BCHW)
-        recovered_BD = F.normalize(detection.recovered_B3SS.flatten(1), dim=1)
-        grey_B1 = (x_BCHW.amax(1) == x_BCHW.amin(1)).flatten(1).all(1, keepdim=True)
-        likeness_Bn = torch.where(grey_B1, recovered_BD @ self._grey_nD.T, recovered_BD @ self._colour_nD.T)
-        return Judgement(torch.sigmoid(-detection.logit_B.double()).cpu().numpy(), likeness_Bn.cpu().numpy())
+        recovery = self._detector.recover(x_BCHW)
+        recovered_BCHW = recovery.signals_B3SS.float().cpu()
+        grey_B = (x_BCHW.amax(1) == x_BCHW.amin(1)).flatten(1).all(1).tolist()
+        placed_BCHW, signals, likenesses = torch.zeros_like(recovered_BCHW), [0] * len(x_BCHW), [-1.0] * len(x_BCHW)
+        for i, grey in enumerate(grey_B if self._search else ()):
+            signals[i], placement_23, likenesses[i] = self._search[grey](recovered_BCHW[i])
+            placed_BCHW[i] = place(self._signals[grey][signals[i]][None], placement_23[None])[0]
+        detection = self._detector(x_BCHW, recovery, placed_BCHW.to(self._device))
+        return Judgement(
+            torch.sigmoid(-detection.logit_B.double()).cpu().numpy(),
+            tuple(signals),
+            np.array(likenesses, np.float32),
+            torch.sigmoid(detection.changed_B1HW[:, 0].float()).cpu().numpy(),
+            tuple(grey_B),
+        )
 
 
 def calibration_scores(
-    signals: Signals, judge: Judge, photos: Sequence[U8], *, channels: Sequence[str] = CHANNELS
+    signals: Signals,
+    judge: Callable[[Sequence[U8]], Judgement],
+    photos: Sequence[U8],
+    people: Sequence[str],
+    *,
+    handlings: Mapping[str, Handle] = HONEST,
 ) -> dict[str, F64]:
-    """Scores of held-out photos (H, W, 3) with a signal each (``untouched``) and without one (``plain``), rising; see `Bundle`.
+    """Scores of held-out photos (H, W, 3) of ``people``: each person's worst over photos and `HONEST` handlings, in no order.
 
-    From these a false-positive rate becomes a threshold. Raises PhotoRefusedError for a photo that is too small.
+    ``untouched`` is the probability of manipulation and ``carried`` the likeness of files with a signal, ``plain`` the likeness of
+    those without; the same for grey files under `GREY` and the name. See `Bundle`. Raises PhotoRefusedError for a photo that is too
+    small.
     """
+    scores: dict[str, F64] = {}
+    everyone = list(dict.fromkeys(people))
+    for prefix, files in (("", list(photos)), (GREY, [_as_grey(x) for x in photos])):
+        n = signals.count
+        signed = [with_signal(Photo(x, None, "PNG"), signals, i % n) if n else x for i, x in enumerate(files)]
+        of_signed, of_plain = (
+            [_judgements(judge, [handle(x, i) for i, x in enumerate(some)]) for handle in handlings.values()]
+            for some in (signed, files if n else [])
+        )
+        worst: dict[str, F64] = {
+            "untouched": np.max([p for p, _ in of_signed], 0),
+            "carried": np.min([likeness for _, likeness in of_signed], 0),
+            "plain": np.max([likeness for _, likeness in of_plain], 0),
+        }
+        for kind, values in worst.items():
+            pick = np.min if kind == "carried" else np.max
+            rows = [[value for value, one in zip(values.tolist(), people, strict=False) if one == person] for person in everyone]
+            scores[prefix + kind] = np.array([pick(row) for row in rows if row], np.float64)
+    return scores
 
-    def judgements(pictures: Sequence[U8]) -> list[Judgement]:
-        files = [channel.apply(pixels, i) for channel in find_channels(channels) for i, pixels in enumerate(pictures)]
-        return [judge(files[i : i + AT_A_TIME]) for i in range(0, len(files), AT_A_TIME)]
 
-    signed = [with_signal(Photo(x, None, "PNG"), signals, i % signals.count) if signals.count else x for i, x in enumerate(photos)]
-    return {
-        "untouched": np.sort(np.concatenate([each.manipulated_B for each in judgements(signed)])),
-        "plain": np.sort(np.concatenate([each.best() for each in judgements(photos)]).astype(np.float64)),
-    }
+def _judgements(judge: Callable[[Sequence[U8]], Judgement], files: Sequence[U8]) -> tuple[F64, F64]:
+    """Probabilities and likenesses of files, each (N,)."""
+    some = [judge(files[i : i + AT_A_TIME]) for i in range(0, len(files), AT_A_TIME)]
+    probabilities, likenesses = [each.manipulated_B for each in some], [each.likeness_B.astype(np.float64) for each in some]
+    return np.concatenate([np.empty(0), *probabilities]), np.concatenate([np.empty(0), *likenesses])
+
+
+def _as_grey(pixels_HWC: U8) -> U8:
+    luma_HW = np.rint(pixels_HWC.astype(np.float64) @ np.array(LUMA))
+    return luma_HW.astype(np.uint8)[..., None]

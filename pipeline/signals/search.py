@@ -108,9 +108,7 @@ class Search:
         return Place(signal, _placement(window, mirrored), likeness)
 
 
-MOVES = tuple(
-    edges for edges in product((-1, 0, 1), repeat=4) if sum(map(abs, edges)) in (1, 2)
-)
+MOVES = tuple(edges for edges in product((-1, 0, 1), repeat=4) if sum(map(abs, edges)) in (1, 2))
 """Which edges of a window (left, top, right, bottom) are moved together, and which way."""
 
 

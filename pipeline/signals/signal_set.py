@@ -36,7 +36,7 @@ class SignalSet(nn.Module):
         self.register_buffer("budget", torch.tensor(float(budget_levels)), persistent=False)  # an option, not learned
 
     def signals(self) -> Tensor:
-        """The signals, (n, 3, S, S), in [-1, 1] units. A mean of a plane, which no detector can tell from the photo's, is left out."""
+        """The signals, (n, 3, S, S), in [-1, 1] units; without the mean of each plane, which looks like one of the photo."""
         return level_to_unit(self.budget) * torch.tanh(GAIN * (self.raw - self.raw.mean((2, 3), keepdim=True)))
 
 

@@ -51,9 +51,11 @@ class TablesConfig:
     """table-signals: bundles of no signals, one for each seed (the same with --signals 0)."""
     seen: Names = ("stargan-faces", "ganimation-faces")
     """table-signals: generators that the detectors were trained on, each a name or name=weights."""
-    unseen: Names = ("stargan-faces-hardened",)
-    """table-signals: generators that they were not trained on."""
-    channels: Names = ("jpeg-95", "jpeg-85", "jpeg-75", "half-size", "gaussian-1", "noise-2")
+    chose: Names = ("multistyle",)
+    """table-signals: generators that chose weights, recipe or step of the detectors."""
+    unseen: Names = ("vintagify",)
+    """table-signals: generators that neither trained nor chose anything."""
+    channels: Names = ("jpeg-85", "webp-80", "half-size", "crop-10", "mirror", "turn", "jpeg-75")
     """table-signals: what happens to pictures before the detector sees them, besides nothing."""
 
     gpu: bool = False

@@ -57,12 +57,12 @@ def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out:
         budget=signals.budget,
         detector={name: tensor.float().cpu().numpy() for name, tensor in detector.state_dict().items()},
         width=state.sizes.d_conv_dim,
-        scores=calibration_scores(signals, Judge(detector, signals_nCHW), photos),
+        scores=calibration_scores(signals, Judge(detector, signals_nCHW), photos, held_out.people),
         card={
             "system": {name: _plain(value) for name, value in dataclasses.asdict(system).items()},
             "config": {name: _plain(value) for name, value in config.items()},
             "steps": state.step,
-            "held_out_photos": len(photos),
+            "held_out_people": len(set(held_out.people)),
             # What the strongest signal costs a mid-grey photo before rounding and clipping, in dB.
             "metrics": {"psnr_flat": float(10 * np.log10(255**2 / power))} if signals.count else {},
             "versions": versions(),

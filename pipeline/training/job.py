@@ -201,7 +201,11 @@ def _store(job: Job, decode: Decode = decode_here) -> Store:
 
 
 def held_out_squares(job: Job) -> Faces:
-    """The photos of split val of a training of signals, at twice the side that it trains with; as many as fit memory."""
+    """The photos of split val of a training of signals, at twice the side that it trains with; as many as fit memory.
+
+    They are of every licence: nothing of them but their scores is written.
+    """
+    job = dataclasses.replace(job, config=dataclasses.replace(job.config, licence=()))
     faces = _faces(_place(job), job, "val", _store(job))
     if isinstance(faces.u8_NCHW, Tensor):
         return faces
@@ -213,6 +217,7 @@ def held_out_squares(job: Job) -> Faces:
         u8_NCHW=faces.u8_NCHW[pick],
         labels_NK=faces.labels_NK[pick],
         known_NK=faces.known_NK[pick],
+        identities=tuple(faces.people[i] for i in pick),
     )
 
 

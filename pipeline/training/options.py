@@ -55,8 +55,8 @@ class Manipulations:
     spectrum: Literal["low", "high"] = "high"
     """Signals: which frequencies of a signal cost; their share is --loss k=, the weight of the mean --loss dc=."""
     edits: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.75
-    """Signals: share of the manipulated photos that are random edits, mild to strong, of the whole or a part, 0 to 1; the others are
-    a network's."""
+    """Signals: share of the manipulated photos that are random edits, mild to strong, of the whole or a part, 0 to 1; the others
+    are a network's."""
     survive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join((*HANDLINGS, "none")) + "} [...]")] = HANDLINGS
     """Signals: what may happen to a photo that still counts as untouched. Light: up to 8 % brighter or darker, gamma up to 1.15."""
     grey: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.1

@@ -23,10 +23,10 @@ def outcomes(bundle: Bundle, photos: Sequence[U8], more: Sequence[U8], forger: T
     """
     if not bundle.count:
         return
-    judge, limit = Judge.from_bundle(bundle), bundle.threshold("untouched", 0.01)
+    judge = Judge.from_bundle(bundle)
 
     def outcome(attack: str, pictures: Sequence[U8], wanted: str) -> tuple[str, float, str]:
-        return attack, float((score(judge, pictures) > limit).mean()), wanted
+        return attack, float((score(bundle, judge, pictures) > 0).mean()), wanted
 
     signed = sign(photos, bundle, count=1)
     fakes = forger(signed)

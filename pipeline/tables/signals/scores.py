@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -22,21 +21,27 @@ from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle
-from pipeline.signals.judge import Judge
+from pipeline.signals.judge import HONEST, Handle, Judge
 from pipeline.signals.manipulation import SourceName, load_source, manipulate
-from pipeline.signals.measures import average_precision, roc_auc, tpr_at_fpr
+from pipeline.signals.measures import average_precision, roc_auc
 
 F64 = NDArray[np.float64]
 UNTOUCHED = "untouched"
 ACTIVE, PASSIVE, DIFFERENCE = "with signals", "passive", "difference"
 AT_A_TIME = 16
+RATE = 0.01
+"""False-positive rate of the decision; a bundle of fewer held-out people decides by the least rate that they vouch for."""
+LOST = 2.0
+"""Score of a picture without a signal: above any probability, since every picture here was signed."""
+TPR, FPR = "TPR at the decision", "FPR at the decision"
 MEASURES: dict[str, Callable[[F64, NDArray[np.bool_]], float]] = {
     "AP": average_precision,
     "ROC-AUC": roc_auc,
-    "TPR at 1 % FPR": partial(tpr_at_fpr, false_positive_rate=0.01),
+    TPR: lambda scores, truth: float((scores[truth] > 0).mean()),
+    FPR: lambda scores, truth: float((scores[~truth] > 0).mean()),
 }
 Scores = Mapping[tuple[str, str], F64]
-"""Probabilities of manipulation, photo by photo, by (who made the picture, channel); ``untouched`` is who left it alone."""
+"""How far above the decision each photo scores, by (who made the picture, channel); ``untouched`` is who left it alone."""
 Lines = Mapping[tuple[str, str], Sequence[str]]
 """The generators whose mean a line shows, by (its label, seen or unseen)."""
 
@@ -108,9 +113,20 @@ def as_tensor(pictures: Sequence[U8]) -> Tensor:
     return pixels_to_unit(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float())
 
 
-def score(judge: Judge, pictures: Sequence[U8]) -> F64:
-    """The probability of manipulation of each picture."""
-    return np.concatenate([judge(pictures[i : i + AT_A_TIME]).manipulated_B for i in range(0, len(pictures), AT_A_TIME)])
+def score(bundle: Bundle, judge: Judge, pictures: Sequence[U8]) -> F64:
+    """How far above the bundle's decision each signed picture scores; it is caught above 0: manipulated, or without a signal."""
+    limits = bundle.thresholds(max(RATE, bundle.least_rate))
+    judgements = [judge(pictures[i : i + AT_A_TIME]) for i in range(0, len(pictures), AT_A_TIME)]
+    manipulated_N, likeness_N = (
+        np.concatenate([getattr(one, name) for one in judgements]) for name in ("manipulated_B", "likeness_B")
+    )
+    is_lost_N = np.zeros(len(pictures), bool) if limits.carries is None else likeness_N <= limits.carries
+    return np.where(is_lost_N, LOST, manipulated_N) - limits.manipulated
+
+
+def find_handlings(names: Sequence[str]) -> dict[str, Handle]:
+    """What happens to pictures, by name: `HONEST`, else a channel. Raises ChannelError for an unknown name."""
+    return {name: HONEST[name] if name in HONEST else find_channels([name])[0].apply for name in names}
 
 
 def scores_of(bundle: Bundle, photos: Sequence[U8], translators: Sequence[Translator], channels: Sequence[str]) -> Scores:
@@ -118,8 +134,8 @@ def scores_of(bundle: Bundle, photos: Sequence[U8], translators: Sequence[Transl
     judge, signed = Judge.from_bundle(bundle), sign(photos, bundle)
     made = {UNTOUCHED: signed, **{each.label: each(signed) for each in translators}}
     return {
-        (who, channel.name): score(judge, [channel.apply(x, i) for i, x in enumerate(pictures)])
-        for (who, pictures), channel in product(made.items(), find_channels(channels))
+        (who, name): score(bundle, judge, [handle(x, i) for i, x in enumerate(pictures)])
+        for (who, pictures), (name, handle) in product(made.items(), find_handlings(channels).items())
     }
 
 

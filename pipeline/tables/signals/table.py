@@ -31,7 +31,7 @@ def write_signals(config: TablesConfig) -> list[Path]:
     bundles = {name: [read_bundle(path) for path in some] for name, some in ((ACTIVE, config.active), (PASSIVE, config.passive))}
     photos = read_photos(photos_of(config.faces, "test"), config.photos or 120)
     channels = list(dict.fromkeys((CLEAN, *config.channels)))
-    groups = {"seen": config.seen, "unseen": config.unseen}
+    groups = {"trained on": config.seen, "chose": config.chose, "neither": config.unseen}
     translators = [translator(name, group) for group, names in groups.items() for name in names]
     lines = {(one.label, one.group): [one.label] for one in translators}
     lines |= {
@@ -50,7 +50,7 @@ def write_signals(config: TablesConfig) -> list[Path]:
         TITLE,
         notes_of(config.out, SIGNALS),
         f"{made_by(config, len(photos))} {signals}; {seeds}.",
-        f"## By generator, as published (AP)\n{_grid('{who} ({group})', '{method}', clean)}",
+        f"## By generator, as published (AP at 50 % manipulated)\n{_grid('{who} ({group})', '{method}', clean)}",
         *(f"## By channel ({name})\n{_grid('{channel}', '{who}: {method}', some)}" for name, some in means.items()),
         f"## Attacks\n{grid(['attack', 'called manipulated', 'wanted'], attacks)}",
         csv_name=f"{SIGNALS}.csv",

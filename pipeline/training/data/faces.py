@@ -45,6 +45,14 @@ class Faces:
     unlabelled: int = 0
     """Images of a container without labels, left out too."""
 
+    identities: tuple[str, ...] = ()
+    """Who is in each image, where labels.csv says so in a column identity."""
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who is in each image; where nothing says so, each image is of somebody else."""
+        return self.identities or self.names
+
     @property
     def in_memory(self) -> Tensor:
         """All images as one tensor."""
@@ -132,6 +140,7 @@ def load_faces(
         labels_NK=torch.tensor([labels[i] for i in readable]),
         known_NK=torch.tensor([known[i] for i in readable], dtype=torch.float32),
         skipped=len(rows) - len(readable),
+        identities=tuple(rows[i][1].get("identity") or names[i] for i in readable),
     )
 
 

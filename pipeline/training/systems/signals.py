@@ -129,20 +129,18 @@ class SignalSystem(System):
 
     def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:
         """The detector's logit without a signal to compare with, (B,)."""
-        detector = D["detector"]
-        logit_B: Tensor = detector(images_BCHW, detector.recover(images_BCHW), torch.zeros_like(images_BCHW)).logit_B
-        return logit_B
+        return _logit_alone(D["detector"], images_BCHW)
 
     def d_loss(self, nets: Nets, batch: Batch, real: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """The terms that look at the detector: L_b, L_s, recovery and the changed places."""
         with torch.no_grad():
             signals_nCHW = signal_set(nets.G).signals()
-        return self._weigh(self._terms(nets.D["detector"], signals_nCHW, fake, batch), prefix="d_")
+        return self._weigh(self._terms(_detector(nets.D["detector"]), signals_nCHW, fake, batch), prefix="d_")
 
     def g_loss(self, nets: Nets, batch: Batch, inputs: Images, fake: Images, step: int) -> tuple[Tensor, Parts]:
         """All terms, by the signals."""
         signals_nCHW = signal_set(nets.G).signals()
-        terms = self._terms(nets.D["detector"], signals_nCHW, fake, batch)
+        terms = self._terms(_detector(nets.D["detector"]), signals_nCHW, fake, batch)
         terms["magnitude"] = losses.magnitude(signals_nCHW)
         terms["spectrum"] = losses.filtered_energy(signals_nCHW, k=self.k, region=self.region, dc=self.dc)
         terms["pairwise"] = losses.pairwise(signals_nCHW)
@@ -161,10 +159,8 @@ class SignalSystem(System):
         fakes = [manipulate(generator, signed_BCHW, class_B) for generator in generators]
         return [photo_BCHW, signed_BCHW, (AMPLIFIED * signal_BCHW).clamp(-1, 1), *fakes]
 
-    def _terms(self, detector: nn.Module, signals_nCHW: Tensor, shown: Images, batch: Batch) -> Parts:
+    def _terms(self, detector: Detector, signals_nCHW: Tensor, shown: Images, batch: Batch) -> Parts:
         """What detector and signals minimise together, on images that are untouched and manipulated, each beside its signal."""
-        if not isinstance(detector, Detector):
-            raise TypeError(f"signals are learned with a Detector, not a {type(detector).__name__}")
         images_BCHW, B = torch.cat([shown[UNTOUCHED], shown[MANIPULATED]]), len(shown[UNTOUCHED])
         recovery = detector.recover(images_BCHW)
         signal_BCHW = _signal_of_each(signals_nCHW, batch) if self.count else torch.zeros_like(shown[UNTOUCHED])
@@ -230,6 +226,18 @@ def signal_set(G: nn.ModuleDict) -> SignalSet:
     net = dict(G.items()).get("signals")
     if not isinstance(net, SignalSet):
         raise TypeError("only a training of signals has a SignalSet")
+    return net
+
+
+def _logit_alone(net: nn.Module, images_BCHW: Tensor) -> Tensor:
+    detector = _detector(net)
+    logit_B: Tensor = detector(images_BCHW, detector.recover(images_BCHW), torch.zeros_like(images_BCHW)).logit_B
+    return logit_B
+
+
+def _detector(net: nn.Module) -> Detector:
+    if not isinstance(net, Detector):
+        raise TypeError(f"signals are learned with a Detector, not a {type(net).__name__}")
     return net
 
 
