@@ -20,7 +20,7 @@ from pipeline.photos.photo import U8, Photo
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Signals
 from pipeline.signals.detector import Detector
-from pipeline.signals.judge import Judge
+from pipeline.signals.judge import Judge, Judgement
 from pipeline.signals.manipulation import SourceName, load_source, manipulate
 from pipeline.signals.measures import average_precision, roc_auc
 from pipeline.training.data.batches import Source
@@ -33,6 +33,8 @@ from pipeline.training.systems.signals import SignalSystem, signal_set
 
 CHANNEL = "jpeg-85"
 """What the photos go through before the detector sees them."""
+CARRIES = 0.99
+"""Share of photos without a signal that are told as such."""
 REPORTS_FILE = "reports.jsonl"
 BATCH = 64
 
@@ -127,11 +129,12 @@ def score(system: object, state: TrainState, held_out: HeldOut, losses: Mapping[
     judge = Judge(deepcopy(net).float(), signals_nCHW)
     signed = [with_signal(Photo(photo, None, "PNG"), signals, i % signals.count) for i, photo in enumerate(held_out.photos)]
     quality = [psnr(photo, pixels) for photo, pixels in zip(held_out.photos, signed, strict=True)]
-    untouched = _probabilities(judge, signed)
+    limit = float(np.quantile(np.concatenate([each.likeness_B for each in _judgements(judge, held_out.photos)]), CARRIES))
+    untouched = _suspicions(judge, signed, limit)
     truth = [False] * len(signed) + [True] * len(signed)
     ap, auc = {}, []
     for source in held_out.generators:
-        scores = np.concatenate([untouched, _probabilities(judge, _translated(signed, source, state.device))])
+        scores = np.concatenate([untouched, _suspicions(judge, _translated(signed, source, state.device), limit)])
         if not np.isfinite(scores).all():
             raise TrainError(f"the detector's answers are not finite numbers at step {state.step}")
         ap[f"ap_{source.name}"] = average_precision(scores, truth)
@@ -143,11 +146,16 @@ def score(system: object, state: TrainState, held_out: HeldOut, losses: Mapping[
     return Report(step=state.step, ap=float(np.mean(list(ap.values()))), measured=measured)
 
 
-def _probabilities(judge: Judge, pictures: Sequence[U8]) -> NDArray[np.float64]:
-    """The probability of manipulation of each picture after the channel, (N,)."""
+def _suspicions(judge: Judge, pictures: Sequence[U8], limit: float) -> NDArray[np.float64]:
+    """How likely each picture is manipulated after the channel, 1 where no signal is left, (N,)."""
+    return np.concatenate([each.suspicion(limit) for each in _judgements(judge, pictures)])
+
+
+def _judgements(judge: Judge, pictures: Sequence[U8]) -> list[Judgement]:
+    """What the detector says of pictures after the channel, batch by batch."""
     (channel,) = find_channels((CHANNEL,))
     sent = [channel.apply(pixels, i) for i, pixels in enumerate(pictures)]
-    return np.concatenate([judge(batch).manipulated_B for batch in _batches(sent)])
+    return [judge(batch) for batch in _batches(sent)]
 
 
 @torch.no_grad()

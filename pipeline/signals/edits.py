@@ -21,8 +21,6 @@ FAINTEST, STRONGEST = 6.0, 48.0
 """Root mean square of a scaled edit in levels: what an eye just sees, and a picture that is another one."""
 SMALLEST, LARGEST = 0.03, 0.4
 """Share of the photo that a local edit covers."""
-CHANGED = 0.3
-"""From this weight of its mask on a pixel of a local edit counts as changed."""
 
 
 @dataclass(frozen=True)

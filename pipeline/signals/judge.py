@@ -146,4 +146,5 @@ def _judgements(judge: Callable[[Sequence[U8]], Judgement], files: Sequence[U8])
 
 def _as_grey(pixels_HWC: U8) -> U8:
     luma_HW = np.rint(pixels_HWC.astype(np.float64) @ np.array(LUMA))
-    return luma_HW.astype(np.uint8)[..., None]
+    grey_HW1: U8 = luma_HW.astype(np.uint8)[..., None]
+    return grey_HW1

@@ -49,13 +49,13 @@ def filtered_energy(signals_nCHW: Tensor, *, k: float, region: Region = "low", d
 def separation(signals_nCHW: Tensor, recovered_BCHW: Tensor, *, weight_B: Tensor | None = None) -> Tensor:
     """L_s = max_k cos(MinMax(eta_k), MinMax(eta_hat)), averaged over images; eta_hat is recovered from a manipulated one.
 
-    Defined as 0 for fewer than two signals. ``weight_B`` weighs the images, 0 leaves one out: a photo that was edited in part
+    Defined as 0 for fewer than two signals. ``weight_B`` weighs the images, 0 for a photo that was edited in part and so
     still carries its signal.
     """
     if len(signals_nCHW) < 2:
         return _mean(signals_nCHW[:0])
     most_B = (minmax(recovered_BCHW) @ minmax(signals_nCHW).T).amax(1)
-    return most_B.mean() if weight_B is None else (weight_B * most_B).sum() / weight_B.sum().clamp_min(1)
+    return most_B.mean() if weight_B is None else (weight_B * most_B).mean()
 
 
 def pairwise(signals_nCHW: Tensor) -> Tensor:

@@ -191,14 +191,14 @@ class SignalSystem(System):
             generator = load_source(self.sources[int(batch["source"][0])], str(signed_BCHW.device), signed_BCHW.dtype)
             fake_BCHW[by_network] = manipulate(generator, signed_BCHW[by_network], batch["class"][by_network].cpu())
         for i, seed in enumerate(batch["edit"].tolist()):
-            draws, x_13HW = Draws(torch.Generator().manual_seed(seed)), signed_BCHW[i : i + 1]
+            draws, x_13HW = Draws(torch.Generator().manual_seed(seed)), signed_BCHW[i : i + 1].float()
             kind = draws.pick(4)
             if batch["edited"][i]:
                 with torch.no_grad():  # a random edit is an example, as a black box is
                     if kind < 2:
-                        fake, changed = edit_whole(x_13HW, batch["other"][i : i + 1], draws), changed_B1HW[i : i + 1]
+                        fake, changed = edit_whole(x_13HW, batch["other"][i : i + 1].float(), draws), changed_B1HW[i : i + 1]
                     else:
-                        fake, changed = edit_part(x_13HW, batch["other"][i : i + 1], draws)
+                        fake, changed = edit_part(x_13HW, batch["other"][i : i + 1].float(), draws)
             else:  # the network's picture; blended with the photo; or in a part of it
                 changed = blob(tuple(x_13HW.shape[2:]), draws).to(x_13HW) if kind == 3 else changed_B1HW[i : i + 1]
                 share = draws.uniform(0.25, 1) if kind == 2 else 1.0

@@ -67,7 +67,7 @@ def test_what_protect_wrote_is_read_and_stands_for_the_names_it_was_signed_with(
     assert rows.keys() == {f"s/{key}" for key in keys}, "the manifest beside the containers is none"
     originals = found(bundle, tmp_path / "in", *words)
     for key in keys[:4]:
-        assert rows[f"s/{key}"]["manipulated"] != originals[f"s/{key}"]["manipulated"]
+        assert rows[f"s/{key}"]["likeness"] != originals[f"s/{key}"]["likeness"]
         assert rows[f"s/{key}"]["expected"] == originals[f"s/{key}"]["expected"]
 
 

@@ -19,7 +19,7 @@ from pipeline.containers.find import find_photos
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.stages import Detect, Picture, Sight, look
 from pipeline.ledger.schema import ManifestRow, rows_to_table
-from pipeline.signals.bundle import read_bundle, write_bundle
+from pipeline.signals.bundle import GREY, read_bundle, write_bundle
 from pipeline.signals.judge import Judge
 from pipeline.signals.key import signal_of
 from tests.fast import tiny
@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     turned = Image.Exif()
     turned[0x0112] = 6
     tiny.picture(40, 22, seed=6).save(photos / "turned.png", exif=turned)
-    rescored(tiny_bundle(folder), untouched=[0.0, 1.0], plain=[-1.0, -0.9])
+    rescored(tiny_bundle(folder), untouched=[0.0, 1.0] * 50, plain=[-0.9] * 100)
     return folder
 
 
@@ -58,15 +58,15 @@ def outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def rescored(path: Path, *, untouched: list[float], plain: list[float]) -> Path:
-    """The bundle with other scores of its held-out files."""
-    old = read_bundle(path)
+    """The bundle with other scores of its held-out people, none of whom lost a signal."""
+    old, scores = read_bundle(path), {"untouched": untouched, "carried": [1.0] * len(untouched), "plain": plain}
     return write_bundle(
         path,
         signals_nCHW=old.signals_nCHW,
         budget=old.budget,
         detector=old.detector_weights(),
         width=old.width,
-        scores={"untouched": np.sort(np.asarray(untouched, dtype=float)), "plain": np.sort(np.asarray(plain, dtype=float))},
+        scores={grey + kind: np.asarray(values, float) for grey in ("", GREY) for kind, values in scores.items()},
         card={},
     )
 
@@ -105,8 +105,8 @@ def test_every_picture_has_a_row_with_what_the_detector_says_of_it_upright(made:
             pixels = np.array(ImageOps.exif_transpose(image))
         said = judge([pixels.reshape(*pixels.shape[:2], -1)])
         assert (row["status"], row["width"], row["height"]) == ("judged", pixels.shape[1], pixels.shape[0])
-        assert (row["manipulated"], row["likeness"]) == (said.manipulated_B[0], said.best()[0]), key
-        assert (row["signal"], row["carries"]) == (said.which()[0], True)
+        assert (row["manipulated"], row["likeness"]) == (said.manipulated_B[0], said.likeness_B[0]), key
+        assert (row["signal"], row["carries"]) == (said.signal_B[0], True)
         assert (row["expected"], row["matches"]) == (None, None)
     assert found["turned.png"]["width"] == 22
     out = capsys.readouterr().out
@@ -114,16 +114,21 @@ def test_every_picture_has_a_row_with_what_the_detector_says_of_it_upright(made:
     assert "false-positive rate 0.01" in out
 
 
-def test_the_false_positive_rate_draws_the_line(work: Path) -> None:
+def test_the_false_positive_rate_draws_the_line_and_one_that_nobody_vouches_for_is_refused(work: Path, capsys: Said) -> None:
     assert call(work) == 0
-    probabilities = sorted(row["manipulated"] for row in rows(work).values())
-    rescored(work / "bundle.safetensors", untouched=probabilities, plain=[0.0])
-    for rate, called in (("0.001", 1), ("0.2", 1), ("0.3", 2), ("0.5", 3)):
+    found = rows(work)
+    probabilities = sorted(row["manipulated"] for row in found.values())
+    rescored(work / "bundle.safetensors", untouched=probabilities, plain=[-0.9] * 6)
+    for rate in ("0.15", "0.3", "0.5"):
         assert call(work, "--false-positive-rate", rate) == 0
-        limit = np.quantile(probabilities, 1 - float(rate))
-        wanted = {key for key, row in rows(work).items() if row["manipulated"] > limit}
+        limit = probabilities[int(np.ceil(7 * (1 - float(rate)))) - 1]
+        wanted = {key for key, row in found.items() if row["manipulated"] > limit}
         assert {key for key, row in rows(work).items() if row["decision"] == "manipulated"} == wanted
-        assert abs(len(wanted) - called) <= 1
+    assert "6 held-out people cannot vouch for a false-positive rate of 0.1; the least is 0.1429" in refused(
+        capsys, work, "--false-positive-rate", "0.1"
+    )
+    assert call(work) == 0, "without the option it is the least"
+    assert "0.14" in capsys.readouterr().out
 
 
 def test_pictures_that_cannot_be_judged_have_rows_with_the_reason_and_nothing_stops(work: Path, capsys: Said) -> None:
@@ -193,9 +198,9 @@ def test_the_manifest_of_a_protection_run_knows_under_which_name_a_file_was_sign
 
 
 def test_where_nothing_carries_a_signal_no_name_is_compared(work: Path) -> None:
-    rescored(work / "bundle.safetensors", untouched=[0.0], plain=[1.0])
+    rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[1.0] * 99)
     assert call(work, "--key-file", key_file(work)) == 0
-    assert {(row["carries"], row["matches"], row["decision"]) for row in rows(work).values()} == {(False, None, "manipulated")}
+    assert {(row["carries"], row["matches"], row["decision"]) for row in rows(work).values()} == {(False, None, "no signal")}
 
 
 def test_a_bundle_without_signals_judges_by_the_picture_alone(work: Path, capsys: Said) -> None:
@@ -231,8 +236,8 @@ def test_a_bundle_of_another_version_and_a_file_that_is_none_are_refused(work: P
     path = work / "bundle.safetensors"
     with safe_open(path, framework="np") as file:
         tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["disrupt-signals"]  # noqa: SIM118
-    save_file(tensors, path, {"disrupt-signals": about.replace('"version": 1', '"version": 7')})
-    assert "is a bundle of version 7; this program reads version 1" in refused(capsys, work)
+    save_file(tensors, path, {"disrupt-signals": about.replace('"version": 2', '"version": 7')})
+    assert "is a bundle of version 7; this program reads version 2" in refused(capsys, work)
     path.write_bytes(b"not a bundle")
     assert "no bundle of signals" in refused(capsys, work)
 
@@ -277,7 +282,7 @@ def test_the_secret_and_loose_markup_are_not_in_the_report_which_is_one_page_tha
     assert "&lt;script&gt;" in page and "&lt;b&gt;.png" in page
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
     assert page.count("<svg") == 2
-    for said in ("never carried a signal reads as manipulated", "Signal of another name", "Most suspicious", "7 judged pictures"):
+    for said in ("Knowing which photos were signed", "Signal of another name", "Most suspicious", "7 judged pictures"):
         assert said in page, said
     for file in (work / "photos-detection").iterdir():
         assert SECRET.encode() not in file.read_bytes()

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.signals.bundle import write_bundle
+from pipeline.signals.bundle import GREY, write_bundle
 from pipeline.signals.detector import Detector
 
 SIZE, WIDTH, BUDGET = 16, 8, 3.0
+SCORES = {grey + kind: np.linspace(0, 1, 101) for grey in ("", GREY) for kind in ("untouched", "carried", "plain")}
 
 
 def tiny_bundle(folder: Path, *, count: int = 3, budget: float = BUDGET, seed: int = 0) -> Path:
@@ -24,6 +25,6 @@ def tiny_bundle(folder: Path, *, count: int = 3, budget: float = BUDGET, seed: i
         budget=budget,
         detector={name: tensor.numpy() for name, tensor in detector.state_dict().items()},
         width=WIDTH,
-        scores={kind: np.linspace(0, 1, 101) for kind in ("untouched", "plain")},
+        scores=SCORES,
         card={"steps": 0},
     )

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from pipeline.signals.bundle import HEADER, SIGNALS, BundleError, read_bundle, write_bundle
+from pipeline.signals.bundle import HEADER, SIGNALS, BundleError, Thresholds, read_bundle, write_bundle
 from pipeline.signals.detector import Detector
 from tests.fast.signals.bundles import SIZE, WIDTH, tiny_bundle
 
@@ -75,10 +75,25 @@ def test_the_card_lies_beside_the_bundle_for_people(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"b.safetensors", "b.json"}
 
 
-@pytest.mark.parametrize(("rate", "expected"), [(0.0, 4.0), (0.01, 3.96), (0.25, 3.0), (0.5, 2.0), (1.0, 0.0)])
-def test_a_threshold_lies_between_the_quantiles_that_were_kept(tmp_path: Path, rate: float, expected: float) -> None:
-    bundle = read_bundle(written(tmp_path / "b.safetensors", scores={"plain": np.arange(5, dtype=np.float32)}))
-    assert bundle.threshold("plain", rate) == pytest.approx(expected)
+@pytest.mark.parametrize(("rate", "rank"), [(0.01, 99), (0.02, 98), (0.25, 75), (0.5, 50), (1.0, 1)])
+def test_a_threshold_is_the_score_of_its_rank_among_the_held_out_people(tmp_path: Path, rate: float, rank: int) -> None:
+    likeness, probability = np.arange(99) / 100, np.arange(99)[::-1] / 200
+    scores = {"untouched": probability, "carried": np.ones(99), "plain": likeness}
+    bundle = read_bundle(written(tmp_path / "b.safetensors", scores=scores))
+    wanted = Thresholds(float(np.sort(probability)[rank - 1]), float(likeness[rank - 1]))
+    assert bundle.thresholds(rate) == wanted
+    assert bundle.least_rate == 0.01
+
+
+def test_people_whose_signal_was_lost_count_as_called_out_and_a_rate_that_is_too_small_is_refused(tmp_path: Path) -> None:
+    scores = {"untouched": np.full(99, 0.2), "carried": np.r_[0.1, np.ones(98)], "plain": np.full(99, 0.3)}
+    bundle = read_bundle(written(tmp_path / "b.safetensors", scores=scores))
+    assert bundle.thresholds(0.01) == Thresholds(1.0, 0.3)
+    assert bundle.thresholds(0.02) == Thresholds(0.2, 0.3)
+    with pytest.raises(
+        BundleError, match="99 held-out people cannot vouch for a false-positive rate of 0.009; the least is 0.0100"
+    ):
+        bundle.thresholds(0.009)
 
 
 @pytest.mark.parametrize("size", [0, 7, 60, -200, -1])
@@ -101,7 +116,7 @@ def test_a_bundle_whose_numbers_were_changed_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"about": {"version": 99}}, "is a bundle of version 99; this program reads version 1"),
+        ({"about": {"version": 99}}, "is a bundle of version 99; this program reads version 2"),
         ({"about": {"version": None}}, "is a bundle of version None"),
         ({"about": {"budget": None}}, "its description is damaged"),
         ({"about": {"width": []}}, "its description is damaged"),

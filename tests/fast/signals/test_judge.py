@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.channels.channels import find_channels
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.signals.add import with_signal
-from pipeline.signals.bundle import Bundle, read_bundle
-from pipeline.signals.detector import Detector
-from pipeline.signals.judge import CHANNELS, Judge, Judgement, calibration_scores
+from pipeline.signals.bundle import GREY, Bundle, read_bundle
+from pipeline.signals.detector import Detector, place
+from pipeline.signals.judge import HONEST, Judge, Judgement, calibration_scores
+from pipeline.signals.search import Search
+from pipeline.signals.signal_set import grey_signals
 from tests.fast.signals.bundles import SIZE, tiny_bundle
 
 
@@ -37,34 +38,49 @@ def detector_of(bundle: Bundle) -> Detector:
 def test_a_picture_at_the_detectors_own_size_is_judged_as_the_net_and_numpy_say(bundle: Bundle) -> None:
     (pixels,) = pictures((SIZE, SIZE))
     x_1CHW = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
-    logit, recovered = detector_of(bundle)(x_1CHW)
+    net = detector_of(bundle)
+    recovery = net.recover(x_1CHW)
+    signals = torch.from_numpy(bundle.signals_nCHW)
+    place_ = Search(signals)(recovery.signals_B3SS[0])
+    logit, changed = net(x_1CHW, recovery, place(signals[place_.signal][None], place_.placement_23[None]))
     found = Judge.from_bundle(bundle)([pixels])
     assert found.manipulated_B[0] == pytest.approx(1 / (1 + np.exp(float(logit))), rel=1e-5)
-    flat, signals = recovered.flatten().double().numpy(), bundle.signals_nCHW.reshape(bundle.count, -1).astype(np.float64)
-    wanted = signals @ flat / np.linalg.norm(signals, axis=1) / np.linalg.norm(flat)
-    assert found.likeness_Bn[0] == pytest.approx(wanted, abs=1e-6)
-    assert (found.which(), found.best()[0]) == ([int(wanted.argmax())], pytest.approx(wanted.max(), abs=1e-6))
+    assert (found.signal_B, found.likeness_B[0]) == ((place_.signal,), pytest.approx(place_.likeness, abs=1e-6))
+    assert found.changed_BHW[0] == pytest.approx(1 / (1 + np.exp(-changed[0, 0].numpy())), rel=1e-4)
+    assert found.changed_BHW.shape == (1, SIZE // 2, SIZE // 2)
 
 
 def test_the_other_pictures_of_a_batch_whatever_their_sizes_change_nothing_but_rounding(bundle: Bundle) -> None:
     judge, three = Judge.from_bundle(bundle), pictures((16, 16), (31, 20), (90, 70))
     together, alone = judge(three), [judge([one]) for one in three]
     assert together.manipulated_B == pytest.approx([one.manipulated_B[0] for one in alone], abs=1e-5)
-    assert together.likeness_Bn == pytest.approx(np.concatenate([one.likeness_Bn for one in alone]), abs=1e-5)
-    assert together.likeness_Bn.shape == (3, 3)
+    assert together.likeness_B == pytest.approx([one.likeness_B[0] for one in alone], abs=1e-5)
+    assert together.signal_B == tuple(one.signal_B[0] for one in alone)
+
+
+def test_a_picture_that_lost_its_signal_is_as_suspicious_as_can_be() -> None:
+    judgement = Judgement(
+        np.array([0.2, 0.3]), (0, 0), np.array([0.4, 0.5], np.float32), np.zeros((2, 8, 8), np.float32), (False, False)
+    )
+    assert judgement.suspicion(0.4).tolist() == [1.0, 0.3]
+    assert judgement.suspicion(None).tolist() == [0.2, 0.3]
 
 
 def test_what_a_grey_picture_carries_is_likened_to_the_one_plane_that_grey_photos_get(bundle: Bundle) -> None:
     (grey,) = pictures((SIZE, SIZE), planes=1)
-    _, recovered = detector_of(bundle)(torch.from_numpy(grey.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None])
-    found = recovered[0].double().numpy()
-    signals = bundle.signals_nCHW[:, 1].astype(np.float64)
-    wanted = [3**-0.5 * (found.sum(0) * plane).sum() / np.linalg.norm(plane) / np.linalg.norm(found) for plane in signals]
+    x_1CHW = torch.from_numpy(grey.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+    recovered = detector_of(bundle).recover(x_1CHW).signals_B3SS[0]
+    wanted = Search(grey_signals(torch.from_numpy(bundle.signals_nCHW)))(recovered)
     for file in (grey, np.repeat(grey, 3, 2)):
-        assert Judge.from_bundle(bundle)([file]).likeness_Bn[0] == pytest.approx(wanted, abs=1e-6)
+        found = Judge.from_bundle(bundle)([file])
+        assert (found.grey_B, found.signal_B, found.likeness_B[0]) == (
+            (True,),
+            (wanted.signal,),
+            pytest.approx(wanted.likeness, abs=1e-6),
+        )
     coloured = np.repeat(grey, 3, 2)
     coloured[3, 5, 0] ^= 1
-    assert Judge.from_bundle(bundle)([coloured]).likeness_Bn[0] != pytest.approx(wanted, abs=1e-3)
+    assert Judge.from_bundle(bundle)([coloured]).grey_B == (False,)
 
 
 def test_grey_is_judged_as_the_same_picture_in_three_equal_planes(bundle: Bundle) -> None:
@@ -72,56 +88,54 @@ def test_grey_is_judged_as_the_same_picture_in_three_equal_planes(bundle: Bundle
     judge = Judge.from_bundle(bundle)
     found, wanted = judge([grey]), judge([np.repeat(grey, 3, axis=2)])
     assert found.manipulated_B == wanted.manipulated_B
-    assert (found.likeness_Bn == wanted.likeness_Bn).all()
+    assert (found.likeness_B == wanted.likeness_B).all()
 
 
 def test_a_detector_in_no_bundle_yet_judges_alike_whatever_the_unit_of_its_signals(bundle: Bundle) -> None:
     draft = Judge(detector_of(bundle), torch.from_numpy(bundle.signals_nCHW) / 127.5)
     two = pictures((16, 16), (40, 33))
     assert draft(two).manipulated_B == pytest.approx(Judge.from_bundle(bundle)(two).manipulated_B)
-    assert draft(two).likeness_Bn == pytest.approx(Judge.from_bundle(bundle)(two).likeness_Bn, abs=1e-6)
+    assert draft(two).likeness_B == pytest.approx(Judge.from_bundle(bundle)(two).likeness_B, abs=1e-6)
 
 
 def test_without_signals_there_is_nothing_to_be_like(tmp_path: Path) -> None:
     found = Judge.from_bundle(read_bundle(tiny_bundle(tmp_path, count=0)))(pictures((16, 16), (20, 20)))
-    assert found.likeness_Bn.shape == (2, 0)
-    assert (found.which(), found.best().tolist()) == ([0, 0], [-1.0, -1.0])
+    assert (found.signal_B, found.likeness_B.tolist()) == ((0, 0), [-1.0, -1.0])
 
 
-class Brightness(Judge):
-    """Calls bright pictures manipulated, and dark ones like the second signal: both can be reckoned by hand."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def __call__(self, pictures: Sequence[U8]) -> Judgement:
-        self.asked = max(self.asked, len(pictures))
-        mean_B = np.array([pixels.mean() / 255 for pixels in pictures])
-        return Judgement(mean_B, np.stack([-mean_B, -mean_B / 2], axis=1).astype(np.float32))
+def by_brightness(pictures: Sequence[U8]) -> Judgement:
+    """Calls bright pictures manipulated, and dark ones like a signal: both can be reckoned by hand."""
+    assert len(pictures) <= 64
+    mean_B, B = np.array([pixels.mean() / 255 for pixels in pictures]), len(pictures)
+    return Judgement(mean_B, (0,) * B, (1 - mean_B).astype(np.float32), np.zeros((B, 1, 1), np.float32), (False,) * B)
 
 
-def test_scores_are_those_of_signed_and_of_plain_files_after_every_channel_and_rise(bundle: Bundle) -> None:
+def test_scores_are_each_persons_worst_over_photos_and_honest_handlings(bundle: Bundle) -> None:
     photos = pictures(*[(16 + i, 40 - i) for i in range(30)])
-    judge = Brightness()
-    scores = calibration_scores(bundle, judge, photos)
-    ways = find_channels(CHANNELS)
+    people = [f"p{i // 3}" for i in range(30)]
+    scores = calibration_scores(bundle, by_brightness, photos, people)
     signed = [with_signal(Photo(pixels, None, "PNG"), bundle, i % 3) for i, pixels in enumerate(photos)]
-    for kind, files, sign in (("untouched", signed, 1), ("plain", photos, -0.5)):
-        wanted = sorted(sign * way.apply(pixels, i).mean() / 255 for way in ways for i, pixels in enumerate(files))
-        assert scores[kind] == pytest.approx(wanted, abs=1e-6)
-    assert len(scores["plain"]) == 90
-    assert 1 < judge.asked <= 64
-    assert not np.array_equal(scores["untouched"], scores["plain"])
+
+    def means(files: list[U8]) -> np.ndarray:
+        all_ways = np.array([[handle(x, i).mean() / 255 for i, x in enumerate(files)] for handle in HONEST.values()])
+        return all_ways.reshape(len(HONEST), 10, 3)
+
+    assert scores["untouched"] == pytest.approx(means(signed).max((0, 2)), abs=1e-6)
+    assert scores["carried"] == pytest.approx(1 - means(signed).max((0, 2)), abs=1e-6)
+    assert scores["plain"] == pytest.approx(1 - means(photos).min((0, 2)), abs=1e-6)
+    assert {name: len(values) for name, values in scores.items()} == {
+        GREY * grey + k: 10 for k in ("untouched", "carried", "plain") for grey in (0, 1)
+    }
 
 
 def test_without_signals_the_untouched_files_are_the_photos_themselves(tmp_path: Path) -> None:
     passive = read_bundle(tiny_bundle(tmp_path, count=0))
     (pixels,) = pictures((20, 20))
-    assert calibration_scores(passive, Brightness(), [pixels], channels=("clean",))["untouched"] == pytest.approx(
-        [pixels.mean() / 255]
-    )
+    scores = calibration_scores(passive, by_brightness, [pixels], ["a"], handlings={"clean": HONEST["clean"]})
+    assert scores["untouched"] == pytest.approx([pixels.mean() / 255])
+    assert len(scores["plain"]) == 0
 
 
 def test_a_held_out_photo_that_is_too_small_for_a_signal_is_refused(bundle: Bundle) -> None:
     with pytest.raises(PhotoRefusedError, match="too small for a signal, which needs 8"):
-        calibration_scores(bundle, Brightness(), pictures((7, 20)))
+        calibration_scores(bundle, by_brightness, pictures((7, 20)), ["a"])
