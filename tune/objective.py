@@ -20,7 +20,8 @@ from pipeline.photos.photo import U8, Photo
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Signals
 from pipeline.signals.detector import Detector
-from pipeline.signals.judge import Judge, Judgement
+from pipeline.signals.judge import Judge
+from pipeline.signals.judgement import Judgement
 from pipeline.signals.manipulation import SourceName, load_source, manipulate
 from pipeline.signals.measures import average_precision, roc_auc
 from pipeline.training.data.batches import Source

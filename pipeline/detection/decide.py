@@ -6,7 +6,6 @@ import dataclasses
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +15,8 @@ from PIL import Image
 from pipeline.detection.row import Decision, DetectionRow
 from pipeline.images.types import F32
 from pipeline.signals.bundle import Thresholds
+from pipeline.signals.judgement import Judgement
 from pipeline.signals.key import signal_of
-
-if TYPE_CHECKING:
-    from pipeline.signals.judge import Judgement  # with torch, which the driver does without
 
 MARKED = 0.5
 """From this probability on a place of the map counts as changed."""

@@ -33,7 +33,8 @@ from pipeline.ledger.rows import Int64, schema_of, table_of
 from pipeline.photos.photo import Photo
 from pipeline.signals.bundle import bundle_path, read_bundle
 from pipeline.signals.detector import detector_input
-from pipeline.signals.judge import Judge, Judgement
+from pipeline.signals.judge import Judge
+from pipeline.signals.judgement import Judgement
 from pipeline.storage import Folder
 
 TOGETHER = 64

@@ -76,10 +76,10 @@ class Thresholds:
 class Bundle(Signals):
     """A set of signals with its detector and record, as read from ``path``.
 
-    ``id`` identifies signals and detector together, 16 hex digits. ``width`` is the detector's. ``scores`` are the detector's
-    scores of held-out people, each one's worst over honest handling: ``untouched`` the probability of manipulation ``carried`` the likeness of
-    files with a signal, ``plain`` that of files without one; `GREY` before the name: of grey files. ``card`` holds
-    config, metrics and versions.
+    ``id`` identifies signals and detector together, 16 hex digits. ``width`` is the detector's. ``card`` holds config, metrics and
+    versions. ``scores`` are the detector's scores of held-out people, each one's worst over honest handling: ``untouched`` the
+    probability of manipulation and ``carried`` the likeness of files with a signal, ``plain`` the likeness of files without one;
+    with `GREY` before the name those of grey files.
     """
 
     id: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,11 +10,12 @@ from torch import Tensor
 
 from pipeline.channels.channels import find_channels
 from pipeline.images.resize import pixels_to_tensor
-from pipeline.images.types import F32, F64, U8
+from pipeline.images.types import F64, U8
 from pipeline.photos.photo import Photo
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import GREY, Bundle, Signals
 from pipeline.signals.detector import Detector, detector_input, place
+from pipeline.signals.judgement import Judgement
 from pipeline.signals.search import Search
 from pipeline.signals.signal_set import LUMA, grey_signals
 
@@ -38,25 +38,6 @@ HONEST: Mapping[str, Handle] = {
     "turn": _turned,
 }
 """What held-out files go through before they are scored: (pixels (H, W, 3 or 1), seed) -> pixels. Each must keep the rate."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Of each picture of a batch: the probability that it is manipulated, its signal, how like it is, and where it was changed.
-
-    ``likeness_B`` is the cosine between what was recovered and that signal in its place, -1 to 1; -1 for a set without signals.
-    ``changed_BHW`` is the probability of a change in each of (S / 2) x (S / 2) places.
-    """
-
-    manipulated_B: F64
-    signal_B: tuple[int, ...]
-    likeness_B: F32
-    changed_BHW: F32
-    grey_B: tuple[bool, ...]
-
-    def suspicion(self, carries: float | None) -> F64:
-        """One score for manipulated pictures and those that lost their signal: 1 below the likeness ``carries``, (B,)."""
-        return self.manipulated_B if carries is None else np.where(self.likeness_B > carries, self.manipulated_B, 1.0)
 
 
 class Judge:

@@ -151,6 +151,7 @@ def _system(system: System, config: TrainConfig) -> System:
             "edits": some.edits,
             "handlings": () if NOTHING in some.survive else some.survive,
             "grey": some.grey,
+            "warm_up": config.init_from is None,
         }
     changed: System = dataclasses.replace(system, **changes)  # type: ignore[type-var]
     return changed

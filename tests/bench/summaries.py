@@ -21,7 +21,6 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pipeline.detection import summary as detection
-from pipeline.detection.decide import Thresholds
 from pipeline.detection.row import DETECTION
 from pipeline.evaluation.row import EVALUATION
 from pipeline.evaluation.summary import summarise
@@ -29,6 +28,7 @@ from pipeline.evaluation.sums import merged, sums_of
 from pipeline.ledger.parts import commit_part, read_parts, read_sums
 from pipeline.ledger.plan import part_name
 from pipeline.ledger.results import write_tables
+from pipeline.signals.bundle import Thresholds
 from pipeline.storage import Folder
 
 PART = 1024

@@ -68,6 +68,8 @@ class SignalSystem(System):
     """What may happen to photos that stay untouched."""
     grey: float = 0.1
     """Share of the photos that are turned grey before they get their signal, which is then one plane of it."""
+    warm_up: bool = True
+    """Whether the first steps are easier: photos in place and signals stronger. Not for nets that start trained."""
     name: str = "signals"
 
     def build(self, sizes: Sizes) -> Nets:
@@ -85,6 +87,8 @@ class SignalSystem(System):
         B = len(batch["image"])
         moved = min(max((step - MOVED_FROM) / (MOVED_AT - MOVED_FROM), 0.0), 1.0)
         strong = min(max((FULL_AT - step) / (FULL_AT - STRONG_UNTIL), 0.0), 1.0)
+        if not self.warm_up:
+            moved, strong = 1.0, 0.0
         return {
             **batch,
             "other": batch["image"].roll(1, 0),

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import io
 import random
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ from pipeline.detection.decide import Expectation, decide
 from pipeline.detection.row import DETECTION, DetectionRow, as_table, in_order
 from pipeline.detection.summary import Summary, summarise, sums_of
 from pipeline.signals.bundle import Thresholds
-from pipeline.signals.judge import Judgement
+from pipeline.signals.judgement import Judgement
 
 SECRET = b"sixteen bytes at least"
 LIMITS = Thresholds(0.75, 0.5)

@@ -90,9 +90,7 @@ def test_people_whose_signal_was_lost_count_as_called_out_and_a_rate_that_is_too
     bundle = read_bundle(written(tmp_path / "b.safetensors", scores=scores))
     assert bundle.thresholds(0.01) == Thresholds(1.0, 0.3)
     assert bundle.thresholds(0.02) == Thresholds(0.2, 0.3)
-    with pytest.raises(
-        BundleError, match="99 held-out people cannot vouch for a false-positive rate of 0.009; the least is 0.0100"
-    ):
+    with pytest.raises(BundleError, match="99 held-out people cannot vouch for a false-positive rate of"):
         bundle.thresholds(0.009)
 
 

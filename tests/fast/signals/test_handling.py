@@ -105,4 +105,4 @@ def test_an_edit_of_a_part_leaves_the_rest_and_has_the_area_that_was_drawn() -> 
         assert mask.min() == 0 and mask.max() <= 1
         assert torch.equal(y[(mask == 0).expand_as(y)], x[(mask == 0).expand_as(x)])
     areas = [blob((64, 64), draws(seed)).mean().item() for seed in range(100)]
-    assert SMALLEST / 4 < min(areas) and max(areas) < 1.5 * LARGEST
+    assert min(areas) > SMALLEST / 4 and max(areas) < 1.5 * LARGEST

@@ -13,7 +13,8 @@ from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import GREY, Bundle, read_bundle
 from pipeline.signals.detector import Detector, place
-from pipeline.signals.judge import HONEST, Judge, Judgement, calibration_scores
+from pipeline.signals.judge import HONEST, Judge, calibration_scores
+from pipeline.signals.judgement import Judgement
 from pipeline.signals.search import Search
 from pipeline.signals.signal_set import grey_signals
 from tests.fast.signals.bundles import SIZE, tiny_bundle

@@ -31,7 +31,8 @@ def search(signals: Tensor) -> Search:
 def test_a_whole_signal_is_found_in_each_of_its_eight_turns(signals: Tensor, search: Search, mirrored: bool, turns: int) -> None:
     handling = Handling(mirrored=mirrored, turns=turns)
     found = search(handling.move(signals[1:2])[0])
-    assert (found.signal, found.likeness) == (1, pytest.approx(1, abs=1e-4))
+    assert found.signal == 1
+    assert found.likeness == pytest.approx(1, abs=1e-4)
     assert torch.allclose(found.placement_23, handling.placement(), atol=1e-6)
 
 

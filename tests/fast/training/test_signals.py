@@ -115,7 +115,7 @@ def test_the_losses_are_the_terms_with_their_weights_as_a_second_derivation_has_
         "recovery": 0.9,
         "changed": 0.6,
     }
-    system = dataclasses.replace(SYSTEM, grey=0.5, edits=0.5, **weights)
+    system = dataclasses.replace(SYSTEM, grey=0.5, edits=0.5, **weights)  # type: ignore[arg-type]
     state, batch = fresh(system), drawn(system, count=8)
     assert set(batch["grey"].tolist()) == set(batch["edited"].tolist()) == {False, True}
     fake = system.translate(state.nets.G, system.inputs(batch), batch)
@@ -203,6 +203,8 @@ def test_photos_stay_in_place_at_first_and_signals_are_stronger_and_later_neithe
     assert (first["moved"].any().item(), last["moved"].all().item()) == (False, True)
     assert (first["strength"].tolist(), last["strength"].tolist()) == ([2.0] * 16, [1.0] * 16)
     assert 1 < drawn(step=350)["strength"][0] < 2
+    trained = drawn(dataclasses.replace(SYSTEM, warm_up=False), step=0)
+    assert (trained["moved"].all().item(), trained["strength"].tolist()) == (True, [1.0] * 4)
 
 
 def test_an_edited_photo_says_where_and_a_translated_one_is_changed_everywhere() -> None:

@@ -32,7 +32,7 @@ def test_the_values_that_a_training_starts_with_lie_in_the_usual_space_and_are_t
     system = SignalSystem()
     assert start["signals"] == system.count
     assert all(start[name] == getattr(system, name) for name in start if name != "signals")
-    assert first_values(read_space(["magnitude=100:200", "budget=1:2"])) == start | {"magnitude": 100, "budget": 2}
+    assert first_values(read_space(["magnitude=100:200", "budget=2:3"])) == start | {"magnitude": 100, "budget": 2}
 
 
 def test_a_range_is_moved_and_a_single_value_is_fixed() -> None:
