@@ -101,7 +101,7 @@ $(TABLES): $(VENV)/.dev
 table-signals: $(VENV)/.dev
 	@[ -n "$(FACES)" ] && [ -n "$(ACTIVE)" ] || { echo "make $@: name a folder of faces and bundles: make $@ FACES=folder ACTIVE=\"a0/bundle.safetensors ...\""; exit 2; }
 	@$(PY) -m pipeline.tables $@ --faces "$(FACES)" --out "$(TABLES_OUT)" --active $(ACTIVE) \
-	  $(if $(PASSIVE),--passive $(PASSIVE)) $(if $(SEEN),--seen $(SEEN)) $(if $(UNSEEN),--unseen $(UNSEEN)) $(if $(PHOTOS),--photos $(PHOTOS))
+	  $(if $(PASSIVE),--passive $(PASSIVE)) $(if $(SEEN),--seen $(SEEN)) $(if $(CHOSE),--chose $(CHOSE)) $(if $(UNSEEN),--unseen $(UNSEEN)) $(if $(PHOTOS),--photos $(PHOTOS))
 
 clean:  ## remove the demo, caches and builds
 	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -67,10 +67,11 @@ def edit_part(x_13HW: Tensor, other_13HW: Tensor, draws: Draws) -> tuple[Tensor,
     return edited, mask_11HW
 
 
-def blob(size_HW: tuple[int, ...], draws: Draws) -> Tensor:
-    """A feathered part (1, 1, H, W) from 0 to 1: a rotated ellipse with a wavy edge, `SMALLEST` to `LARGEST` of the area."""
+def blob(size_HW: tuple[int, ...], draws: Draws, *, area: float | None = None) -> Tensor:
+    """A feathered part (1, 1, H, W) from 0 to 1: a rotated ellipse with a wavy edge, of ``area`` or `SMALLEST` to `LARGEST`."""
     H, W = size_HW
-    area, stretch = draws.log_uniform(SMALLEST, LARGEST), draws.log_uniform(0.5, 2)
+    drawn, stretch = draws.log_uniform(SMALLEST, LARGEST), draws.log_uniform(0.5, 2)
+    area = drawn if area is None else area
     a = math.sqrt(area * 4 / math.pi * stretch)  # of a square with sides of 2
     b = area * 4 / math.pi / a
     x0, y0, angle = (draws.uniform(-0.75, 0.75), draws.uniform(-0.75, 0.75), draws.uniform(0, math.pi))

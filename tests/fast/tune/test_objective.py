@@ -163,7 +163,7 @@ def test_psnr_is_that_of_the_8_bit_photos_with_their_signals(config: SearchConfi
     state = open_state(job)
     with torch.no_grad():
         raw = next(state.nets.G.parameters())
-        raw.copy_(torch.where(torch.arange(16) < 8, 10.0, -10.0).expand_as(raw))  # the whole budget, up on the left, down on the right
+        raw.copy_(torch.where(torch.arange(16) < 8, 10.0, -10.0).expand_as(raw))  # the whole budget, up and down
     grey = np.full((32, 32, 3), 100, np.uint8)
     shown = dataclasses.replace(held_out(job), photos=(grey, grey))
     found = score(job.system, state, shown, {})
