@@ -20,6 +20,9 @@ from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import histogram
 
 MAX_EXAMPLES = 12
+NOT_MEASURED = (
+    "The universal perturbation was added unseen: what it does to a network was not measured on these files. disrupt evaluate does."
+)
 
 
 def terminal_table(summary: Summary) -> Group:
@@ -29,7 +32,7 @@ def terminal_table(summary: Summary) -> Group:
 
     quality = [_quality_line(summary)] if summary.measured else []
     if not summary.disrupts:
-        return Group(inputs, *quality)
+        return Group(inputs, *quality, *([NOT_MEASURED] if summary.measured and summary.universals else []))
     heads = ("class", "samples", "L1", "L2", "% dis.", "levelled", "% lev.", "local")
     title = "Effect on the generator, from the written files; levelled: after auto levels"
     effect = Table(*heads, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -98,6 +101,7 @@ def write_report(
         config=as_yaml(config),
         versions=versions or {},
         threshold=THRESHOLD,
+        not_measured=NOT_MEASURED,
     )
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -127,7 +131,7 @@ def _facts(summary: Summary) -> list[tuple[str, str, str]]:
 
 
 def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
-    """What the disruption did; nothing for signals alone."""
+    """What the disruption did; nothing where no generator was measured."""
     if not summary.disrupts:
         return []
     effect = summary.everything

@@ -41,9 +41,10 @@ class Summary:
     """The numbers of a run. Means are over what was measured on written files and NaN where nothing was.
 
     ``everything`` counts (photo, class) samples. PSNR is in dB and leaves out the ``unchanged`` files, whose PSNR is infinite;
-    ``linf_levels`` is the largest change of any pixel. ``seconds`` is compute time summed over photos; ``images_per_second`` is
-    None when the wall-clock time is not known. ``signals`` are the ids of the bundles whose signals the files carry. ``regions``
-    counts the photos measured in each region, ``face_pairs`` the pairs of a face that was found and a class.
+    ``linf_levels`` is the largest change of any pixel. ``seconds`` is compute time summed over photos; ``images_per_second``
+    is None when the wall-clock time is not known. ``signals`` are the ids of the bundles whose signals the files carry,
+    ``universals`` those of universal perturbations. ``regions`` counts the photos measured in each region, ``face_pairs`` the
+    pairs of a face that was found and a class.
     """
 
     total: int
@@ -69,6 +70,7 @@ class Summary:
     generators: tuple[str, ...]
     recipes: tuple[str, ...]
     signals: tuple[str, ...]
+    universals: tuple[str, ...]
     signatures: tuple[str, ...]
 
     @property
@@ -78,7 +80,7 @@ class Summary:
 
     @property
     def disrupts(self) -> bool:
-        """Whether any file was measured on a generator; not when signals alone were added."""
+        """Whether any file was measured on a generator; not when signals or perturbations alone were added."""
         return self.everything.samples > 0
 
 
@@ -109,6 +111,7 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
         generators=tuple(sums["names"]["generator"]),
         recipes=tuple(sums["names"]["recipe"]),
         signals=tuple(sums["names"]["signals"]),
+        universals=tuple(sums["names"]["universal"]),
         signatures=tuple(sums["names"]["signature"]),
     )
 

@@ -26,7 +26,7 @@ WORST_FIRST = ("failed", "not_disrupted", "skipped", "protected")
 BINS = {"class_l2": 0.002, "psnr": 0.1, "seconds": 0.01}
 """Widths of the bins in which values are counted; the threshold of L2 is the border of one."""
 CLASS_SUMS = ("class_l1", "class_l2", "class_levelled", "class_local", "class_ssim", "class_edit")
-NAMES = ("generator", "recipe", "signals", "signature")
+NAMES = ("generator", "recipe", "signals", "universal", "signature")
 SAMPLED = ("key", "output", "shard", "width", "height", "mode", "psnr", "linf_levels", "l2", "region", "boxes")
 
 

@@ -30,9 +30,14 @@ def with_signal(photo: Photo, signals: Signals, which: int) -> U8:
         raise PhotoRefusedError(
             f"{photo.width}x{photo.height} is too small for a signal, which needs {signals.smallest} pixels a side"
         )
-    resize = _cached_levels if photo.pixels_HWC.size <= CACHED_VALUES else _levels
-    levels = resize(signals, which, (photo.height, photo.width), photo.orientation, photo.pixels_HWC.shape[2] == 1)
-    sum_HWC = np.add(photo.pixels_HWC, levels, dtype=np.int16)
+    return add_levels(photo.pixels_HWC, signals, which, photo.orientation)
+
+
+def add_levels(pixels_HWC: U8, signals: Signals, which: int, orientation: int) -> U8:
+    """Stored pixels (H, W, 3 or 1) with signal ``which`` over all of them as they are shown, cut to 0..255."""
+    resize = _cached_levels if pixels_HWC.size <= CACHED_VALUES else _levels
+    height, width, planes = pixels_HWC.shape
+    sum_HWC = np.add(pixels_HWC, resize(signals, which, (height, width), orientation, planes == 1), dtype=np.int16)
     return np.clip(sum_HWC, 0, 255, out=sum_HWC).astype(np.uint8)
 
 

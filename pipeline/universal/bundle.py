@@ -1,0 +1,147 @@
+"""The file that holds universal perturbations and the record of what they break. Reading it needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as safetensors_bytes
+
+from pipeline.images.types import F32, F64
+from pipeline.signals.bundle import ROUNDING, Signals
+from pipeline.storage import write_uri
+
+VERSION = 1
+"""Raised when older bundles cannot be read any more."""
+PERTURBATIONS, HEADER = "perturbations", "disrupt-universal"
+MOST_LEVELS = 64
+"""The largest --epsilon."""
+
+
+class UniversalError(ValueError):
+    """A bundle that cannot be used; the message names the file and says why."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A network that perturbations were learned on: its name, fingerprint and classes."""
+
+    generator: str
+    fingerprint: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Universal(Signals):
+    """Perturbations (n, 3, S, S) in levels, held and added as a set of signals is; ``budget`` is their epsilon.
+
+    ``id`` identifies them, 16 hex digits; ``networks`` are those that they break; ``faces`` says that these work on crops of faces.
+    ``card`` holds config, measured numbers and versions.
+    """
+
+    id: str
+    networks: tuple[Broken, ...]
+    faces: bool
+    card: Mapping[str, Any]
+
+    @property
+    def epsilon(self) -> int:
+        """The most that a perturbation moves a pixel, in levels."""
+        return int(self.budget)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of all networks, each once."""
+        return tuple(dict.fromkeys(name for network in self.networks for name in network.classes))
+
+
+def write_universal(
+    path: Path, perturbations_nCHW: F32, *, epsilon: int, networks: Sequence[Broken], faces: bool, card: Mapping[str, Any]
+) -> Path:
+    """Write the bundle and, beside it for people, its card as JSON; returns ``path``. Each is complete or not there.
+
+    Raises UniversalError for perturbations that are larger than epsilon or not finite.
+    """
+    if not np.isfinite(perturbations_nCHW).all():
+        raise UniversalError(f"{path} is not written: not all of its numbers are finite")
+    if _largest(perturbations_nCHW) > epsilon + ROUNDING:
+        raise UniversalError(f"{path} is not written: a perturbation is larger than epsilon, {epsilon} levels")
+    about = {
+        "version": VERSION,
+        "id": _id(perturbations_nCHW),
+        "epsilon": epsilon,
+        "count": len(perturbations_nCHW),
+        "size": perturbations_nCHW.shape[-1],
+        "networks": [{"generator": one.generator, "fingerprint": one.fingerprint, "classes": [*one.classes]} for one in networks],
+        "faces": faces,
+        "card": dict(card),
+    }
+    header = {HEADER: json.dumps(about, sort_keys=True)}
+    write_uri(path, safetensors_bytes({PERTURBATIONS: np.ascontiguousarray(perturbations_nCHW)}, header))
+    write_uri(path.with_suffix(".json"), (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
+    return path
+
+
+def read_universal(path: Path) -> Universal:
+    """The perturbations in a file.
+
+    Raises UniversalError for one that is missing, damaged, of another kind or version, or changed since its id was made.
+    """
+    if not path.is_file():
+        raise UniversalError(f"{path}: no such bundle of universal perturbations; disrupt universal makes one")
+    try:
+        with safe_open(path, framework="np") as file:
+            header = (file.metadata() or {}).get(HEADER)
+            if header is None:
+                raise UniversalError(f"{path}: holds no universal perturbation; expected what disrupt universal writes")
+            perturbations_nCHW = np.asarray(file.get_tensor(PERTURBATIONS), dtype=np.float32)
+    except (SafetensorError, OSError) as error:
+        raise UniversalError(f"{path}: damaged or cut off, or no bundle of universal perturbations ({error})") from error
+    try:
+        about = json.loads(header)
+        if about.get("version") != VERSION:
+            version = about.get("version")
+            raise UniversalError(f"{path}: is a bundle of version {version}; this program reads version {VERSION}")
+        universal = Universal(
+            signals_nCHW=perturbations_nCHW,
+            budget=float(about["epsilon"]),
+            id=str(about["id"]),
+            networks=tuple(Broken(str(n["generator"]), str(n["fingerprint"]), tuple(n["classes"])) for n in about["networks"]),
+            faces=bool(about["faces"]),
+            card=about["card"],
+        )
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise UniversalError(f"{path}: its description is damaged ({type(error).__name__}: {error})") from error
+    _check(universal, path)
+    return universal
+
+
+def cosines(perturbations_nCHW: F32) -> F64:
+    """How alike each two perturbations of a set are: their cosines (n, n); 0 is not at all."""
+    flat = perturbations_nCHW.reshape(len(perturbations_nCHW), -1).astype(np.float64)
+    unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    return np.asarray(unit @ unit.T)
+
+
+def _check(universal: Universal, path: Path) -> None:
+    shape = universal.signals_nCHW.shape
+    if universal.id != _id(universal.signals_nCHW):
+        raise UniversalError(f"{path}: changed since it was written: its perturbations do not fit its id {universal.id}")
+    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or not shape[0] * shape[3]:
+        raise UniversalError(f"{path}: expected square perturbations of 3 planes, got {shape}")
+    if not 1 <= universal.budget <= MOST_LEVELS or _largest(universal.signals_nCHW) > universal.budget + ROUNDING:
+        raise UniversalError(f"{path}: its perturbations do not fit its epsilon, {universal.budget:g} levels")
+
+
+def _largest(perturbations_nCHW: F32) -> float:
+    return float(np.abs(perturbations_nCHW).max(initial=0.0))
+
+
+def _id(perturbations_nCHW: F32) -> str:
+    return hashlib.sha256(f"{perturbations_nCHW.shape}".encode() + perturbations_nCHW.tobytes()).hexdigest()[:16]
