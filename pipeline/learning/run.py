@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import shlex
 import time
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from pipeline.learning.options import UniversalConfig
 from pipeline.learning.report import REPORT_FILE, terminal_table, write_report
 from pipeline.ledger.owner import claim
 from pipeline.storage import Folder, write_uri
-from pipeline.universal.bundle import cosines, read_universal, write_universal
+from pipeline.universal.bundle import cosines, universal_of, write_universal
 from pipeline.universal.learn import State, advance
 
 DONE, BROKEN_OFF = 0, 1
@@ -66,6 +68,8 @@ def learn(job: Job, state: State, *, console: Console, tracking: Tracking, is_in
     while not state.is_done and not is_interrupted():
         state, value = advance(state, job.plan, pairs, faces_NCHW)
         values.append(value)
+        if not (math.isfinite(value) and state.velocity_CHW.isfinite().all()):
+            raise LearningError(f"what a network makes of a photo is not finite, or its gradient: perturbation {state.member + 1}")
         taken, now = _taken(state, job), time.monotonic()
         if taken % config.every == 0 or state.is_done:
             save_state(state, config.output)
@@ -83,9 +87,8 @@ def finish(job: Job, state: State, *, command: str, console: Console, tracking: 
     """Write the bundle with what it does to held-out people, the report and the record, and say how to use it."""
     config, perturbations_nCHW = job.config, state.perturbations_nCHW.numpy()
     path = config.output / BUNDLE_FILE
-    about = {"epsilon": config.epsilon, "networks": job.networks, "faces": all(one.faces for one in job.generators)}
-    write_universal(path, perturbations_nCHW, **about, card={})  # type: ignore[arg-type]
-    universal = read_universal(path)
+    on_faces = all(generator.faces for generator in job.generators)
+    universal = universal_of(perturbations_nCHW, epsilon=config.epsilon, networks=job.networks, faces=on_faces, card={})
     samples = measure(universal, job.generators, config.classes, job.others, config.held_out)
     rows = lines(samples)
     cosines_nn = cosines(perturbations_nCHW)
@@ -96,7 +99,7 @@ def finish(job: Job, state: State, *, command: str, console: Console, tracking: 
         "cosines": cosines_nn.round(4).tolist(),
         "versions": versions(),
     }
-    write_universal(path, perturbations_nCHW, **about, card=card)  # type: ignore[arg-type]
+    write_universal(path, dataclasses.replace(universal, card=card))
     shown = examples(universal, job.generators, config.classes, job.others, config.examples)
     page = write_report(job, samples, shown, cosines_nn, command=command)
     write_uri(config.output / REPORT_FILE, page.encode())

@@ -46,7 +46,9 @@ class Job:
         if self.perturber:
             parts.append(f"universal {self.perturber.universal.id}{'' if parts else region}")
         parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
-        return " and ".join(parts) + ("" if self.config.disrupts() else " alone, no disruption")
+        return " and ".join(parts) + (
+            "" if config.disrupts() else " alone, no network" if self.perturber else " alone, no disruption"
+        )
 
 
 def prepare(config: ProtectConfig) -> Job:

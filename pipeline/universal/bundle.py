@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,29 +61,36 @@ class Universal(Signals):
         return tuple(dict.fromkeys(name for network in self.networks for name in network.classes))
 
 
-def write_universal(
-    path: Path, perturbations_nCHW: F32, *, epsilon: int, networks: Sequence[Broken], faces: bool, card: Mapping[str, Any]
-) -> Path:
+def universal_of(
+    perturbations_nCHW: F32, *, epsilon: int, networks: Sequence[Broken], faces: bool, card: Mapping[str, Any]
+) -> Universal:
+    """Perturbations (n, 3, S, S) in levels as what a bundle holds."""
+    own_nCHW = np.ascontiguousarray(perturbations_nCHW)
+    return Universal(own_nCHW, float(epsilon), _id(own_nCHW), tuple(networks), faces, card)
+
+
+def write_universal(path: Path, universal: Universal) -> Path:
     """Write the bundle and, beside it for people, its card as JSON; returns ``path``. Each is complete or not there.
 
     Raises UniversalError for perturbations that are larger than epsilon or not finite.
     """
+    perturbations_nCHW = universal.signals_nCHW
     if not np.isfinite(perturbations_nCHW).all():
         raise UniversalError(f"{path} is not written: not all of its numbers are finite")
-    if _largest(perturbations_nCHW) > epsilon + ROUNDING:
-        raise UniversalError(f"{path} is not written: a perturbation is larger than epsilon, {epsilon} levels")
+    if _largest(perturbations_nCHW) > universal.epsilon + ROUNDING:
+        raise UniversalError(f"{path} is not written: a perturbation is larger than epsilon, {universal.epsilon} levels")
     about = {
         "version": VERSION,
-        "id": _id(perturbations_nCHW),
-        "epsilon": epsilon,
-        "count": len(perturbations_nCHW),
-        "size": perturbations_nCHW.shape[-1],
-        "networks": [{"generator": one.generator, "fingerprint": one.fingerprint, "classes": [*one.classes]} for one in networks],
-        "faces": faces,
-        "card": dict(card),
+        "id": universal.id,
+        "epsilon": universal.epsilon,
+        "count": universal.count,
+        "size": universal.size,
+        "networks": [asdict(network) for network in universal.networks],
+        "faces": universal.faces,
+        "card": dict(universal.card),
     }
     header = {HEADER: json.dumps(about, sort_keys=True)}
-    write_uri(path, safetensors_bytes({PERTURBATIONS: np.ascontiguousarray(perturbations_nCHW)}, header))
+    write_uri(path, safetensors_bytes({PERTURBATIONS: perturbations_nCHW}, header))
     write_uri(path.with_suffix(".json"), (json.dumps(about, indent=2, sort_keys=True) + "\n").encode())
     return path
 

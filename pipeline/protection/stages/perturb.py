@@ -59,7 +59,7 @@ def read_perturber(config: ProtectConfig, signer: Signer | None) -> Perturber | 
         raise ConfigError(f"--epsilon {config.epsilon} is too small: {why}; give --epsilon {least} or more")
     if config.key_file is not None and universal.count == 1 and signer is None:
         raise ConfigError(f"--key-file chooses among several perturbations, and {config.universal} holds one: leave it out")
-    return Perturber(universal, read_secret(config.key_file) if universal.count > 1 else None)
+    return Perturber(universal, read_secret(config.key_file, of="several perturbations") if universal.count > 1 else None)
 
 
 def notes_on_networks(config: ProtectConfig, perturber: Perturber, fingerprints: Sequence[str]) -> tuple[str, ...]:
