@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.learning import run as run_module
 from pipeline.learning.options import UniversalConfig
 from pipeline.universal.bundle import read_universal
-from pipeline.universal.learn import State
+from pipeline.universal.learn import State, advance
 from tests.fast.tiny import BUILD, build, picture
 from tests.verbs import universal, with_options
 
@@ -46,16 +45,16 @@ def left(out: Path) -> dict[str, bytes]:
 
 def stopping(monkeypatch: pytest.MonkeyPatch, *, after: int, how: Any) -> None:
     """`how` is called once, in a step."""
-    real, taken = run_module.advance, 0
+    real, taken = advance, 0
 
-    def advance(*arguments: Any) -> tuple[State, float]:
+    def step(*arguments: Any) -> tuple[State, float]:
         nonlocal taken
         taken += 1
         if taken == after:
             how()
         return real(*arguments)
 
-    monkeypatch.setattr(run_module, "advance", advance)
+    monkeypatch.setattr("pipeline.learning.run.advance", step)
 
 
 def test_what_is_left_is_a_bundle_with_its_card_and_a_report(

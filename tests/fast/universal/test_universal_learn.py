@@ -57,6 +57,17 @@ def test_one_perturbation_breaks_several_networks(classes: str) -> None:
         assert min(l2(net, name, eta) / l2(net, name, start) for name in net.classes) > 10
 
 
+def test_a_step_goes_along_the_sign_of_what_the_steps_before_went() -> None:
+    pairs, start = pairs_in_turn([build()], []), fresh(1, SIDE, PLAN)
+    before_CHW = 50 * torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    (still, _), (moving, _) = (
+        advance(dataclasses.replace(start, velocity_CHW=v), PLAN, pairs, FACES) for v in (0 * before_CHW, before_CHW)
+    )
+    assert torch.allclose(moving.velocity_CHW - still.velocity_CHW, 0.9 * before_CHW, atol=1e-4)
+    step = (start.perturbations_nCHW[0] + PLAN.step_size * moving.velocity_CHW.sign()).clamp(-PLAN.epsilon, PLAN.epsilon)
+    assert torch.equal(moving.perturbations_nCHW[0], step)
+
+
 def test_networks_and_classes_take_turns() -> None:
     pairs = pairs_in_turn([build(), build_other()], [])
     assert [(generator.name, name) for generator, name in pairs] == [("tiny", "Smile"), ("other", "Old"), ("tiny", "Glasses")]
@@ -73,7 +84,7 @@ def test_a_perturbation_leaves_an_earlier_one_that_it_is_like(apart: float, low:
         state, _ = advance(state, plan, pairs, FACES)
     assert low < cosines(state.perturbations_nCHW.numpy())[0, 1] < high
     assert torch.equal(state.perturbations_nCHW[0], first)
-    assert l2(build(), "Smile", state.perturbations_nCHW[1]) > 0.03
+    assert l2(build(), "Smile", state.perturbations_nCHW[1]) > 0.02
 
 
 def test_it_may_be_learned_to_survive_the_way_of_a_file() -> None:
