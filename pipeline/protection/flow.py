@@ -38,7 +38,7 @@ def part_job(job: Job, run: RunFolder) -> PartJob:
     """How the parts of a run are done."""
     config = job.config
     compute = config.used_compute()
-    generator = ", ".join(config.generator) if config.disrupts() else None
+    generator = ", ".join(config.generator) if config.measures() else None
     universal = job.perturber.universal.id if job.perturber else None
     to = Destination(run.folder, job.signature, generator, job.signer.bundle.id if job.signer else None, universal)
     write = partial(write_photos, config=config, to=to)
@@ -68,7 +68,12 @@ def pixel_stage(
 ) -> Callable[[Sequence[Work]], list[Work]]:
     """The stage that changes pixels: with --recipe none what is added alone, else the disruption, all of it included."""
     if not config.disrupts():
-        return Add(signer, perturber, region=config.region or "square")
+        add = Add(signer, perturber, region=config.region or "square")
+        if not config.measures():
+            return add
+        from pipeline.protection.stages.measure_some import AddAndMeasure  # with torch
+
+        return AddAndMeasure(config, add)
     from pipeline.protection.stages.disrupt import Protect  # with torch
 
     return Protect(config, threads=config.compute.threads, signer=signer, perturber=perturber)

@@ -46,8 +46,10 @@ class Job:
         if self.perturber:
             parts.append(f"universal {self.perturber.universal.id}{'' if parts else region}")
         parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
+        share = f"{100 * config.measure_share:g} % measured on {', '.join(config.generator)}"
+        measured = share if config.measures() else "no network"
         return " and ".join(parts) + (
-            "" if config.disrupts() else " alone, no network" if self.perturber else " alone, no disruption"
+            "" if config.disrupts() else f" alone, {measured}" if self.perturber else " alone, no disruption"
         )
 
 
@@ -100,8 +102,8 @@ def about_region(config: ProtectConfig) -> str:
 
 
 def _generators(config: ProtectConfig) -> tuple[list[Generator], tuple[str, ...]]:
-    """The generators to disrupt, and what a user should know of them; none, and no torch, for signals alone."""
-    if not config.disrupts():
+    """The generators to disrupt or measure on, and what a user should know of them; none, and no torch, where none is needed."""
+    if not config.measures():
         return [], ()
     from pipeline.generators.trial import notes_on
     from pipeline.protection.stages.disrupt import load_generators

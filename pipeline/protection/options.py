@@ -125,6 +125,9 @@ class ProtectConfig:
     universal: Annotated[Path | None, own_default("BUNDLE", "none")] = None
     """Start from a perturbation of this bundle (of disrupt universal), so that photos need fewer steps; with --recipe none add it
     alone, as fast as files are read and written: nothing is measured then. --steps 0 adds it alone and measures."""
+    measure_share: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
+    """With --universal and --recipe none: the share of the photos, chosen by a hash of their names, on whose files the effect on
+    --generator is measured, 0 to 1. Above 0 the networks are loaded."""
     signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
     detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
@@ -171,6 +174,10 @@ class ProtectConfig:
         """Whether generators are disrupted, or signals alone are added."""
         return self.recipe != NOTHING
 
+    def measures(self) -> bool:
+        """Whether generators are needed: to disrupt them, or to measure what was added unseen."""
+        return self.disrupts() or self.measure_share > 0
+
     def changes_region(self) -> bool:
         """Whether what generators see of a photo is changed: by a disruption, or by a universal perturbation."""
         return self.disrupts() or self.universal is not None
@@ -213,7 +220,7 @@ class ProtectConfig:
 
     def used_compute(self) -> Compute:
         """Where the run computes; signals alone need no GPU."""
-        return self.compute if self.disrupts() else dataclasses.replace(self.compute, gpus_per_actor=0.0)
+        return self.compute if self.measures() else dataclasses.replace(self.compute, gpus_per_actor=0.0)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot be, saying what was expected."""
@@ -225,6 +232,9 @@ class ProtectConfig:
                 f"--recipe {NOTHING} disrupts nothing: give --signals BUNDLE to add a signal alone, --universal BUNDLE to add a "
                 "universal perturbation, or another --recipe"
             )
+        within("--measure-share", self.measure_share, 0, 1, "share of the photos")
+        if self.measure_share and (self.disrupts() or self.universal is None):
+            raise ConfigError(f"--measure-share is for --universal with --recipe {NOTHING}; all other disruptions are measured")
         if self.key_file is not None and self.signals is None and self.universal is None:
             raise ConfigError(
                 "--key-file is the secret of signals and of universal perturbations: give --signals BUNDLE or --universal BUNDLE "
@@ -299,7 +309,9 @@ class ProtectConfig:
         if not self.disrupts():
             region = {"region": self.region or "square"} | ({"finder": self.finder} if self.finder else {})
             seen = region if self.universal else {"region": "square"}
-            return of_every_run | {"recipe": NOTHING, "generator": [], "classes": []} | seen
+            names = (self.generator, self.classes) if self.measures() else ((), ())
+            share = {"measure_share": self.measure_share} if self.measures() else {}
+            return of_every_run | {"recipe": NOTHING, "generator": [*names[0]], "classes": [*names[1]]} | seen | share
         return of_every_run | {
             "recipe": _plain(self.resolved_recipe()),
             "region": self.region or "square",

@@ -42,7 +42,13 @@ def terminal_table(summary: Summary) -> Group:
         breakage = (number(row.levelled), number(100 * row.disrupted_levelled, 1), number(row.local, 4))
         l1_l2 = (number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
         effect.add_row(Text(row.name), str(row.samples), *l1_l2, *breakage)
-    return Group(inputs, effect, _region_line(summary), *quality)
+    return Group(inputs, effect, _region_line(summary), *quality, *([some] if (some := measured_line(summary)) else []))
+
+
+def measured_line(summary: Summary) -> str:
+    """On how many files the effect was measured, where that is not all of them; else nothing."""
+    measured = summary.everything.samples // max(1, len(summary.classes))
+    return f"The effect was measured on {measured:,} of {_many(summary.written, 'file')}." if measured < summary.written else ""
 
 
 def _region_line(summary: Summary) -> str:
@@ -102,6 +108,7 @@ def write_report(
         versions=versions or {},
         threshold=THRESHOLD,
         not_measured=NOT_MEASURED,
+        some_measured=measured_line(summary) if summary.disrupts else "",
     )
     return text.encode("utf-8", "backslashreplace").decode()
 

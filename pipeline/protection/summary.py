@@ -79,6 +79,11 @@ class Summary:
         return self.linf_levels is not None
 
     @property
+    def written(self) -> int:
+        """How many files were written."""
+        return self.counts["protected"] + self.counts["not_disrupted"]
+
+    @property
     def disrupts(self) -> bool:
         """Whether any file was measured on a generator; not when signals or perturbations alone were added."""
         return self.everything.samples > 0

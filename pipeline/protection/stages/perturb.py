@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.images.types import U8, Box
-from pipeline.jobs.options import NOTHING, ConfigError
+from pipeline.jobs.options import ConfigError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.stages.sign import Signer
 from pipeline.signals.key import fingerprint, read_secret, signal_of
@@ -63,13 +63,12 @@ def read_perturber(config: ProtectConfig, signer: Signer | None) -> Perturber | 
 
 
 def notes_on_networks(config: ProtectConfig, perturber: Perturber, fingerprints: Sequence[str]) -> tuple[str, ...]:
-    """What a user should know of perturbations that start the disruption of networks with these fingerprints."""
+    """What a user should know of perturbations beside networks with these fingerprints."""
     known = {network.fingerprint for network in perturber.universal.networks}
     others = [name for name, own in zip(config.generator, fingerprints, strict=True) if own not in known]
     if not others:
         return ()
     learned = ", ".join(network.generator for network in perturber.universal.networks)
     return (
-        f"the perturbations of {config.universal} were learned on {learned}, not on {', '.join(others)}: as a start they may help "
-        f"little there; --recipe {NOTHING} adds them alone",
+        f"the perturbations of {config.universal} were learned on {learned}, not on {', '.join(others)}: they may do little there",
     )

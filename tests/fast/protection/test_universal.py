@@ -19,6 +19,7 @@ from pipeline.images.orientation import upright_size
 from pipeline.photos.decode import decode_photo
 from pipeline.protection.job import prepare
 from pipeline.protection.options import ProtectConfig
+from pipeline.protection.stages.measure_some import is_measured
 from pipeline.protection.stages.perturb import read_perturber
 from pipeline.signals.key import VARIABLE
 from pipeline.universal.add import with_perturbation
@@ -206,6 +207,8 @@ def test_a_wrong_call_ends_before_anything_is_written(
         ([*ALONE, *one, "--classes", "Old"], "was not learned for class Old: it breaks Smile, Glasses"),
         ([*one, "--start", "clean"], "leave out --start clean"),
         (["--steps", "0"], "--steps must be from 1"),
+        ([*one, "--measure-share", "0.5"], "--measure-share is for --universal with --recipe none"),
+        ([*ALONE, *one, "--measure-share", "2"], "--measure-share must be from 0 to 1"),
     ]:
         assert run(photos, out, *words) == 2, words
         assert message in " ".join(capsys.readouterr().err.split())
@@ -232,7 +235,31 @@ def test_the_report_says_that_nothing_was_measured(
         assert read_universal(bundle).id in text
         assert "% dis." not in text
     run(photos, out.with_name("both"), "--universal", str(bundle))
-    assert "Every ascent started from" in (out.with_name("both") / "report.html").read_text(encoding="utf-8")
+    page = (out.with_name("both") / "report.html").read_text(encoding="utf-8")
+    assert "or its ascent started there" in page
+    assert "was measured on" not in page
+
+
+@pytest.mark.parametrize("share", ["0.5", "1"])
+def test_a_share_of_the_files_is_measured_where_that_is_asked_for(
+    tmp_path: Path, out: Path, bundle: Path, share: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = photo_folder(tmp_path / "many", {f"p{i}.png": i for i in range(9)})
+    words = ["--universal", str(bundle), "--measure-share", share, "--region", "whole"]
+    run(photos, out, *ALONE, *words)
+    run(photos, out.with_name("all"), "--universal", str(bundle), "--steps", "0", "--region", "whole")
+    found, every = rows(out), rows(out.with_name("all"))
+    measured = {name for name, row in found.items() if row["l2"] is not None}
+    assert measured == {name for name in found if is_measured(name, float(share))}
+    assert files(out) == files(out.with_name("all"))
+    for name in found:
+        columns = ("class_l1", "class_l2", "class_levelled", "l2", "disrupted", "status")
+        if name in measured:
+            assert [found[name][column] for column in columns] == [every[name][column] for column in columns]
+        assert found[name]["generator"] == BUILD
+    said = " ".join(capsys.readouterr().out.split())
+    assert (f"The effect was measured on {len(measured)} of 9 files." in said) == (share == "0.5")
+    assert 0 < len(measured) < 9 or share == "1"
 
 
 @pytest.mark.usefixtures("no_report")
