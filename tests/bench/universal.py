@@ -1,13 +1,15 @@
-"""Universal perturbations: what they break, what they cost, and whether averages show them. ``python tests/bench/universal.py FACES
-BUNDLE``.
+"""Universal perturbations: what they break, what they cost, and whether averages show them.
 
-FACES holds labels.csv (columns file, split); split test is measured, from whose people nothing was learned. ``--set BUNDLE`` names a
-bundle of several perturbations for the averages, ``--large FOLDER`` photos for the pace. All files are in 8 bits.
+``python tests/bench/universal.py FACES BUNDLE``. FACES holds labels.csv (columns file, split); split test is measured, from whose
+people nothing was learned. ``--set BUNDLE`` names a bundle of several perturbations for the averages, ``--large FOLDER`` photos for
+the pace. All files are in 8 bits.
 
 * Ways: the bundle alone (``--steps 0``), the recipe ``quick``, and ``quick`` that starts from the bundle.
 * Pace: the same photos decoded, encoded and read back, without the perturbation and with it.
-* Averages: an attacker averages what a low-pass filter takes out of many photos of split train that carry a perturbation, or each one
-  of the set, scales that average in four ways and subtracts it from other photos; what is left is that of the way that undoes most.
+* Averages: an attacker averages what a low-pass filter takes out of many photos of split train that carry a perturbation, or each
+  one of the set, scales that average in four ways and subtracts it from other photos; what is left is that of the way that undoes
+  most. Another one first sorts the photos into as many clusters as there are perturbations, and subtracts the average of the cluster
+  that a photo is most like.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
+from sklearn.cluster import KMeans
 
 from pipeline.containers.find import find_photos
 from pipeline.containers.listing import PhotoRef
@@ -125,14 +128,6 @@ def squares(paths: Sequence[Path], side: int) -> list[U8]:
     return [pixels_HWC for pixels_HWC in photos if pixels_HWC.shape == (side, side, 3)]
 
 
-def average(universal: Universal, photos: Sequence[U8]) -> np.ndarray:
-    """The mean of the high-passed photos, each with the perturbation of its key."""
-    total = np.zeros(photos[0].shape)
-    for i, pixels_HWC in enumerate(photos):
-        total += high_pass(perturbed(universal, pixels_HWC, f"train {i}"))
-    return total / len(photos)
-
-
 def perturbed(universal: Universal, pixels_HWC: U8, key: str) -> U8:
     """A photo with the perturbation of its key."""
     side = pixels_HWC.shape[0]
@@ -140,32 +135,44 @@ def perturbed(universal: Universal, pixels_HWC: U8, key: str) -> U8:
     return with_perturbation(pixels_HWC, universal, which, boxes=[(0, 0, side, side)])
 
 
-def left(generator: Generator, universal: Universal, photos: Sequence[U8], estimate_HWC: np.ndarray) -> float:
-    """Per cent of outputs that stay broken after the attacker's estimate was subtracted."""
-    classes, values = tuple(generator.classes), []
+def left(generator: Generator, universal: Universal, photos: Sequence[U8], means_KP: np.ndarray) -> tuple[float, str]:
+    """Per cent of outputs that stay broken after that of the ``means`` that a photo is most like was subtracted, scaled best."""
+    after: dict[str, list[bool]] = {}
     for i, pixels_HWC in enumerate(photos):
-        attacked = perturbed(universal, pixels_HWC, f"test {i}") - estimate_HWC
-        values += broken(generator, classes, pixels_HWC, np.clip(np.rint(attacked), 0, 255).astype(np.uint8))
-    return share(values)
+        carrier = perturbed(universal, pixels_HWC, f"test {i}")
+        flat = high_pass(carrier).ravel()
+        own = means_KP[int(np.argmax(means_KP @ flat / np.linalg.norm(means_KP, axis=1)))].reshape(carrier.shape)
+        scale = universal.epsilon / np.sqrt((own**2).mean())
+        ways = {"as it is": own, "half of epsilon": scale / 2 * own, "epsilon": scale * own}
+        ways["signs"] = universal.epsilon * np.sign(own)
+        for name, estimate in ways.items():
+            attacked = np.clip(np.rint(carrier - estimate), 0, 255).astype(np.uint8)
+            after.setdefault(name, []).extend(broken(generator, tuple(generator.classes), pixels_HWC, attacked))
+    shares = {name: share(values) for name, values in after.items()}
+    best = min(shares, key=lambda name: shares[name])
+    return shares[best], best
 
 
 def averages(generator: Generator, universal: Universal, learned: Sequence[U8], photos: Sequence[U8]) -> None:
-    """The lines of one bundle: how much of its perturbations an average shows, and what is left after it was subtracted."""
-    patterns = [high_pass(p.transpose(1, 2, 0)).ravel() for p in universal.signals_nCHW]
-    before = left(generator, universal, photos, np.zeros(photos[0].shape))
+    """The lines of one bundle: how much of its perturbations averages show, and what is left after they were subtracted."""
+    patterns_nP = np.stack([high_pass(p.transpose(1, 2, 0)).ravel() for p in universal.signals_nCHW])
+    patterns_nP /= np.linalg.norm(patterns_nP, axis=1, keepdims=True)
+    passed = [high_pass(perturbed(universal, pixels_HWC, f"train {i}")).ravel() for i, pixels_HWC in enumerate(learned)]
+    passed_NP = np.stack(passed).astype(np.float32)
     for count in COUNTS:
-        mean_HWC = average(universal, learned[:count])
-        flat = mean_HWC.ravel()
-        likeness = [float(flat @ p / np.linalg.norm(flat) / np.linalg.norm(p)) for p in patterns]
-        rms = universal.epsilon / np.sqrt((mean_HWC**2).mean())
-        scaled = {"as it is": mean_HWC, "half of epsilon": rms / 2 * mean_HWC, "epsilon": rms * mean_HWC}
-        scaled["signs"] = universal.epsilon * np.sign(mean_HWC)
-        after = {name: left(generator, universal, photos, estimate) for name, estimate in scaled.items()}
-        best = min(after, key=lambda name: after[name])
-        print(
-            f"| {universal.count} | {min(count, len(learned))} | {max(likeness):.2f} | {before:.1f} % | {after[best]:.1f} % ({best}) |",
-            flush=True,
-        )
+        some_NP = passed_NP[:count]
+        means = {"all": some_NP.mean(0, keepdims=True)}
+        if 1 < universal.count < len(some_NP):
+            unit_NP = some_NP / np.linalg.norm(some_NP, axis=1, keepdims=True)
+            labels_N = KMeans(universal.count, n_init=4, random_state=0).fit(unit_NP).labels_
+            means["sorted"] = np.stack([some_NP[labels_N == k].mean(0) for k in range(universal.count)])
+        for name, means_KP in means.items():
+            likeness_Kn = means_KP @ patterns_nP.T / np.linalg.norm(means_KP, axis=1, keepdims=True)
+            after, best = left(generator, universal, photos, means_KP)
+            print(
+                f"| {universal.count} | {len(some_NP)}, {name} | {likeness_Kn.max(1).mean():.2f} | {after:.1f} % ({best}) |",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -202,7 +209,7 @@ def main() -> None:
         (generator,) = load_generators(dataclasses.replace(config, generator=tuple(args.generator[:1])))
         learned = squares(photos_of(args.faces, "train")[: max(COUNTS)], universal.size)
         photos = squares(paths, universal.size)
-        print("\n| in the set | averaged | largest cosine | % dis. before | % dis. left |\n|---|---|---|---|---|")
+        print("\n| in the set | averaged | cosine to the nearest | % dis. left |\n|---|---|---|---|")
         for one in (universal, *([read_universal(args.set)] if args.set else [])):
             averages(generator, one, learned, photos)
             alike = cosines(one.signals_nCHW)

@@ -1,4 +1,4 @@
-"""Measure a share of the files to which something was added unseen: what generators make of these against what they make of the photos.
+"""Measure a share of the files to which something was added unseen: what generators make of these and of their photos.
 
 The share is chosen by a hash of the names, so that it is the same on any machine and in any order.
 """
@@ -48,11 +48,10 @@ class AddAndMeasure:
         began = time.perf_counter()
         try:
             measured = self._measure(work, photo, pixels_HWC)
-        except (UnusableError, PhotoRefusedError, MemoryError, torch.OutOfMemoryError) as error:
-            reason = str(error) or "not enough memory to measure a photo of this size"
-            return end(
-                work, ManifestRow.failed(work.key, stage="protect", reason=reason, bytes_in=len(work.data or b"")), data=work.data
-            )
+        except (UnusableError, PhotoRefusedError) as error:
+            return _fail(work, str(error))
+        except (MemoryError, torch.OutOfMemoryError):
+            return _fail(work, f"not enough memory on {self._device} to measure a photo of this size")
         return dataclasses.replace(measured, seconds=work.seconds + time.perf_counter() - began)
 
     def _measure(self, work: Work, photo: Photo, pixels_HWC: U8) -> Work:
@@ -70,6 +69,11 @@ class AddAndMeasure:
         moved = bool((pixels_HWC != photo.pixels_HWC).any())
         effect = effect_of(labels, [found[number] for number in sorted(found)], moved=moved)
         return dataclasses.replace(work, encoded=encoded, effect=effect)
+
+
+def _fail(work: Work, reason: str) -> Work:
+    row = ManifestRow.failed(work.key, stage="protect", reason=reason, bytes_in=len(work.data or b""))
+    return end(work, row, data=work.data)
 
 
 def is_measured(key: str, share: float) -> bool:

@@ -77,8 +77,8 @@ SAME_RESULTS: dict[str, Any] = {
     "measure_share": 0.5,
     "jpeg_quality": 97,
 }
-"""Options that do not (weights, signals and their key count by what is in them, the quality only when jpeg is written, the share only with a universal
-perturbation alone)."""
+"""Options that do not (weights, signals and their key count by what is in them, the quality only when jpeg is written,
+the share only with a universal perturbation alone)."""
 
 
 def signed(config: ProtectConfig, *fingerprints: str) -> str:
