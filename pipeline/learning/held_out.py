@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pipeline.generators.generator import Generator
@@ -47,10 +48,15 @@ class Line:
     disrupted_levelled: float
 
 
-def measure(universal: Universal, generators: Sequence[Generator], classes: Sequence[str], faces: Faces, most: int) -> list[Sample]:
-    """Samples of up to ``most`` photos, evenly spread over those given; each has one perturbation of the set, in turn."""
+def measure(
+    universal: Universal, generators: Sequence[Generator], classes: Sequence[str], faces: Faces, most: int, *, grey: bool = False
+) -> list[Sample]:
+    """Samples of up to ``most`` photos, evenly spread over those given, on request turned grey.
+
+    Each has one perturbation of the set, in turn.
+    """
     samples = []
-    for before_HWC, after_HWC in _pairs(universal, faces, most):
+    for before_HWC, after_HWC in _pairs(universal, faces, most, grey=grey):
         for generator in generators:
             names = generator.select_classes(classes)
             clean, broken = (_outputs(generator, names, pixels_HWC) for pixels_HWC in (before_HWC, after_HWC))
@@ -97,10 +103,12 @@ def examples(
     return shown
 
 
-def _pairs(universal: Universal, faces: Faces, most: int) -> Iterator[tuple[U8, U8]]:
-    """Photos and their files: pixels (S, S, 3)."""
+def _pairs(universal: Universal, faces: Faces, most: int, *, grey: bool = False) -> Iterator[tuple[U8, U8]]:
+    """Photos and their files: pixels (S, S, 3), or (S, S, 1) of grey ones."""
     for number, i in enumerate(spread(len(faces.names), most)):
         before_HWC = np.ascontiguousarray(faces.in_memory[i].permute(1, 2, 0).numpy())
+        if grey:
+            before_HWC = np.array(Image.fromarray(before_HWC).convert("L"))[:, :, None]
         height, width, _ = before_HWC.shape
         yield before_HWC, with_perturbation(before_HWC, universal, number % universal.count, boxes=[(0, 0, width, height)])
 
@@ -109,7 +117,7 @@ def _pairs(universal: Universal, faces: Faces, most: int) -> Iterator[tuple[U8, 
 def _outputs(generator: Generator, names: Sequence[str], pixels_HWC: U8) -> Tensor:
     """What a network makes of a square for each class (K, 3, S, S), on the CPU."""
     device = next(generator.net.parameters(), torch.empty(0)).device
-    seen_BCHW = resize(pixels_to_tensor(pixels_HWC).to(device), (generator.size, generator.size))
+    seen_BCHW = resize(pixels_to_tensor(pixels_HWC).to(device), (generator.size, generator.size)).expand(-1, 3, -1, -1)
     return generator.each(seen_BCHW, names).flatten(0, 1).cpu()
 
 

@@ -72,7 +72,7 @@ class UniversalConfig:
     apart: Annotated[float, tyro.conf.arg(metavar="WEIGHT")] = 4.0
     """How much a perturbation of a set is kept unlike the earlier ones; 0: not at all."""
     steps: int = 120
-    """Steps of each perturbation; each takes a batch and the networks' classes in turn."""
+    """Steps of each perturbation, and half as many for grey photos; each takes a batch, and the networks' classes take turns."""
     batch: int = 8
     """Photos a step."""
     step_size: Annotated[float, tyro.conf.arg(metavar="LEVELS")] = 2.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from markupsafe import Markup
@@ -34,8 +35,24 @@ def terminal_table(rows: Sequence[Line]) -> Table:
     return table
 
 
-def write_report(job: Job, samples: Sequence[Sample], examples: Sequence[Example], cosines_nn: F64, *, command: str) -> str:
-    """The page: what the perturbations do to held-out people, with pictures, and how alike they are. Every text is escaped."""
+def in_grey(rows: Sequence[Line]) -> list[Line]:
+    """The lines of all classes, measured on grey photos, as they are shown below those of colour photos."""
+    return [replace(row, class_name="all, grey photos") for row in rows if row.class_name == "all"]
+
+
+def write_report(
+    job: Job,
+    samples: Sequence[Sample],
+    grey: Sequence[Line],
+    examples: Sequence[Example],
+    cosines_nn: F64,
+    *,
+    command: str,
+) -> str:
+    """The page: what the perturbations do to held-out people, with pictures, and how alike they are. Every text is escaped.
+
+    ``grey`` has the lines of the same photos turned grey.
+    """
     rows, config = lines(samples), job.config
     everyone = [row for row in rows if row.class_name == "all"]
     verdict = ", ".join(f"{row.generator} {number(100 * row.disrupted, 1)} %" for row in everyone)
@@ -51,7 +68,7 @@ def write_report(job: Job, samples: Sequence[Sample], examples: Sequence[Example
         verdict=f"Outputs of held-out people disrupted: {verdict}.",
         facts=_facts(everyone, cosines_nn),
         plots=[(caption, Markup(svg)) for caption, svg in plots if svg],
-        rows=[(row.generator, row.class_name, *_cells(row)) for row in rows],
+        rows=[(row.generator, row.class_name, *_cells(row)) for row in [*rows, *in_grey(grey)]],
         heads=HEADS,
         examples=examples,
         amplification=amplification(config.epsilon),

@@ -19,7 +19,7 @@ from pipeline.jobs.versions import versions
 from pipeline.learning.held_out import as_card, examples, lines, measure
 from pipeline.learning.job import BUNDLE_FILE, STATE_FILE, Job, LearningError, open_state, prepare, save_state
 from pipeline.learning.options import UniversalConfig
-from pipeline.learning.report import REPORT_FILE, terminal_table, write_report
+from pipeline.learning.report import REPORT_FILE, in_grey, terminal_table, write_report
 from pipeline.ledger.owner import claim
 from pipeline.storage import Folder, write_uri
 from pipeline.universal.bundle import cosines, universal_of, write_universal
@@ -63,7 +63,7 @@ def learn(job: Job, state: State, *, console: Console, tracking: Tracking, is_in
     """The state after all steps, or that at which Ctrl-C was pressed; it is on disk."""
     config, faces_NCHW, pairs = job.config, job.faces.in_memory, job.pairs
     began = printed = time.monotonic()
-    first, every_step, pause = _taken(state, job), config.count * config.steps, 1.0 if console.is_terminal else 15.0
+    first, every_step, pause = _taken(state, job), config.count * job.plan.all_steps, 1.0 if console.is_terminal else 15.0
     values: list[float] = []
     while not state.is_done and not is_interrupted():
         state, value = advance(state, job.plan, pairs, faces_NCHW)
@@ -89,19 +89,20 @@ def finish(job: Job, state: State, *, command: str, console: Console, tracking: 
     path = config.output / BUNDLE_FILE
     on_faces = all(generator.faces for generator in job.generators)
     universal = universal_of(perturbations_nCHW, epsilon=config.epsilon, networks=job.networks, faces=on_faces, card={})
-    samples = measure(universal, job.generators, config.classes, job.others, config.held_out)
+    samples, grey = (measure(universal, job.generators, config.classes, job.others, config.held_out, grey=g) for g in (False, True))
     rows = lines(samples)
     cosines_nn = cosines(perturbations_nCHW)
     card = {
         "config": job.options,
         "measured": as_card(rows),
+        "measured_grey": as_card(lines(grey)),
         "measured_on": f"split {job.split}, squares of {job.side} px in whole levels",
         "cosines": cosines_nn.round(4).tolist(),
         "versions": versions(),
     }
     write_universal(path, dataclasses.replace(universal, card=card))
     shown = examples(universal, job.generators, config.classes, job.others, config.examples)
-    page = write_report(job, samples, shown, cosines_nn, command=command)
+    page = write_report(job, samples, lines(grey), shown, cosines_nn, command=command)
     write_uri(config.output / REPORT_FILE, page.encode())
     for row in (row for row in rows if row.class_name == "all"):
         finals = {"l1": row.l1, "l2": row.l2, "levelled": row.levelled, "share_disrupted": row.disrupted}
@@ -109,7 +110,7 @@ def finish(job: Job, state: State, *, command: str, console: Console, tracking: 
     tracking.text(page, REPORT_FILE)
     tracking.text(json.dumps(job.options, indent=2, ensure_ascii=False), "config.json")
     tracking.model([path, path.with_suffix(".json")], "disrupt-universal")
-    console.print(terminal_table(rows))
+    console.print(terminal_table([*rows, *in_grey(lines(grey))]))
     key = " --key-file KEY" if config.count > 1 else ""
     console.print(f"written: {path}, report: {config.output / REPORT_FILE}", highlight=False, soft_wrap=True)
     use = f"disrupt protect PHOTOS PROTECTED --recipe none --universal {shlex.quote(str(path))}{key}"
@@ -119,4 +120,4 @@ def finish(job: Job, state: State, *, command: str, console: Console, tracking: 
 
 def _taken(state: State, job: Job) -> int:
     """The steps of all perturbations so far."""
-    return state.member * job.plan.steps + state.step
+    return state.member * job.plan.all_steps + state.step

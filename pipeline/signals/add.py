@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from pipeline.images.orientation import to_stored, upright_size
 from pipeline.images.types import F32, U8
 from pipeline.photos.photo import Photo, PhotoRefusedError
-from pipeline.signals.bundle import GREEN, Signals
+from pipeline.signals.bundle import Signals
 
 I8 = NDArray[np.int8]
 CACHED_VALUES = 4 << 20
@@ -42,10 +42,8 @@ def add_levels(pixels_HWC: U8, signals: Signals, which: int, orientation: int) -
 
 
 def _levels(signals: Signals, which: int, size_HW: tuple[int, int], orientation: int, grey: bool) -> I8:
-    """A signal at the size of stored pixels, in whole levels (H, W, 3), or (H, W, 1) of its green plane alone."""
-    signal_CSS = signals.signals_nCHW[which]
-    if grey:
-        signal_CSS = signal_CSS[GREEN : GREEN + 1]
+    """A signal at the size of stored pixels, in whole levels (H, W, 3), or (H, W, 1) for a grey photo."""
+    signal_CSS = signals.planes(which, grey=grey)
     size = upright_size(size_HW[1], size_HW[0], orientation)
     levels_HWC: I8 = np.ascontiguousarray(to_stored(_upright(signal_CSS.transpose(1, 2, 0), size, signals.budget), orientation))
     levels_HWC.setflags(write=False)

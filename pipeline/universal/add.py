@@ -14,7 +14,7 @@ def with_perturbation(pixels_HWC: U8, universal: Universal, which: int, *, boxes
     """Stored pixels (H, W, 3 or 1) with perturbation ``which`` in each of the ``boxes`` (upright), none moved by more than epsilon.
 
     Each box holds the whole perturbation, resized as Pillow's bicubic filter does it; where boxes overlap the last one counts. A
-    grey photo gets the green plane alone.
+    grey photo gets the plane for grey ones.
     """
     height, width, _ = pixels_HWC.shape
     size = upright_size(width, height, orientation)

@@ -20,6 +20,8 @@ from pipeline.storage import write_uri
 VERSION = 1
 """Raised when older bundles cannot be read any more."""
 PERTURBATIONS, HEADER = "perturbations", "disrupt-universal"
+COLOURS, PLANES = 3, 4
+"""Planes of a perturbation for colour photos, and all: the last is for grey ones, which those for colours hardly protect."""
 MOST_LEVELS = 64
 """The largest --epsilon."""
 
@@ -39,7 +41,9 @@ class Broken:
 
 @dataclass(frozen=True, eq=False)
 class Universal(Signals):
-    """Perturbations (n, 3, S, S) in levels, held and added as a set of signals is; ``budget`` is their epsilon.
+    """Perturbations (n, 4, S, S) in levels, held and added as a set of signals is; ``budget`` is their epsilon.
+
+    Three planes are for colour photos, the last one is for grey photos.
 
     ``id`` identifies them, 16 hex digits; ``networks`` are those that they break; ``faces`` says that these work on crops of faces.
     ``card`` holds config, measured numbers and versions.
@@ -49,6 +53,11 @@ class Universal(Signals):
     networks: tuple[Broken, ...]
     faces: bool
     card: Mapping[str, Any]
+
+    def planes(self, which: int, *, grey: bool) -> F32:
+        """Perturbation ``which`` as colour photos get it (3, S, S), or grey ones (1, S, S)."""
+        planes_CSS: F32 = self.signals_nCHW[which]
+        return planes_CSS[COLOURS:] if grey else planes_CSS[:COLOURS]
 
     @property
     def epsilon(self) -> int:
@@ -64,7 +73,7 @@ class Universal(Signals):
 def universal_of(
     perturbations_nCHW: F32, *, epsilon: int, networks: Sequence[Broken], faces: bool, card: Mapping[str, Any]
 ) -> Universal:
-    """Perturbations (n, 3, S, S) in levels as what a bundle holds."""
+    """Perturbations (n, 4, S, S) in levels as what a bundle holds."""
     own_nCHW = np.ascontiguousarray(perturbations_nCHW)
     return Universal(own_nCHW, float(epsilon), _id(own_nCHW), tuple(networks), faces, card)
 
@@ -130,8 +139,8 @@ def read_universal(path: Path) -> Universal:
 
 
 def cosines(perturbations_nCHW: F32) -> F64:
-    """How alike each two perturbations of a set are: their cosines (n, n); 0 is not at all."""
-    flat = perturbations_nCHW.reshape(len(perturbations_nCHW), -1).astype(np.float64)
+    """How alike each two perturbations of a set are on colour photos: their cosines (n, n); 0 is not at all."""
+    flat = perturbations_nCHW[:, :COLOURS].reshape(len(perturbations_nCHW), -1).astype(np.float64)
     unit = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
     return np.asarray(unit @ unit.T)
 
@@ -140,8 +149,8 @@ def _check(universal: Universal, path: Path) -> None:
     shape = universal.signals_nCHW.shape
     if universal.id != _id(universal.signals_nCHW):
         raise UniversalError(f"{path}: changed since it was written: its perturbations do not fit its id {universal.id}")
-    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or not shape[0] * shape[3]:
-        raise UniversalError(f"{path}: expected square perturbations of 3 planes, got {shape}")
+    if len(shape) != 4 or shape[1] != PLANES or shape[2] != shape[3] or not shape[0] * shape[3]:
+        raise UniversalError(f"{path}: expected square perturbations of {PLANES} planes, got {shape}")
     if not 1 <= universal.budget <= MOST_LEVELS or _largest(universal.signals_nCHW) > universal.budget + ROUNDING:
         raise UniversalError(f"{path}: its perturbations do not fit its epsilon, {universal.budget:g} levels")
 

@@ -23,6 +23,8 @@ from pipeline.generators.generator import Generator
 from pipeline.images.blur import Transform
 from pipeline.images.levels import level_to_unit, pixels_to_unit
 from pipeline.images.resize import resize
+from pipeline.signals.signal_set import turn_grey
+from pipeline.universal.bundle import COLOURS, PLANES
 
 SIDES = 2
 """Side of a perturbation, in sides of the largest network. At once the side, it breaks half as much through a resized file."""
@@ -46,12 +48,17 @@ class Plan:
     """Weight of the likeness to earlier perturbations of the set, against the climb itself."""
     seed: int = 0
 
+    @property
+    def all_steps(self) -> int:
+        """The steps of a perturbation with those of its plane for grey photos, half as many."""
+        return self.steps + -(-self.steps // 2)
+
 
 @dataclass(frozen=True)
 class State:
-    """Perturbations (n, 3, S, S) in levels; ``member`` is being learned and has taken ``step`` steps, those before it are done.
+    """Perturbations (n, 4, S, S) in levels; ``member`` is being learned and has taken ``step`` steps, those before it are done.
 
-    ``velocity_CHW`` is its momentum.
+    ``velocity_CHW`` is its momentum. The planes for colour photos are learned first, then the one for grey photos.
     """
 
     perturbations_nCHW: Tensor
@@ -68,8 +75,8 @@ class State:
 def fresh(count: int, size: int, plan: Plan) -> State:
     """Perturbations at random in the ball, each from a stream of its own."""
     streams = streams_for([f"perturbation {i}" for i in range(count)], plan.seed)
-    start_nCHW = torch.stack([stream.uniform((3, size, size)).float() for stream in streams]) * plan.epsilon
-    return State(start_nCHW, torch.zeros(3, size, size))
+    start_nCHW = torch.stack([stream.uniform((PLANES, size, size)).float() for stream in streams]) * plan.epsilon
+    return State(start_nCHW, torch.zeros(PLANES, size, size))
 
 
 def pairs_in_turn(generators: Sequence[Generator], classes: Sequence[str]) -> list[tuple[Generator, str]]:
@@ -84,28 +91,35 @@ def advance(state: State, plan: Plan, pairs: Sequence[tuple[Generator, str]], fa
     ``faces_NCHW`` are squares of the perturbation's side in 8 bits. Which of them a step takes depends on the seed, the
     perturbation and the step alone.
     """
-    own_CHW, device = state.perturbations_nCHW[state.member], next(pairs[0][0].net.parameters(), torch.empty(0)).device
+    grey = state.step >= plan.steps
+    planes, at, steps = (
+        (slice(COLOURS, PLANES), state.step - plan.steps, plan.all_steps - plan.steps)
+        if grey
+        else (slice(0, COLOURS), state.step, plan.steps)
+    )
+    own_CHW, velocity_CHW = state.perturbations_nCHW[state.member, planes], state.velocity_CHW.clone()
     key = f"perturbation {state.member} step {state.step}"
     (stream,) = streams_for([key], plan.seed)
     index_B = torch.randint(0, len(faces_NCHW), (plan.batch,), generator=stream.rng)
+    device = next(pairs[0][0].net.parameters(), torch.empty(0)).device
     x_BCHW = pixels_to_unit(faces_NCHW[index_B].float()).to(device)
+    x_BCHW = turn_grey(x_BCHW, torch.full((plan.batch,), grey, device=device))
     streams = streams_for([f"{key} photo {b}" for b in range(plan.batch)], plan.seed)
     variants = robust_variants(plan.robust_to, streams, x_BCHW.shape[1:])
     variant = variants[int(torch.randint(0, len(variants), (), generator=stream.rng))]
     eta_1CHW = own_CHW[None].to(device).requires_grad_(True)
     y_BCHW = (x_BCHW + level_to_unit(eta_1CHW)).clamp(-1, 1)
-    values_B = _objective(pairs, plan, state.step, x_BCHW, variant)(y_BCHW, 0)
+    values_B = _objective(pairs, plan, at, x_BCHW, variant)(y_BCHW, 0)
     g_CHW = gradient(values_B.mean(), eta_1CHW)[0].cpu()
-    climb_CHW = _unit(g_CHW) - plan.apart * _likeness(own_CHW, state.perturbations_nCHW[: state.member])
-    velocity_CHW = MOMENTUM * state.velocity_CHW + climb_CHW
-    size = plan.step_size * (1 - (1 - plan.last_step) * state.step / max(1, plan.steps - 1))
+    climb_CHW = _unit(g_CHW) - plan.apart * _likeness(own_CHW, state.perturbations_nCHW[: state.member, planes])
+    velocity_CHW[planes] = MOMENTUM * velocity_CHW[planes] + climb_CHW
+    size = plan.step_size * (1 - (1 - plan.last_step) * at / max(1, steps - 1))
     moved_nCHW = state.perturbations_nCHW.clone()
-    moved_nCHW[state.member] = (own_CHW + size * velocity_CHW.sign()).clamp(-plan.epsilon, plan.epsilon)
-    if state.step + 1 == plan.steps:
-        return State(moved_nCHW, torch.zeros_like(velocity_CHW), state.member + 1), float(values_B.detach().mean())
-    return replace(state, perturbations_nCHW=moved_nCHW, velocity_CHW=velocity_CHW, step=state.step + 1), float(
-        values_B.detach().mean()
-    )
+    moved_nCHW[state.member, planes] = (own_CHW + size * velocity_CHW[planes].sign()).clamp(-plan.epsilon, plan.epsilon)
+    value = float(values_B.detach().mean())
+    if state.step + 1 == plan.all_steps:
+        return State(moved_nCHW, torch.zeros_like(velocity_CHW), state.member + 1), value
+    return replace(state, perturbations_nCHW=moved_nCHW, velocity_CHW=velocity_CHW, step=state.step + 1), value
 
 
 def _objective(pairs: Sequence[tuple[Generator, str]], plan: Plan, step: int, x_BCHW: Tensor, variant: Transform) -> Objective:

@@ -8,8 +8,8 @@ the pace. All files are in 8 bits.
 * Pace: the same photos decoded, encoded and read back, without the perturbation and with it.
 * Averages: an attacker averages what a low-pass filter takes out of many photos of split train that carry a perturbation, or each
   one of the set, scales that average in four ways and subtracts it from other photos; what is left is that of the way that undoes
-  most. Another one first sorts the photos into as many clusters as there are perturbations, and subtracts the average of the cluster
-  that a photo is most like.
+  most. Another one first sorts the photos into as many clusters as there are perturbations, and subtracts the average of the
+  cluster that a photo is most like.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def left(generator: Generator, universal: Universal, photos: Sequence[U8], means
 
 def averages(generator: Generator, universal: Universal, learned: Sequence[U8], photos: Sequence[U8]) -> None:
     """The lines of one bundle: how much of its perturbations averages show, and what is left after they were subtracted."""
-    patterns_nP = np.stack([high_pass(p.transpose(1, 2, 0)).ravel() for p in universal.signals_nCHW])
+    patterns_nP = np.stack([high_pass(p.transpose(1, 2, 0)).ravel() for p in universal.signals_nCHW[:, :3]])
     patterns_nP /= np.linalg.norm(patterns_nP, axis=1, keepdims=True)
     passed = [high_pass(perturbed(universal, pixels_HWC, f"train {i}")).ravel() for i, pixels_HWC in enumerate(learned)]
     passed_NP = np.stack(passed).astype(np.float32)

@@ -15,7 +15,7 @@ CLASSES = ("Smile", "Glasses")
 
 def tiny_universal(*, count: int = 1, epsilon: int = EPSILON, size: int = SIZE, seed: int = 0, **changes: Any) -> Universal:
     rng = np.random.default_rng(seed)
-    perturbations = np.where(rng.random((count, 3, size, size)) < 0.5, -epsilon, epsilon).astype(np.float32)
+    perturbations = np.where(rng.random((count, 4, size, size)) < 0.5, -epsilon, epsilon).astype(np.float32)
     known: dict[str, Any] = {"networks": (Broken("tiny", "f00d", CLASSES),), "faces": False, "card": {"steps": 0}}
     return universal_of(perturbations, epsilon=epsilon, **(known | changes))
 

@@ -41,7 +41,7 @@ def test_it_lies_in_the_box_as_the_photo_is_shown(orientation: int) -> None:
     after = with_perturbation(np.full((40, 50, 3), 128, np.uint8), UNIVERSAL, 1, boxes=[box], orientation=orientation)
     shown = to_upright(after, orientation)[box[1] : box[3], box[0] : box[2]].astype(int) - 128
     planes = [
-        Image.fromarray(plane).resize((box[2] - 1, box[3] - 2), Image.Resampling.BICUBIC) for plane in UNIVERSAL.signals_nCHW[1]
+        Image.fromarray(plane).resize((box[2] - 1, box[3] - 2), Image.Resampling.BICUBIC) for plane in UNIVERSAL.signals_nCHW[1, :3]
     ]
     expected = np.stack([np.asarray(plane) for plane in planes], 2).clip(-6, 6)
     assert np.abs(shown - expected).max() <= 0.51
@@ -49,7 +49,12 @@ def test_it_lies_in_the_box_as_the_photo_is_shown(orientation: int) -> None:
 
 def test_a_box_of_its_own_size_gets_the_perturbation_itself() -> None:
     after = with_perturbation(np.full((32, 32, 3), 128, np.uint8), UNIVERSAL, 0, boxes=[(0, 0, 32, 32)])
-    assert np.array_equal(after.astype(int) - 128, UNIVERSAL.signals_nCHW[0].transpose(1, 2, 0))
+    assert np.array_equal(after.astype(int) - 128, UNIVERSAL.signals_nCHW[0, :3].transpose(1, 2, 0))
+
+
+def test_a_grey_photo_gets_the_plane_for_grey_photos() -> None:
+    after = with_perturbation(np.full((32, 32, 1), 128, np.uint8), UNIVERSAL, 1, boxes=[(0, 0, 32, 32)])
+    assert np.array_equal(after[..., 0].astype(int) - 128, UNIVERSAL.signals_nCHW[1, 3])
 
 
 def test_of_boxes_that_overlap_the_last_one_counts_so_that_nothing_adds_up() -> None:

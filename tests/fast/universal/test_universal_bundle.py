@@ -68,7 +68,7 @@ def test_a_damaged_description_is_refused(tmp_path: Path, about: dict[str, Any],
 
 def test_perturbations_that_were_changed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UniversalError, match="changed since it was written"):
-        read_universal(rewritten(tiny_file(tmp_path), {}, np.zeros((1, 3, 32, 32), np.float32)))
+        read_universal(rewritten(tiny_file(tmp_path), {}, np.zeros((1, 4, 32, 32), np.float32)))
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 def test_numbers_that_do_not_belong_into_a_bundle_are_not_written(tmp_path: Path) -> None:
     large = dataclasses.replace(tiny_universal(), budget=5.0)
-    nan = universal_of(np.full((1, 3, 4, 4), np.nan, np.float32), epsilon=6, networks=(), faces=False, card={})
+    nan = universal_of(np.full((1, 4, 4, 4), np.nan, np.float32), epsilon=6, networks=(), faces=False, card={})
     for universal, message in ((large, "larger than epsilon, 5 levels"), (nan, "not all of its numbers are finite")):
         with pytest.raises(UniversalError, match=message):
             write_universal(tmp_path / "u.safetensors", universal)

@@ -30,10 +30,11 @@ def learned(plan: Plan = PLAN, *, count: int = 1, nets: tuple[Generator, ...] = 
 
 
 @torch.no_grad()
-def l2(generator: Generator, name: str, eta_CHW: Tensor) -> float:
+def l2(generator: Generator, name: str, eta_CHW: Tensor, *, grey: bool = False) -> float:
     """What a perturbation does to people that were not learned from."""
     x_BCHW = pixels_to_unit(OTHERS.float())
-    y_BCHW = (x_BCHW + level_to_unit(eta_CHW.round())).clamp(-1, 1)
+    x_BCHW = x_BCHW.mean(1, keepdim=True).expand(-1, 3, -1, -1) if grey else x_BCHW
+    y_BCHW = (x_BCHW + level_to_unit((eta_CHW[3:] if grey else eta_CHW[:3]).round())).clamp(-1, 1)
     before, after = (generator(resize(z, (16, 16)), name) for z in (x_BCHW, y_BCHW))
     return float((after - before).square().mean())
 
@@ -46,6 +47,7 @@ def test_a_learned_perturbation_breaks_people_it_never_saw_and_stays_in_the_ball
     assert eta.abs().max() <= plan.epsilon
     for name in ("Smile", "Glasses"):
         assert l2(build(), name, eta) > 10 * l2(build(), name, start)
+        assert l2(build(), name, eta, grey=True) > 3 * l2(build(), name, start, grey=True)
 
 
 @pytest.mark.parametrize("classes", ["iterative", "joint", "weakest"])
@@ -59,13 +61,14 @@ def test_one_perturbation_breaks_several_networks(classes: str) -> None:
 
 def test_a_step_goes_along_the_sign_of_what_the_steps_before_went() -> None:
     pairs, start = pairs_in_turn([build()], []), fresh(1, SIDE, PLAN)
-    before_CHW = 50 * torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    before_CHW = 50 * torch.randn(4, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     (still, _), (moving, _) = (
         advance(dataclasses.replace(start, velocity_CHW=v), PLAN, pairs, FACES) for v in (0 * before_CHW, before_CHW)
     )
-    assert torch.allclose(moving.velocity_CHW - still.velocity_CHW, 0.9 * before_CHW, atol=1e-4)
+    assert torch.allclose((moving.velocity_CHW - still.velocity_CHW)[:3], 0.9 * before_CHW[:3], atol=1e-4)
     step = (start.perturbations_nCHW[0] + PLAN.step_size * moving.velocity_CHW.sign()).clamp(-PLAN.epsilon, PLAN.epsilon)
-    assert torch.equal(moving.perturbations_nCHW[0], step)
+    assert torch.equal(moving.perturbations_nCHW[0, :3], step[:3])
+    assert torch.equal(moving.perturbations_nCHW[0, 3], start.perturbations_nCHW[0, 3])
 
 
 def test_networks_and_classes_take_turns() -> None:
@@ -97,7 +100,7 @@ def test_the_same_options_give_the_same_perturbations_from_any_state_on() -> Non
     whole = learned(plan, count=2).perturbations_nCHW
     assert torch.equal(whole, learned(plan, count=2).perturbations_nCHW)
     state = fresh(2, SIDE, plan)
-    for _ in range(6):
+    for _ in range(8):
         state, _ = advance(state, plan, pairs, FACES)
         torch.rand(3)  # whatever else draws random numbers
         state = State(state.perturbations_nCHW.clone(), state.velocity_CHW.clone(), state.member, state.step)
