@@ -67,8 +67,8 @@ class UniversalConfig:
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64; that of disrupt protect must be as large."""
     count: int = 1
-    """How many perturbations. Of a set, a secret key chooses one for each photo, so that the average of many protected photos
-    does not show what was added."""
+    """How many perturbations. Of a set, a secret key chooses one for each photo: the plain average of protected photos then shows
+    little of them, while ten photos of a single perturbation give it away."""
     apart: Annotated[float, tyro.conf.arg(metavar="WEIGHT")] = 4.0
     """How much a perturbation of a set is kept unlike the earlier ones; 0: not at all."""
     steps: int = 120
