@@ -8,7 +8,7 @@ Dong et al., CVPR 2018 (signs of a momentum).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -91,35 +91,35 @@ def advance(state: State, plan: Plan, pairs: Sequence[tuple[Generator, str]], fa
     ``faces_NCHW`` are squares of the perturbation's side in 8 bits. Which of them a step takes depends on the seed, the
     perturbation and the step alone.
     """
-    grey = state.step >= plan.steps
-    planes, at, steps = (
-        (slice(COLOURS, PLANES), state.step - plan.steps, plan.all_steps - plan.steps)
-        if grey
-        else (slice(0, COLOURS), state.step, plan.steps)
-    )
+    in_grey = state.step >= plan.steps
+    planes = slice(COLOURS, PLANES) if in_grey else slice(COLOURS)
+    at, steps = (state.step - plan.steps, plan.all_steps - plan.steps) if in_grey else (state.step, plan.steps)
     own_CHW, velocity_CHW = state.perturbations_nCHW[state.member, planes], state.velocity_CHW.clone()
-    key = f"perturbation {state.member} step {state.step}"
-    (stream,) = streams_for([key], plan.seed)
-    index_B = torch.randint(0, len(faces_NCHW), (plan.batch,), generator=stream.rng)
     device = next(pairs[0][0].net.parameters(), torch.empty(0)).device
-    x_BCHW = pixels_to_unit(faces_NCHW[index_B].float()).to(device)
-    x_BCHW = turn_grey(x_BCHW, torch.full((plan.batch,), grey, device=device))
-    streams = streams_for([f"{key} photo {b}" for b in range(plan.batch)], plan.seed)
-    variants = robust_variants(plan.robust_to, streams, x_BCHW.shape[1:])
-    variant = variants[int(torch.randint(0, len(variants), (), generator=stream.rng))]
+    x_BCHW, variant = _draw(state, plan, faces_NCHW, in_grey=in_grey, device=device)
     eta_1CHW = own_CHW[None].to(device).requires_grad_(True)
     y_BCHW = (x_BCHW + level_to_unit(eta_1CHW)).clamp(-1, 1)
-    values_B = _objective(pairs, plan, at, x_BCHW, variant)(y_BCHW, 0)
-    g_CHW = gradient(values_B.mean(), eta_1CHW)[0].cpu()
-    climb_CHW = _unit(g_CHW) - plan.apart * _likeness(own_CHW, state.perturbations_nCHW[: state.member, planes])
+    value = _objective(pairs, plan, at, x_BCHW, variant)(y_BCHW, 0).mean()
+    climb_CHW = _unit(gradient(value, eta_1CHW)[0].cpu())
+    climb_CHW -= plan.apart * _likeness(own_CHW, state.perturbations_nCHW[: state.member, planes])
     velocity_CHW[planes] = MOMENTUM * velocity_CHW[planes] + climb_CHW
     size = plan.step_size * (1 - (1 - plan.last_step) * at / max(1, steps - 1))
     moved_nCHW = state.perturbations_nCHW.clone()
     moved_nCHW[state.member, planes] = (own_CHW + size * velocity_CHW[planes].sign()).clamp(-plan.epsilon, plan.epsilon)
-    value = float(values_B.detach().mean())
     if state.step + 1 == plan.all_steps:
-        return State(moved_nCHW, torch.zeros_like(velocity_CHW), state.member + 1), value
-    return replace(state, perturbations_nCHW=moved_nCHW, velocity_CHW=velocity_CHW, step=state.step + 1), value
+        return State(moved_nCHW, torch.zeros_like(velocity_CHW), state.member + 1), float(value.detach())
+    return State(moved_nCHW, velocity_CHW, state.member, state.step + 1), float(value.detach())
+
+
+def _draw(state: State, plan: Plan, faces_NCHW: Tensor, *, in_grey: bool, device: torch.device) -> tuple[Tensor, Transform]:
+    """The photos of a step (B, 3, S, S), and what happens to them on the way to the network."""
+    key = f"perturbation {state.member} step {state.step}"
+    (stream,) = streams_for([key], plan.seed)
+    index_B = torch.randint(0, len(faces_NCHW), (plan.batch,), generator=stream.rng)
+    x_BCHW = turn_grey(pixels_to_unit(faces_NCHW[index_B].float()), torch.full((plan.batch,), in_grey)).to(device)
+    streams = streams_for([f"{key} photo {b}" for b in range(plan.batch)], plan.seed)
+    variants = robust_variants(plan.robust_to, streams, x_BCHW.shape[1:])
+    return x_BCHW, variants[int(torch.randint(0, len(variants), (), generator=stream.rng))]
 
 
 def _objective(pairs: Sequence[tuple[Generator, str]], plan: Plan, step: int, x_BCHW: Tensor, variant: Transform) -> Objective:
