@@ -71,6 +71,7 @@ def write_report(
         rows=[(row.generator, row.class_name, *_cells(row)) for row in [*rows, *in_grey(grey)]],
         heads=HEADS,
         examples=examples,
+        measured={},
         amplification=amplification(config.epsilon),
         count=config.count,
         learned=len(job.faces.names),

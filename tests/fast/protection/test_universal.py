@@ -235,6 +235,7 @@ def test_the_report_says_that_nothing_was_measured(
         assert read_universal(bundle).id in text
         assert "% dis." not in text
     run(photos, out.with_name("both"), "--universal", str(bundle))
+    assert "keep this page to yourself" in page
     page = (out.with_name("both") / "report.html").read_text(encoding="utf-8")
     assert "or its ascent started there" in page
     assert "was measured on" not in page
