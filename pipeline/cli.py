@@ -57,6 +57,12 @@ VERBS = {
         "tune.run:run_search",
         f"stopped; the trials' results are kept. {RESUMES}",
     ),
+    "universal": Verb(
+        "faces -> one perturbation, or a keyed set, that protects any photo without a network",
+        "pipeline.learning.options:UniversalConfig",
+        "pipeline.learning.run:run_universal",
+        f"stopped; the steps so far are kept. {RESUMES}",
+    ),
     "doctor": Verb(
         "what this machine has, what fits, what is missing",
         "pipeline.jobs.doctor:DoctorConfig",

@@ -10,7 +10,8 @@ from pipeline.cli import run_verb
 
 Options = TypeVar("Options", bound=Any)
 
-protect, evaluate, detect, train, tune = (partial(run_verb, name) for name in ("protect", "evaluate", "detect", "train", "tune"))
+VERBS = ("protect", "evaluate", "detect", "train", "tune", "universal")
+protect, evaluate, detect, train, tune, universal = (partial(run_verb, name) for name in VERBS)
 
 
 def with_options(options: Options, **values: Any) -> Options:

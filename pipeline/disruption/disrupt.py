@@ -73,12 +73,14 @@ def disrupt(
     reference: Reference | None = None,
     values: int | Tensor | None = None,
     weakest: Weakest | None = None,
+    start_BCHW: Tensor | None = None,
 ) -> Tensor:
     """Photos (B, C, H, W) in [-1, 1] with a perturbation of at most ``epsilon`` (same units) that breaks every target.
 
     One random stream per photo. ``reference`` replaces the recipe's named one; ``values`` is the number of values per photo where
     padding makes the tensor larger, (B, 1, 1, 1). ``weakest`` measures photos on their way for ``recipe.until``, which is not
-    used without it. Raises ValueError without a target or class, and where ``until`` does not fit the objective.
+    used without it. ``start_BCHW`` replaces the recipe's named start and is brought into the ball. Raises ValueError without
+    a target or class, and where ``until`` does not fit the objective.
     """
     if recipe.until is not None and not recipe.climbs_what_counts:
         raise ValueError("until compares the objective with the L2 of outputs that counts, and this recipe climbs something else")
@@ -103,7 +105,7 @@ def disrupt(
         objective,
         x_BCHW,
         ball,
-        start_BCHW=STARTS[recipe.start](x_BCHW, ball, streams),
+        start_BCHW=STARTS[recipe.start](x_BCHW, ball, streams) if start_BCHW is None else ball.project(start_BCHW, x_BCHW),
         steps=recipe.steps,
         step_size=step_size,
         last_step=recipe.last_step,

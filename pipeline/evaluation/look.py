@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pipeline.channels.channels import Channel, ChannelError, find_channels
 from pipeline.containers.listing import PhotoRef
 from pipeline.containers.read import UnusablePhotoError, read_photo
-from pipeline.disruption.view import View, region_box
+from pipeline.disruption.view import View
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
 from pipeline.evaluation.row import EvaluationRow
+from pipeline.images.boxes import region_box
 from pipeline.images.orientation import to_upright
 from pipeline.images.quality import psnr, ssim
 from pipeline.images.resize import pixels_to_tensor

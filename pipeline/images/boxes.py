@@ -12,6 +12,27 @@ REACH = JITTER + JITTER / 2
 """How far an edge of a jittered box lies from that of the exact one at most, as a share of the side."""
 
 
+def region_box(region: str, width: int, height: int, box: tuple[float, float, float, float] | None) -> Box:
+    """The box, in pixels of the upright photo, that ``region`` means for a photo of this size.
+
+    ``whole`` is the photo, ``square`` its largest centred square, ``box`` the photo's own ``box``. Raises ValueError for
+    a box that is missing, empty or outside the photo. A box with no number above 1 is in shares of width and height.
+    """
+    if region == "whole":
+        return (0, 0, width, height)
+    if region == "square":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return (left, top, left + side, top + side)
+    if box is None:
+        raise ValueError("region 'box' needs the columns left, top, right, bottom in the table of photos")
+    scale = (width, height, width, height) if max(box) <= 1 else (1, 1, 1, 1)
+    left, top, right, bottom = (round(number * unit) for number, unit in zip(box, scale, strict=True))
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise ValueError(f"box {box} is not inside the upright photo of {width}x{height}")
+    return left, top, right, bottom
+
+
 def fit_box(centre: tuple[float, float], sides: tuple[float, float], size: tuple[int, int]) -> Box:
     """The box of these sides around a centre, in a picture of this (width, height): cut to its sides, then moved inside it."""
     (left, right), (top, bottom) = (_fit(*one) for one in zip(centre, sides, size, strict=True))

@@ -28,10 +28,10 @@ class ManifestRow:
 
     Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
     `class_levelled`, `class_local`, `class_ssim` and `class_edit` are the measures of `pipeline.images.effect.Breakage`;
-    `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal. `region` is
-    what generators see of the photo, `boxes` left, top, right and bottom of each box of it in upright pixels, `face_l2` L2 in each
-    box for each class; of several boxes the columns by class, and what is made of them, tell of the one in which the class breaks
-    least.
+    `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal,
+    `universal` that of which it carries a perturbation, or from which its ascent started. `region` is what generators see of
+    the photo, `boxes` left, top, right and bottom of each box of it in upright pixels, `face_l2` L2 in each box for each
+    class; of several boxes the columns by class, and what is made of them, tell of the one in which the class breaks least.
     """
 
     key: str
@@ -72,6 +72,7 @@ class ManifestRow:
     generator: str | None = None
     recipe: str | None = None
     signals: str | None = None
+    universal: str | None = None
     signature: str | None = None
     shard: str | None = column(nullable=False)
 

@@ -28,7 +28,7 @@ def estimate(job: Job, *, console: Console) -> int:
     works, count, total_in = _look(job)
     tried = _spread(works)
     on_ray = config.compute.on_ray(count)
-    protect = pixel_stage(config, job.signer)
+    protect = pixel_stage(config, job.signer, job.perturber)
     seconds, bytes_in, bytes_out, used = 0.0, 0, 0, 0
     for i, each in enumerate(tried):
         began = time.monotonic()

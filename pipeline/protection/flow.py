@@ -2,7 +2,7 @@
 
     part of the plan              references only
       -> read                     file bytes and decoded pixels
-      -> protect (holds the generators)   protected pixels, effect; or a signal alone, without generators
+      -> protect (holds the generators)   protected pixels, effect; or a signal, or universal perturbation, without generators
       -> write                    files written and verified
       -> rows                     what became of each input; their commit is the part of the manifest
 
@@ -26,8 +26,10 @@ from pipeline.protection.options import ProtectConfig
 from pipeline.protection.plan import planned_refs, works_of
 from pipeline.protection.repack import commit_repacked, works_in
 from pipeline.protection.row import Work
+from pipeline.protection.stages.add import Add
+from pipeline.protection.stages.perturb import Perturber
 from pipeline.protection.stages.read import end, reader
-from pipeline.protection.stages.sign import Sign, Signer
+from pipeline.protection.stages.sign import Signer
 from pipeline.protection.stages.write import Destination, write_photos
 from pipeline.protection.sums import sums_of
 
@@ -36,12 +38,13 @@ def part_job(job: Job, run: RunFolder) -> PartJob:
     """How the parts of a run are done."""
     config = job.config
     compute = config.used_compute()
-    generator = ", ".join(config.generator) if config.disrupts() else None
-    to = Destination(run.folder, job.signature, generator, job.signer.bundle.id if job.signer else None)
+    generator = ", ".join(config.generator) if config.measures() else None
+    universal = job.perturber.universal.id if job.perturber else None
+    to = Destination(run.folder, job.signature, generator, job.signer.bundle.id if job.signer else None, universal)
     write = partial(write_photos, config=config, to=to)
     stages = (
         Stage("read", partial(same, reader(config))),
-        Stage("protect", partial(pixel_stage, config, job.signer)),
+        Stage("protect", partial(pixel_stage, config, job.signer, job.perturber)),
         Stage("write", partial(same, write)),
     )
     return PartJob(
@@ -60,13 +63,20 @@ def part_job(job: Job, run: RunFolder) -> PartJob:
     )
 
 
-def pixel_stage(config: ProtectConfig, signer: Signer | None) -> Callable[[Sequence[Work]], list[Work]]:
-    """The stage that changes pixels: the signal alone with --recipe none, else the disruption, the signal included."""
-    if signer is not None and not config.disrupts():
-        return Sign(signer)
+def pixel_stage(
+    config: ProtectConfig, signer: Signer | None, perturber: Perturber | None
+) -> Callable[[Sequence[Work]], list[Work]]:
+    """The stage that changes pixels: with --recipe none what is added alone, else the disruption, all of it included."""
+    if not config.disrupts():
+        add = Add(signer, perturber, region=config.region or "square")
+        if not config.measures():
+            return add
+        from pipeline.protection.stages.measure_some import AddAndMeasure  # with torch
+
+        return AddAndMeasure(config, add)
     from pipeline.protection.stages.disrupt import Protect  # with torch
 
-    return Protect(config, threads=config.compute.threads, signer=signer)
+    return Protect(config, threads=config.compute.threads, signer=signer, perturber=perturber)
 
 
 def died(work: Work, stage: StageName, reason: str, *, write: Callable[[Sequence[Work]], list[ManifestRow]]) -> list[ManifestRow]:

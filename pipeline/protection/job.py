@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from posixpath import splitext
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from pipeline.jobs.options import ConfigError
 from pipeline.ledger.places import check_places
 from pipeline.photos.faces import INSTALL, finder_version
 from pipeline.protection.options import ProtectConfig, signature
+from pipeline.protection.stages.perturb import Perturber, notes_on_networks, read_perturber
 from pipeline.protection.stages.sign import Signer, read_signer
 from pipeline.storage import Folder, scheme_of, split_options
 
@@ -23,26 +23,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A checked call: its generators (none for signals alone), signals and signature; ``notes`` are for people, one line each."""
+    """A checked call: its generators (none with --recipe none), what it adds, and its signature; ``notes`` are for people."""
 
     config: ProtectConfig
     generators: list[Generator]
     signer: Signer | None
     signature: str
     notes: tuple[str, ...] = ()
+    perturber: Perturber | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """What the signature covers, as plain values; never the secret of the signals."""
-        return self.config.what_changes_results() | (self.signer.facts() if self.signer else {})
+        return self.config.what_changes_results() | facts_of(self.signer, self.perturber)
 
     @property
     def about(self) -> str:
         """What is done to the photos, for people."""
         config = self.config
-        parts = [f"generator {', '.join(config.generator)}, {about_region(config)}"] if config.disrupts() else []
+        region = f", {about_region(config)}"
+        parts = [f"generator {', '.join(config.generator)}{region}"] if config.disrupts() else []
+        if self.perturber:
+            parts.append(f"universal {self.perturber.universal.id}{'' if parts else region}")
         parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
-        return " and ".join(parts) + ("" if self.config.disrupts() else " alone, no disruption")
+        share = f"{100 * config.measure_share:g} % measured on {', '.join(config.generator)}"
+        measured = share if config.measures() else "no network"
+        return " and ".join(parts) + (
+            "" if config.disrupts() else f" alone, {measured}" if self.perturber else " alone, no disruption"
+        )
 
 
 def prepare(config: ProtectConfig) -> Job:
@@ -54,23 +62,32 @@ def prepare(config: ProtectConfig) -> Job:
             f"OUT is a folder, in which containers keep their names: {config.output} would be one. Give another name."
         )
     signer = read_signer(config)
+    perturber = read_perturber(config, signer)
     generators, notes = _generators(config)
-    config = with_region(config, generators)
+    fingerprints = tuple(generator.fingerprint for generator in generators)
+    if perturber and generators:
+        notes += notes_on_networks(config, perturber, fingerprints)
+    on_faces = [generator.faces for generator in generators] or [bool(perturber and perturber.universal.faces)]
+    config = with_region(config, takes_faces=all(on_faces))
     if scheme_of(config.input) == "file":
         next(walk_photos(config.input, containers=True))  # a wrong place is told before anything is written
-    signed = signature(config, tuple(g.fingerprint for g in generators), signer.facts() if signer else None)
-    return Job(config, generators, signer, signed, notes)
+    signed = signature(config, fingerprints, facts_of(signer, perturber))
+    return Job(config, generators, signer, signed, notes, perturber)
 
 
-def with_region(config: ProtectConfig, generators: Sequence[Generator]) -> ProtectConfig:
+def facts_of(signer: Signer | None, perturber: Perturber | None) -> dict[str, str]:
+    """What tells runs apart that add other signals or perturbations, or choose them with another secret."""
+    return (signer.facts() if signer else {}) | (perturber.facts() if perturber else {})
+
+
+def with_region(config: ProtectConfig, *, takes_faces: bool) -> ProtectConfig:
     """The options with their region: where none is given, faces if the finder is installed and all generators work on them.
 
     Raises ConfigError for --region faces without the finder.
     """
     finder = finder_version()
-    takes_faces = bool(generators) and all(generator.faces for generator in generators)
     region = config.region or ("faces" if finder and takes_faces else "square")
-    if region != "faces" or not config.disrupts():
+    if region != "faces" or not config.changes_region():
         return dataclasses.replace(config, region=region, finder="")
     if finder is None:
         raise ConfigError(f"--region faces needs the extra faces, which is not installed: {INSTALL}; or give --region square")
@@ -85,8 +102,8 @@ def about_region(config: ProtectConfig) -> str:
 
 
 def _generators(config: ProtectConfig) -> tuple[list[Generator], tuple[str, ...]]:
-    """The generators to disrupt, and what a user should know of them; none, and no torch, for signals alone."""
-    if not config.disrupts():
+    """The generators to disrupt or measure on, and what a user should know of them; none, and no torch, where none is needed."""
+    if not config.measures():
         return [], ()
     from pipeline.generators.trial import notes_on
     from pipeline.protection.stages.disrupt import load_generators

@@ -34,8 +34,10 @@ from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
 Region = Literal["faces", "square", "whole", "box"]
-RESULT_FORMAT = 6
+RESULT_FORMAT = 7
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
+UNIVERSAL = "universal"
+"""The start of a recipe with --universal."""
 JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP = 80, 1.275, 0.1
 """With --jitter, the least steps of a recipe and its largest first step (levels) and last one, those of `robust`."""
 BY_RECIPE = "the recipe's"
@@ -75,9 +77,11 @@ class ProtectConfig:
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "quick"
     """One of quick, fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
-    robust; or none, to add --signals alone: fast, no generator is loaded and the options of the disruption are not used."""
+    robust; or none, to add --signals or --universal alone: fast, no generator is loaded and the options of the disruption are not
+    used."""
     steps: Annotated[int | None, own_default("INT", "the recipe's; quick: at most 20")] = None
-    """Number of ascent steps. This and the options down to --robust-mode change single parts of the recipe."""
+    """Number of ascent steps, with --universal also 0. This and the options down to --robust-mode change single parts of the
+    recipe."""
     until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 2.5, others: none")] = None
     """A photo takes no more steps once the L2 of every output on its file is FACTOR times 0.05, from 1 to 80; none: all of --steps.
     Only where that L2 is climbed, so with another aim, reference or objective, a layer, a blur or --robust-to it is none."""
@@ -86,7 +90,7 @@ class ProtectConfig:
     last_step: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.1")] = None
     """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
     start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", BY_RECIPE)] = None
-    """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball."""
+    """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball; with --universal there."""
     aim: Annotated[Literal["away", "towards"] | None, own_default("{away,towards}", BY_RECIPE)] = None
     """Drive the output away from the reference or towards it."""
     reference: Annotated[str | None, PathOption(REFERENCES), own_default("{" + ",".join(REFERENCES) + ",IMAGE}", BY_RECIPE)] = None
@@ -118,11 +122,18 @@ class ProtectConfig:
     photo by its key. At least 80 steps of at most 1.275 levels, shrinking to a tenth, unless --steps, --step-size and --last-step
     say otherwise; not with --until. Pixels up to 15 % of a side outside the region change too."""
 
+    universal: Annotated[Path | None, own_default("BUNDLE", "none")] = None
+    """Start from a perturbation of this bundle (of disrupt universal), so that photos need fewer steps; with --recipe none add it
+    alone, as fast as files are read and written: nothing is measured then. --steps 0 adds it alone and measures."""
+    measure_share: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
+    """With --universal and --recipe none: the share of the photos, chosen by a hash of their names, on whose files the effect on
+    --generator is measured, 0 to 1. Above 0 the networks are loaded."""
     signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
     detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
     key_file: Annotated[Path | None, own_default("FILE", "the variable DISRUPT_SIGNAL_KEY")] = None
-    """File with the secret, 16 bytes or more, that decides which photo gets which signal. Keep it: detect names signals with it."""
+    """File with the secret, 16 bytes or more, that decides which photo gets which signal, and which perturbation of several of
+    --universal. Keep it: detect names signals with it."""
 
     format: Literal["png", "webp", "jpeg"] = "png"
     """Format of the protected files. png and webp are lossless; jpeg loses part of the protection, the report says how much."""
@@ -166,6 +177,14 @@ class ProtectConfig:
         """Whether generators are disrupted, or signals alone are added."""
         return self.recipe != NOTHING
 
+    def measures(self) -> bool:
+        """Whether generators are needed: to disrupt them, or to measure what was added unseen."""
+        return self.disrupts() or self.measure_share > 0
+
+    def changes_region(self) -> bool:
+        """Whether what generators see of a photo is changed: by a disruption, or by a universal perturbation."""
+        return self.disrupts() or self.universal is not None
+
     def resolved_recipe(self) -> Recipe:
         """The named recipe with the options that change parts of it; without a disruption, no step from the photo itself."""
         if not self.disrupts():
@@ -180,7 +199,7 @@ class ProtectConfig:
                 until=None,
             )
         recipe = Recipe(
-            start=_or(self.start, named.start),
+            start=UNIVERSAL if self.universal else _or(self.start, named.start),
             steps=_or(self.steps, named.steps),
             step_size=_or(self.step_size, named.step_size),
             last_step=_or(self.last_step, named.last_step),
@@ -204,19 +223,26 @@ class ProtectConfig:
 
     def used_compute(self) -> Compute:
         """Where the run computes; signals alone need no GPU."""
-        return self.compute if self.disrupts() else dataclasses.replace(self.compute, gpus_per_actor=0.0)
+        return self.compute if self.measures() else dataclasses.replace(self.compute, gpus_per_actor=0.0)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot be, saying what was expected."""
         one_of("--recipe", self.recipe, (*RECIPES, NOTHING))
         if self.disrupts():
             self._check_disruption()
-        elif self.signals is None:
+        elif self.signals is None and self.universal is None:
             raise ConfigError(
-                f"--recipe {NOTHING} disrupts nothing: give --signals BUNDLE to add a signal alone, or another --recipe"
+                f"--recipe {NOTHING} disrupts nothing: give --signals BUNDLE to add a signal alone, --universal BUNDLE to add a "
+                "universal perturbation, or another --recipe"
             )
-        if self.key_file is not None and self.signals is None:
-            raise ConfigError("--key-file is the secret of signals: give --signals BUNDLE with it, or leave it out")
+        within("--measure-share", self.measure_share, 0, 1, "share of the photos")
+        if self.measure_share and (self.disrupts() or self.universal is None):
+            raise ConfigError(f"--measure-share is for --universal with --recipe {NOTHING}; all other disruptions are measured")
+        if self.key_file is not None and self.signals is None and self.universal is None:
+            raise ConfigError(
+                "--key-file is the secret of signals and of universal perturbations: give --signals BUNDLE or --universal BUNDLE "
+                "with it, or leave it out"
+            )
         within("--epsilon", self.epsilon, 1, 64, "levels of 255; more is easier to see")
         within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
         within("--batch-size", self.batch_size, 1, 4096, "photos")
@@ -227,7 +253,9 @@ class ProtectConfig:
 
     def _check_disruption(self) -> None:
         recipe = self.resolved_recipe()
-        one_of("--start", recipe.start, STARTS)
+        if self.universal is not None and self.start is not None:
+            raise ConfigError(f"--universal is where the ascent starts: leave out --start {self.start}")
+        one_of("--start", recipe.start, (*STARTS, UNIVERSAL) if self.universal else STARTS)
         one_of("--ball", recipe.ball, BALLS)
         for name in recipe.robust_to:
             one_of("--robust-to", name, (*ROBUST_TO, NOTHING))
@@ -236,6 +264,7 @@ class ProtectConfig:
             raise ConfigError(f"--robust-to {NOTHING} stands alone, not beside {others}")
         if not self.generator:
             raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
+        check_weights("--weights", self.weights, self.generator)
         if recipe.reference not in REFERENCES:
             _check_image(recipe.reference)
         if recipe.layer and recipe.reference not in ("output", "noise"):
@@ -246,7 +275,10 @@ class ProtectConfig:
             raise ConfigError(
                 f"--objective {recipe.objective} finds no structure in --reference {recipe.reference}: give l2 or edge"
             )
-        within("--steps", recipe.steps, 1, 100_000, "ascent steps")
+        self._check_ascent(recipe)
+
+    def _check_ascent(self, recipe: Recipe) -> None:
+        within("--steps", recipe.steps, 0 if self.universal else 1, 100_000, "ascent steps")
         if recipe.until is not None:
             within("--until", recipe.until, 1, 80, f"times the threshold of 0.05; or {NOTHING}")
             if self.jitter:
@@ -263,7 +295,6 @@ class ProtectConfig:
             raise ConfigError(
                 "--jitter shows another crop in each step, and --reference noise would be another noise in each: give one"
             )
-        check_weights("--weights", self.weights, self.generator)
 
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the bytes of the outputs, as plain values; weights and signals count by what is in them."""
@@ -280,7 +311,11 @@ class ProtectConfig:
         of_every_run |= {"portable_names": True} if self.portable_names else {}
         of_every_run |= {"gain_map": self.gain_map} if self.gain_map != "drop" else {}
         if not self.disrupts():
-            return of_every_run | {"recipe": NOTHING, "region": "square", "generator": [], "classes": []}
+            region = {"region": self.region or "square"} | ({"finder": self.finder} if self.finder else {})
+            seen = region if self.universal else {"region": "square"}
+            names = (self.generator, self.classes) if self.measures() else ((), ())
+            share = {"measure_share": self.measure_share} if self.measures() else {}
+            return of_every_run | {"recipe": NOTHING, "generator": [*names[0]], "classes": [*names[1]]} | seen | share
         return of_every_run | {
             "recipe": _plain(self.resolved_recipe()),
             "region": self.region or "square",
@@ -293,12 +328,12 @@ class ProtectConfig:
         }
 
 
-def signature(config: ProtectConfig, fingerprints: tuple[str, ...], signals: Mapping[str, str] | None = None) -> str:
-    """16 hex digits that two runs share exactly when their options, weights and signals give the same files.
+def signature(config: ProtectConfig, fingerprints: tuple[str, ...], added: Mapping[str, str] | None = None) -> str:
+    """16 hex digits that two runs share exactly when their options, weights and what they add give the same files.
 
-    ``fingerprints`` are those of the generators, ``signals`` those of the bundle and its key.
+    ``fingerprints`` are those of the generators, ``added`` those of signals, universal perturbations and their key.
     """
-    facts = config.what_changes_results() | {"weights": list(fingerprints), "format_version": RESULT_FORMAT} | dict(signals or {})
+    facts = config.what_changes_results() | {"weights": list(fingerprints), "format_version": RESULT_FORMAT} | dict(added or {})
     return signature_of(facts)
 
 

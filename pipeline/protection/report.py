@@ -21,6 +21,9 @@ from pipeline.report.page import MAX_REASONS, as_yaml, size, template
 from pipeline.report.plots import histogram
 
 MAX_EXAMPLES = 12
+NOT_MEASURED = (
+    "The universal perturbation was added unseen: what it does to a network was not measured on these files. disrupt evaluate does."
+)
 
 
 def terminal_table(summary: Summary) -> Group:
@@ -30,7 +33,7 @@ def terminal_table(summary: Summary) -> Group:
 
     quality = [_quality_line(summary), f"files: {_files_line(summary)}"] if summary.measured else []
     if not summary.disrupts:
-        return Group(inputs, *quality)
+        return Group(inputs, *quality, *([NOT_MEASURED] if summary.measured and summary.universals else []))
     heads = ("class", "samples", "L1", "L2", "% dis.", "levelled", "% lev.", "local")
     title = "Effect on the generator, from the written files; levelled: after auto levels"
     effect = Table(*heads, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -40,7 +43,14 @@ def terminal_table(summary: Summary) -> Group:
         breakage = (number(row.levelled), number(100 * row.disrupted_levelled, 1), number(row.local, 4))
         l1_l2 = (number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
         effect.add_row(Text(row.name), str(row.samples), *l1_l2, *breakage)
-    return Group(inputs, effect, _region_line(summary), *_steps_lines(summary), *quality)
+    some = [line] if (line := measured_line(summary)) else []
+    return Group(inputs, effect, _region_line(summary), *_steps_lines(summary), *quality, *some)
+
+
+def measured_line(summary: Summary) -> str:
+    """On how many files the effect was measured, where that is not all of them; else nothing."""
+    measured = summary.everything.samples // max(1, len(summary.classes))
+    return f"The effect was measured on {measured:,} of {_many(summary.written, 'file')}." if measured < summary.written else ""
 
 
 def _region_line(summary: Summary) -> str:
@@ -119,6 +129,8 @@ def write_report(
         config=as_yaml(config),
         versions=versions or {},
         threshold=THRESHOLD,
+        not_measured=NOT_MEASURED,
+        some_measured=measured_line(summary) if summary.disrupts else "",
     )
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -149,7 +161,7 @@ def _facts(summary: Summary) -> list[tuple[str, str, str]]:
 
 
 def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
-    """What the disruption did; nothing for signals alone."""
+    """What the disruption did; nothing where no generator was measured."""
     if not summary.disrupts:
         return []
     effect = summary.everything

@@ -44,8 +44,9 @@ class Summary:
     ``linf_levels`` is the largest change of any pixel. ``seconds`` is compute time summed over photos; ``images_per_second`` is
     None when the wall-clock time is not known. ``bytes_in`` are those of the inputs that were read, ``growth`` is how many times
     as large the written files are as their photos; ``as_webp`` says how many PNG files were tried as lossless WebP, and the bytes
-    of both. ``steps`` are those of the ascent. ``signals`` are the ids of the bundles whose signals the files carry. ``regions``
-    counts the photos measured in each region, ``face_pairs`` the pairs of a face that was found and a class.
+    of both. ``steps`` are those of the ascent. ``signals`` are the ids of the bundles whose signals the files carry,
+    ``universals`` those of universal perturbations. ``regions`` counts the photos measured in each region, ``face_pairs`` the
+    pairs of a face that was found and a class.
     """
 
     total: int
@@ -75,6 +76,7 @@ class Summary:
     generators: tuple[str, ...]
     recipes: tuple[str, ...]
     signals: tuple[str, ...]
+    universals: tuple[str, ...]
     signatures: tuple[str, ...]
 
     @property
@@ -83,8 +85,13 @@ class Summary:
         return self.linf_levels is not None
 
     @property
+    def written(self) -> int:
+        """How many files were written."""
+        return self.counts["protected"] + self.counts["not_disrupted"]
+
+    @property
     def disrupts(self) -> bool:
-        """Whether any file was measured on a generator; not when signals alone were added."""
+        """Whether any file was measured on a generator; not when signals or perturbations alone were added."""
         return self.everything.samples > 0
 
 
@@ -119,6 +126,7 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
         generators=tuple(sums["names"]["generator"]),
         recipes=tuple(sums["names"]["recipe"]),
         signals=tuple(sums["names"]["signals"]),
+        universals=tuple(sums["names"]["universal"]),
         signatures=tuple(sums["names"]["signature"]),
     )
 

@@ -29,7 +29,7 @@ CLASS_SUMS = ("class_l1", "class_l2", "class_levelled", "class_local", "class_ss
 BYTES = ("bytes_in", "bytes_of_written", "bytes_out")
 """Bytes of the inputs that were read, of those with a file in OUT, and of these files."""
 LARGEST = ("linf_levels", "epsilon", "steps_most")
-NAMES = ("generator", "recipe", "signals", "signature")
+NAMES = ("generator", "recipe", "signals", "universal", "signature")
 SAMPLED = ("key", "output", "shard", "width", "height", "mode", "psnr", "linf_levels", "l2", "region", "boxes")
 
 

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from pipeline.images.orientation import to_stored, upright_size
 from pipeline.images.types import F32, U8
 from pipeline.photos.photo import Photo, PhotoRefusedError
-from pipeline.signals.bundle import GREEN, Signals
+from pipeline.signals.bundle import Signals
 
 I8 = NDArray[np.int8]
 CACHED_VALUES = 4 << 20
@@ -30,17 +30,20 @@ def with_signal(photo: Photo, signals: Signals, which: int) -> U8:
         raise PhotoRefusedError(
             f"{photo.width}x{photo.height} is too small for a signal, which needs {signals.smallest} pixels a side"
         )
-    resize = _cached_levels if photo.pixels_HWC.size <= CACHED_VALUES else _levels
-    levels = resize(signals, which, (photo.height, photo.width), photo.orientation, photo.pixels_HWC.shape[2] == 1)
-    sum_HWC = np.add(photo.pixels_HWC, levels, dtype=np.int16)
+    return add_levels(photo.pixels_HWC, signals, which, photo.orientation)
+
+
+def add_levels(pixels_HWC: U8, signals: Signals, which: int, orientation: int) -> U8:
+    """Stored pixels (H, W, 3 or 1) with signal ``which`` over all of them as they are shown, cut to 0..255."""
+    resize = _cached_levels if pixels_HWC.size <= CACHED_VALUES else _levels
+    height, width, planes = pixels_HWC.shape
+    sum_HWC = np.add(pixels_HWC, resize(signals, which, (height, width), orientation, planes == 1), dtype=np.int16)
     return np.clip(sum_HWC, 0, 255, out=sum_HWC).astype(np.uint8)
 
 
 def _levels(signals: Signals, which: int, size_HW: tuple[int, int], orientation: int, grey: bool) -> I8:
-    """A signal at the size of stored pixels, in whole levels (H, W, 3), or (H, W, 1) of its green plane alone."""
-    signal_CSS = signals.signals_nCHW[which]
-    if grey:
-        signal_CSS = signal_CSS[GREEN : GREEN + 1]
+    """A signal at the size of stored pixels, in whole levels (H, W, 3), or (H, W, 1) for a grey photo."""
+    signal_CSS = signals.planes(which, grey=grey)
     size = upright_size(size_HW[1], size_HW[0], orientation)
     levels_HWC: I8 = np.ascontiguousarray(to_stored(_upright(signal_CSS.transpose(1, 2, 0), size, signals.budget), orientation))
     levels_HWC.setflags(write=False)

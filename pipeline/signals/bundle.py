@@ -53,6 +53,11 @@ class Signals:
         """How many signals there are."""
         return len(self.signals_nCHW)
 
+    def planes(self, which: int, *, grey: bool) -> F32:
+        """Signal ``which`` as colour photos get it (3, S, S), or grey ones (1, S, S)."""
+        signal_CSS: F32 = self.signals_nCHW[which]
+        return signal_CSS[GREEN : GREEN + 1] if grey else signal_CSS
+
     @property
     def size(self) -> int:
         """The reference side of the signals in pixels, at which the detector looks at any photo."""

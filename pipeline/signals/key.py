@@ -16,7 +16,7 @@ class SecretError(ValueError):
     """A secret that is missing or too short; the message says what to do. The secret itself is never in it."""
 
 
-def read_secret(file: Path | None) -> bytes:
+def read_secret(file: Path | None, *, of: str = "signals") -> bytes:
     """The secret in a file, else in the environment variable DISRUPT_SIGNAL_KEY; its end of line is left off.
 
     Raises SecretError when there is none, one that cannot be read, or one of fewer than 16 bytes.
@@ -29,7 +29,7 @@ def read_secret(file: Path | None) -> bytes:
         secret, origin = os.fsencode(os.environ[VARIABLE]), f"the variable {VARIABLE}"
     else:
         raise SecretError(
-            f"signals need a secret: give --key-file FILE or set {VARIABLE}; make one with: head -c 32 /dev/urandom | base64 > key"
+            f"{of} need a secret: give --key-file FILE or set {VARIABLE}; make one with: head -c 32 /dev/urandom | base64 > key"
         )
     secret = secret.rstrip(b"\r\n")
     if len(secret) < LEAST_BYTES:

@@ -31,8 +31,9 @@ from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import PNG_LEVEL, WEBP_EFFORT, encode_photo, read_back
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
+from pipeline.protection.stages.add import Add
 from pipeline.protection.stages.read import read_photos
-from pipeline.protection.stages.sign import Sign, Signer
+from pipeline.protection.stages.sign import Signer
 from pipeline.protection.stages.write import Destination, write_photos
 from pipeline.signals.bundle import read_bundle, write_bundle
 from pipeline.storage import Folder
@@ -72,7 +73,7 @@ def lane(works: list[Work], signer: Signer, out: Path, form: str) -> None:
     to = Destination(Folder(out), signature="0" * 16, generator=None, signals=signer.bundle.id)
     stages: list[Callable[..., Any]] = [
         partial(read_photos, max_pixels=10**8),
-        Sign(signer),
+        Add(signer),
         partial(write_photos, config=config, to=to),
     ]
     rows = [row for work in works for row in fold(stages, [work])]

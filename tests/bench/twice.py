@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from pipeline.containers.listing import PhotoRef
-from pipeline.disruption.view import region_box, regions_of
+from pipeline.disruption.view import regions_of
 from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
+from pipeline.images.boxes import region_box
 from pipeline.images.effect import l2
 from pipeline.images.quality import psnr
 from pipeline.images.resize import pixels_to_tensor

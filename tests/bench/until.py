@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from pipeline.channels.operations import crop_centre, jpeg
 from pipeline.containers.listing import PhotoRef
-from pipeline.disruption.view import region_box, regions_of
+from pipeline.disruption.view import regions_of
 from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
+from pipeline.images.boxes import region_box
 from pipeline.images.effect import l2
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.photos.decode import decode_photo

@@ -32,12 +32,31 @@ TORCH_FREE = (
     "jobs.parts",
     *(f"images.{name}" for name in ("types", "levels", "orientation", "quality")),
     *(f"signals.{name}" for name in ("add", "bundle", "key")),
+    *(f"universal.{name}" for name in ("add", "bundle")),
     *(f"{verb}.{name}" for verb in ("protection", "evaluation", "detection") for name in ("row", "summary", "report")),
-    *("protection.options", "evaluation.pairs", "evaluation.bootstrap", "detection.options", "detection.decide"),
+    *(
+        "protection.options",
+        "learning.options",
+        "evaluation.pairs",
+        "evaluation.bootstrap",
+        "detection.options",
+        "detection.decide",
+    ),
 )
 RAY_FREE = (
     *TORCH_FREE,
-    *("generators", "disruption", "images", "signals", "training", "jobs.samples", "jobs.settings", "jobs.doctor"),
+    *(
+        "generators",
+        "disruption",
+        "images",
+        "signals",
+        "universal",
+        "training",
+        "learning",
+        "jobs.samples",
+        "jobs.settings",
+        "jobs.doctor",
+    ),
     *("protection.stages", "protection.flow", "evaluation.flow", "detection.stages"),
 )
 ON_RAY = {"pipeline.training.driver", "pipeline.training.feed", "pipeline.training.run"}
@@ -59,15 +78,22 @@ ONLY = {
     "sklearn": {"pipeline.signals.measures"},
 }
 """Who may import a library at all, also inside functions and for types only."""
-SCRIPTS = ("pipeline.protect_dataset", "pipeline.evaluate_dataset", "pipeline.detect_dataset", "pipeline.train_generator")
+SCRIPTS = (
+    "pipeline.protect_dataset",
+    "pipeline.evaluate_dataset",
+    "pipeline.detect_dataset",
+    "pipeline.train_generator",
+    "pipeline.train_universal",
+)
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline.tables",),
     (*SCRIPTS, "tune.search_signals"),
     ("pipeline.cli",),
-    ("tune",),
+    ("tune", "pipeline.learning"),
     ("pipeline.protection", "pipeline.evaluation", "pipeline.detection", "pipeline.training"),
     ("pipeline.jobs",),
     ("pipeline.report", "pipeline.containers", "pipeline.ledger"),
+    ("pipeline.universal",),
     ("pipeline.signals",),
     ("pipeline.disruption", "pipeline.generators", "pipeline.channels"),
     ("pipeline.photos",),
@@ -76,7 +102,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
 )
 """Rooms from the top down. A module knows its own room and rooms of lower layers; modules do not import each other in a circle."""
-MOST_LOOSE = 8
+MOST_LOOSE = 9
 """Modules that lie in pipeline/ itself, at most."""
 
 

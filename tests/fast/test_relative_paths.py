@@ -17,17 +17,18 @@ from tests.fast import runs, tiny
 PATHS: dict[str, dict[str, Any]] = {
     "protect": {
         "input": "in", "output": "o/../out", "weights": ["a.pt", "b.pt"], "reference": "goal.png", "signals": "s.safetensors",
-        "key_file": "key",
+        "key_file": "key", "universal": "u.safetensors",
     },
     "evaluate": {"originals": "in", "protected": "out", "out": "results", "weights": ["a.pt", "b.pt"]},
     "detect": {"input": "in", "signals": "s.safetensors", "out": "results", "key_file": "key"},
     "train": {"data": "in", "output": "out", "init_from": "state.pt", "vgg": "vgg.pt", "weights": ["a.pt", "b.pt"]},
     "tune": {"data": "in", "output": "out", "weights": ["a.pt", "b.pt"], "held_out_weights": ["c.pt"]},
+    "universal": {"faces": "in", "output": "out", "weights": ["a.pt", "b.pt"]},
 }  # fmt: skip
 """Every path option of each verb but --config; the first of them are positional."""
-POSITIONAL = ("input", "output", "originals", "protected", "data")
+POSITIONAL = ("input", "output", "originals", "protected", "data", "faces")
 SHIPPED = [("protect", "weights"), ("protect", "signals"), ("evaluate", "weights"), ("detect", "signals"), ("train", "weights")]
-SHIPPED += [("tune", "weights"), ("tune", "held_out_weights")]
+SHIPPED += [("tune", "weights"), ("tune", "held_out_weights"), ("universal", "weights")]
 
 Parse = Callable[..., dict[str, Any]]
 
@@ -113,7 +114,7 @@ def test_uris_and_nothing_stay(place: str, parse: Parse) -> None:
 def test_what_is_typed_as_absolute_or_left_out_stays(parse: Parse, tmp_path: Path) -> None:
     options = parse("protect", {"input": "/data/photos", "output": f"{tmp_path}/out"})
     assert (options["input"], options["output"], options["weights"]) == ("/data/photos", f"{tmp_path}/out", ())
-    assert [options[name] for name in ("reference", "signals", "key_file", "config")] == [None] * 4
+    assert [options[name] for name in ("reference", "signals", "universal", "key_file", "config")] == [None] * 5
 
 
 @pytest.mark.parametrize("name", ["photos", "[2024] photos"])

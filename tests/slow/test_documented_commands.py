@@ -82,6 +82,7 @@ SMALL = {
     "disrupt train faces.parquet": NARROW,
     "disrupt train HORSES": NARROW,
     "disrupt train SCENES": NARROW,
+    "disrupt universal FACES": "--steps 2 --batch 2 --held-out 2 --examples 0",
     "disrupt tune": f"{SMALL_SIGNALS} --trials 1 --grace 1 --every 1 --photos 2 --final-steps 0 --address RAY",
     "head": "",
     "mlflow run": "",

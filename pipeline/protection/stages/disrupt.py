@@ -3,7 +3,8 @@
 Only the region that the generators see becomes floating point; it is cut out of the photo's 8-bit pixels and pasted back.
 
 With signals there are two photos: the original, against which the effect is measured, and the one that carries its signal, around
-which the disruption gets what the signal leaves of epsilon. Whole levels add up, so the file is within epsilon of the original.
+which the disruption gets what the signal leaves of epsilon. Whole levels add up, so the file is within epsilon of the original. A
+universal perturbation is where the ascent starts, inside the same ball.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Measured, Work, effect_of
 from pipeline.protection.stages.measure import Clean, UnusableError, look, measure
+from pipeline.protection.stages.perturb import Perturber
 from pipeline.protection.stages.read import end
 from pipeline.protection.stages.shown import Patch, Shown, batch_view, batches, jittered_view, pad, patches_of, show
 from pipeline.protection.stages.sign import Signer
@@ -52,14 +54,17 @@ def load_generators(config: ProtectConfig) -> list[Generator]:
 class Protect:
     """A callable stage: photos -> protected photos. One is made per process; ``threads`` are its CPU threads.
 
-    ``signer`` adds a signal to each photo first.
+    ``signer`` adds a signal to each photo first, ``perturber`` gives the start of the ascent.
     """
 
-    def __init__(self, config: ProtectConfig, *, threads: int, signer: Signer | None = None) -> None:
+    def __init__(
+        self, config: ProtectConfig, *, threads: int, signer: Signer | None = None, perturber: Perturber | None = None
+    ) -> None:
         torch.set_num_threads(threads)
         check_gpu(config.compute)
         self._config = config
         self._signer = signer
+        self._perturber = perturber
         self._epsilon = config.epsilon - (signer.levels if signer else 0)
         self._device = torch.device(config.compute.device)
         self._generators = [generator.to(self._device) for generator in load_generators(config)]
@@ -147,11 +152,22 @@ class Protect:
                 reference=self._reference,
                 values=values[:, None, None, None],
                 weakest=put,
+                start_BCHW=self._start(patches, drafts, parts),
             )
         goal = torch.inf if self._recipe.until is None else self._recipe.until * THRESHOLD
         if len(last_N := (~(least_B >= goal)).nonzero().flatten()):  # all others left the ascent as they were put
             put(last_N, y_BCHW if len(last_N) == len(y_BCHW) else y_BCHW[last_N], self._recipe.steps)
         return clean
+
+    def _start(self, patches: list[Patch], drafts: list[Draft], parts: list[U8]) -> Tensor | None:
+        """The regions with the universal perturbations of their photos, padded; None without --universal."""
+        if self._perturber is None:
+            return None
+        started = []
+        for patch, part in zip(patches, parts, strict=True):
+            key, region = drafts[patch.photo].shown.work.ref.key, patch.region
+            started.append(self._perturber(part, key, boxes=region.boxes, orientation=region.orientation))
+        return pad(started).to(self._device)
 
     def _measure_whole(self, done: list[tuple[list[Patch], list[Clean]]], drafts: list[Draft]) -> None:
         """Measures files of several regions again: each region was measured before the next one was in its file."""

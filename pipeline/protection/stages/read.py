@@ -8,11 +8,12 @@ from functools import partial
 from typing import Literal
 
 from pipeline.containers.read import MAX_BYTES, UnusablePhotoError, read_photo
+from pipeline.images.boxes import region_box
 from pipeline.images.orientation import to_upright, upright_size
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.faces import NO_FACE, check_finder, crop_faces, find_faces, largest
 from pipeline.photos.heif import GAIN_MAP_NOTE
-from pipeline.photos.photo import Photo
+from pipeline.photos.photo import Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 
@@ -32,7 +33,7 @@ def read_photos(
 
 def reader(config: ProtectConfig) -> Callable[[Sequence[Work]], list[Work]]:
     """`read_photos` with the limits of a run; raises FinderMissingError where the run needs a finder that is not here."""
-    limits, faces = config.photos, config.region == "faces" and config.disrupts()
+    limits, faces = config.photos, config.region == "faces" and config.changes_region()
     if faces:
         check_finder(config.finder)
     return partial(read_photos, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, gain_map=config.gain_map, faces=faces)
@@ -64,6 +65,17 @@ def _look_for_faces(work: Work, photo: Photo) -> Work:
     if not boxes:
         return dataclasses.replace(work, region="square", notes=(*work.notes, NO_FACE))
     return dataclasses.replace(work, region="faces", boxes=boxes, notes=(*work.notes, *notes))
+
+
+def choose_boxes(work: Work, photo: Photo, region: str) -> Work:
+    """The work with what generators see of the photo; raises PhotoRefusedError for a box that is missing or does not fit."""
+    size = upright_size(photo.width, photo.height, photo.orientation)
+    given = work.ref.boxes if region == "box" and work.ref.boxes else (None,)
+    try:
+        boxes, notes = largest([region_box(region, *size, box) for box in given])
+    except ValueError as error:
+        raise PhotoRefusedError(str(error)) from error
+    return dataclasses.replace(work, region=region, boxes=boxes, notes=(*work.notes, *notes))
 
 
 def end(work: Work, row: ManifestRow, *, data: bytes | None = None) -> Work:

@@ -10,13 +10,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from pipeline.disruption.view import BatchView, Region, region_box, regions_of
-from pipeline.images.orientation import upright_size
+from pipeline.disruption.view import BatchView, Region, regions_of
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.images.types import Box
-from pipeline.photos.faces import largest
-from pipeline.photos.photo import U8, Photo, PhotoRefusedError
+from pipeline.photos.photo import U8, Photo
 from pipeline.protection.row import Work
+from pipeline.protection.stages.read import choose_boxes
 
 T = TypeVar("T")
 REGION_PIXELS = 16_000_000
@@ -49,19 +48,8 @@ def show(work: Work, photo: Photo, region: str, *, jitter: bool = False) -> Show
 
     Its work says what is seen. Raises PhotoRefusedError for a box that does not fit.
     """
-    try:
-        seen = work if work.boxes else choose_boxes(work, photo, work.region or region)
-    except ValueError as error:
-        raise PhotoRefusedError(str(error)) from error
+    seen = work if work.boxes else choose_boxes(work, photo, work.region or region)
     return Shown(seen, photo, photo_regions(photo, seen.boxes, jitter=jitter))
-
-
-def choose_boxes(work: Work, photo: Photo, region: str) -> Work:
-    """The work with what generators see of the photo; raises ValueError for a box that is missing or does not fit."""
-    size = upright_size(photo.width, photo.height, photo.orientation)
-    given = work.ref.boxes if region == "box" and work.ref.boxes else (None,)
-    boxes, notes = largest([region_box(region, *size, box) for box in given])
-    return dataclasses.replace(work, region=region, boxes=boxes, notes=(*work.notes, *notes))
 
 
 def photo_regions(photo: Photo, boxes: Sequence[Box], *, jitter: bool = False) -> tuple[Region, ...]:

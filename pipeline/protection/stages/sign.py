@@ -1,19 +1,12 @@
-"""Sign: decoded photos in, photos with a signal out. No network and no torch: the lane of signals alone, and what the disruption
-does first when both are asked for."""
+"""What --signals adds: the signal of a photo. No network and no torch."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import time
-from collections.abc import Sequence
 
 from pipeline.jobs.options import NOTHING, ConfigError
-from pipeline.ledger.schema import ManifestRow
-from pipeline.photos.photo import U8, Photo, PhotoRefusedError
+from pipeline.photos.photo import U8, Photo
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.row import Effect, Work
-from pipeline.protection.stages.read import end
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle, read_bundle
 from pipeline.signals.key import fingerprint, read_secret, signal_of
@@ -65,28 +58,3 @@ def read_signer(config: ProtectConfig) -> Signer | None:
         left = "leaves nothing for the disruption" if config.disrupts() else "is too small"
         raise ConfigError(f"--epsilon {config.epsilon} {left}: {why}; give --epsilon {least} or more{alone}")
     return signer
-
-
-class Sign:
-    """A callable stage: photos -> photos with a signal, nothing else done to them."""
-
-    def __init__(self, signer: Signer) -> None:
-        self._signer = signer
-
-    def __call__(self, works: Sequence[Work]) -> list[Work]:
-        """The same inputs in the same order; pixels are added."""
-        return [work if work.photo is None else self._sign(work, work.photo) for work in works]
-
-    def _sign(self, work: Work, photo: Photo) -> Work:
-        began = time.perf_counter()
-        try:
-            pixels_HWC = self._signer(photo, work.ref.key)
-        except PhotoRefusedError as refusal:
-            row = ManifestRow.skipped(work.ref.key, stage="protect", reason=str(refusal), bytes_in=len(work.data or b""))
-            return end(work, row, data=work.data)
-        except MemoryError:
-            reason = "not enough memory to add a signal to a photo of this size"
-            row = ManifestRow.failed(work.ref.key, stage="protect", reason=reason, bytes_in=len(work.data or b""))
-            return end(work, row, data=work.data)
-        effect = Effect((), (), (), moved=bool((pixels_HWC != photo.pixels_HWC).any()))
-        return dataclasses.replace(work, pixels_HWC=pixels_HWC, effect=effect, seconds=time.perf_counter() - began)

@@ -29,6 +29,7 @@ class Destination:
     signature: str
     generator: str | None
     signals: str | None = None
+    universal: str | None = None
 
 
 def write_photos(works: Sequence[Work], config: ProtectConfig, to: Destination) -> list[ManifestRow]:
@@ -44,6 +45,7 @@ def _finish(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
     return dataclasses.replace(
         row,
         signals=to.signals if row.output else None,
+        universal=to.universal if row.output else None,
         sha256_in=_sha256(work.data) if work.data is not None else None,
         generator=to.generator,
         recipe=config.recipe,
@@ -75,7 +77,7 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         if is_disk_full(error) or advice_on(error):
             raise unwritable(to.folder.path, error) from error
         return ManifestRow.failed(key, stage="write", reason=f"cannot be written: {error}", bytes_in=len(data))
-    status, reason = verdict(effect)
+    status, reason = verdict(effect, added="signal" if config.universal is None else "perturbation")
     return ManifestRow(
         key=key,
         status=status,
@@ -122,13 +124,13 @@ def _effect_columns(effect: Effect) -> dict[str, Any]:
     }
 
 
-def verdict(effect: Effect) -> tuple[Status, str | None]:
+def verdict(effect: Effect, *, added: str = "signal") -> tuple[Status, str | None]:
     """Protected when the output of every class is disrupted, in each of several faces; else not_disrupted with what is missing.
 
-    A signal alone has no classes to disrupt: its photo is protected when the signal changes it.
+    What is ``added`` alone has no classes to disrupt: its photo is protected when that changes it.
     """
     if not effect.classes:
-        return ("protected", None) if effect.moved else ("not_disrupted", "the signal changes no pixel of it")
+        return ("protected", None) if effect.moved else ("not_disrupted", f"the {added} changes no pixel of it")
 
     if not effect.moved:
         return "not_disrupted", "the perturbation did not move (zero gradient at the start; start from jitter or uniform)"

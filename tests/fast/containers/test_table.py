@@ -14,7 +14,7 @@ from pyarrow import parquet as pq
 from pipeline.containers.find import Listing, ListingError, find_photos
 from pipeline.containers.read import UnusablePhotoError, read_photo
 from pipeline.containers.table import _refused_place
-from pipeline.disruption.view import region_box
+from pipeline.images.boxes import region_box
 from pipeline.storage import Folder, read_uri
 from tests.fast.s3 import s3_store
 

@@ -14,9 +14,10 @@ from pipeline.disruption.objectives import DISTANCES, REFERENCES, away_from
 from pipeline.disruption.recipes import RECIPES, Blur, Classes, Recipe
 from pipeline.disruption.recipes import Objective as Name
 from pipeline.disruption.streams import streams_for
-from pipeline.disruption.view import BatchView, View, region_box
+from pipeline.disruption.view import BatchView, View
 from pipeline.generators.generator import Generator
 from pipeline.images.blur import BLURS
+from pipeline.images.boxes import region_box
 from pipeline.protection.row import Effect
 from pipeline.protection.stages.write import verdict
 from tests.fast.tiny import CLASSES, build, build_other

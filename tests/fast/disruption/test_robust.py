@@ -20,7 +20,8 @@ from pipeline.disruption.objectives import REFERENCES
 from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.robust import ROBUST_TO, crop_to_size, edge_blur, robust_variants, scale_and_back
 from pipeline.disruption.streams import Stream, streams_for
-from pipeline.disruption.view import BatchView, View, region_box
+from pipeline.disruption.view import BatchView, View
+from pipeline.images.boxes import region_box
 from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from tests.fast.tiny import build, picture
 

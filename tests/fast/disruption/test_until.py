@@ -16,9 +16,10 @@ from pipeline.disruption.objectives import mean_over, weakest_of
 from pipeline.disruption.recipes import RECIPES, Recipe
 from pipeline.disruption.streams import streams_for
 from pipeline.disruption.until import Weakest, stay_until
-from pipeline.disruption.view import BatchView, View, region_box
+from pipeline.disruption.view import BatchView, View
 from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
+from pipeline.images.boxes import region_box
 from pipeline.images.effect import l2
 from tests.fast.tiny import build, build_other
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pipeline.disruption.view import BatchView, View, region_box, regions_of, upright
+from pipeline.disruption.view import BatchView, View, regions_of, upright
+from pipeline.images.boxes import region_box
 from pipeline.images.orientation import upright_size
 from pipeline.images.types import Box
 from tests.fast.tiny import picture

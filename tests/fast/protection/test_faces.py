@@ -298,7 +298,9 @@ def test_faces_are_the_default_where_they_can_be_found_and_all_networks_take_the
 ) -> None:
     if not installed:
         no_finder(monkeypatch)
-    resolved = with_region(with_options(CONFIG, **{"region": None, **words}), [build() for build in builds])
+    resolved = with_region(
+        with_options(CONFIG, **{"region": None, **words}), takes_faces=bool(builds) and all(build().faces for build in builds)
+    )
     assert (resolved.region, resolved.finder) == (region, "made up 1" if region == "faces" else "")
 
 

@@ -20,6 +20,7 @@ from tests.verbs import with_options
 BASE = ProtectConfig(input="in", output="out")
 ALONE = with_options(BASE, recipe="none", signals=Path("bundle.safetensors"))
 OTHER_RESULTS: dict[str, Any] = {
+    "universal": Path("universal.safetensors"),
     "gain_map": "skip",
     "input": "other",
     "input_as_typed": "typed",
@@ -74,9 +75,11 @@ SAME_RESULTS: dict[str, Any] = {
     "config": Path("c.yaml"),
     "signals": Path("bundle.safetensors"),
     "key_file": Path("key"),
+    "measure_share": 0.5,
     "jpeg_quality": 97,
 }
-"""Options that do not (weights, signals and their key count by what is in them, the quality only when jpeg is written)."""
+"""Options that do not (weights, signals and their key count by what is in them, the quality only when jpeg is written,
+the share only with a universal perturbation alone)."""
 
 
 def signed(config: ProtectConfig, *fingerprints: str) -> str:
@@ -118,7 +121,7 @@ def test_none_takes_back_what_the_recipe_survives() -> None:
 
 
 def test_a_run_keeps_its_signature_as_long_as_the_format_of_results_stays() -> None:
-    assert signature(ProtectConfig("a", "b"), ("f",)) == "bb389e33c323a88d"  # of format 6; with another one no run can be resumed
+    assert signature(ProtectConfig("a", "b"), ("f",)) == "02bb2a910619bc17"  # of format 6; with another one no run can be resumed
 
 
 def test_the_names_of_the_options_are_those_of_the_tables() -> None:
@@ -129,7 +132,7 @@ def test_the_names_of_the_options_are_those_of_the_tables() -> None:
     assert tuple(DISTANCES) == get_args(recipes.Objective)
 
 
-@given(st.sets(st.sampled_from(sorted(OTHER_RESULTS.keys() - {"recipe"}))))
+@given(st.sets(st.sampled_from(sorted(OTHER_RESULTS.keys() - {"recipe", "universal"}))))
 def test_signals_alone_do_not_depend_on_options_of_the_disruption(changed: set[str]) -> None:
     other = with_options(ALONE, **{name: OTHER_RESULTS[name] for name in changed})
     assert (signed(other) != signed(ALONE)) == bool(
@@ -156,7 +159,9 @@ def test_without_a_disruption_no_option_of_it_is_checked_or_used() -> None:
 def test_doing_nothing_at_all_is_refused_with_the_fix() -> None:
     with pytest.raises(ConfigError, match="--recipe none disrupts nothing: give --signals BUNDLE"):
         with_options(BASE, recipe="none").check()
-    with pytest.raises(ConfigError, match="--key-file is the secret of signals: give --signals BUNDLE"):
+    with pytest.raises(
+        ConfigError, match=r"--key-file is the secret of signals and of .*: give --signals BUNDLE or --universal BUNDLE"
+    ):
         with_options(BASE, key_file=Path("key")).check()
 
 
