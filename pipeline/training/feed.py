@@ -1,17 +1,20 @@
-"""Batches on Ray Data: read and cropped ahead of the steps that need them, in light tasks, in the order of the steps."""
+"""Batches made ahead of the steps that need them, in light tasks on Ray, in the order of the steps.
+
+Plain tasks, not a Ray Dataset: the thread that drives a dataset would run in the worker's process and take its interpreter lock
+about half of the time, which makes a step of many small operations two to four times as long.
+"""
 
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-import pyarrow as pa
 import ray
 import ray.data
 import torch
-from ray.data import Dataset, TaskPoolStrategy
 
 from pipeline.jobs.ray_data import set_up_ray_data
 from pipeline.training.data.batches import Source
@@ -20,17 +23,15 @@ from pipeline.training.systems.system import Batch
 
 TASK_CPUS = 0.25
 """Less than a core, so that workers which take the others never wait for batches that wait for a core."""
-BLOCK, STRETCH = 4, 4096
-"""Steps in one task, and steps in one dataset: the next one is begun when it is used up."""
-AHEAD = 4
-"""Batches that wait ready beside the one in use."""
+BLOCK = 4
+"""Steps in one task."""
 
 
 class Feed:
-    """A source whose batches Ray Data makes ahead of the steps that need them.
+    """A source whose batches tasks make ahead of the steps that need them.
 
     Steps follow one another, from any first one; a step out of turn starts the feed again there. Each batch is that of the source
-    itself for the step: neither order nor number of tasks changes it.
+    itself for the step: neither order nor number of tasks changes it. One task more than ``tasks`` is under way or waits ready.
     """
 
     def __init__(self, source: ray.ObjectRef[Source], *, steps: int, tasks: int = 1) -> None:
@@ -52,22 +53,17 @@ class Feed:
         return _fetch(self._source).held_out()
 
     def _from(self, first: int) -> Iterator[Batch]:
-        for begin in range(first, max(self._steps, first + 1), STRETCH):
-            steps = range(begin, max(min(begin + STRETCH, self._steps), begin + 1))
-            rows = batches(steps, self._source, tasks=self._tasks).iter_batches(
-                batch_size=1, batch_format="numpy", prefetch_batches=AHEAD
-            )
-            for row in rows:
-                arrays = pickle.loads(row["batch"][0])
-                yield {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def batches(steps: range, source: ray.ObjectRef[Source], *, tasks: int) -> Dataset:
-    """One row a step, in their order; nothing runs before it is read."""
-    set_up_ray_data(ordered=True)
-    rows = ray.data.from_items([{"step": step} for step in steps], override_num_blocks=-(-len(steps) // BLOCK))
-    work = partial(_make, source=[source])  # in a list Ray hands the reference over, not the value
-    return rows.map_batches(work, batch_size=1, num_cpus=TASK_CPUS, compute=TaskPoolStrategy(size=tasks))
+        last = max(self._steps, first + 1)
+        blocks = iter([range(begin, min(begin + BLOCK, last)) for begin in range(first, last, BLOCK)])
+        make = ray.remote(_make).options(num_cpus=TASK_CPUS)
+        waiting: deque[ray.ObjectRef[list[bytes]]] = deque()
+        while True:
+            while len(waiting) <= self._tasks and (steps := next(blocks, None)) is not None:
+                waiting.append(make.remote(steps, [self._source]))  # in a list Ray hands the reference over, not the value
+            if not waiting:
+                return
+            for data in ray.get(waiting.popleft()):
+                yield {name: torch.from_numpy(array) for name, array in pickle.loads(data).items()}
 
 
 def decode_on_ray(parts: Sequence[Part]) -> Iterator[Part]:
@@ -84,11 +80,11 @@ def _decode(row: Any, *, parts: list[ray.ObjectRef[list[Part]]]) -> Any:
     return row
 
 
-def _make(row: Any, *, source: list[ray.ObjectRef[Source]]) -> Any:
+def _make(steps: range, source: list[ray.ObjectRef[Source]]) -> list[bytes]:
+    """The batches of some steps, each as bytes, whose arrays the reader may write to."""
     torch.set_num_threads(1)  # several tasks share the cores with the workers
-    batch = _fetch(source[0]).batch(int(row["step"][0]))
-    data = pickle.dumps({name: tensor.numpy() for name, tensor in batch.items()}, protocol=pickle.HIGHEST_PROTOCOL)
-    return {"step": row["step"], "batch": pa.array([data], pa.large_binary())}
+    batches = [_fetch(source[0]).batch(step) for step in steps]
+    return [pickle.dumps({k: v.numpy() for k, v in batch.items()}, protocol=pickle.HIGHEST_PROTOCOL) for batch in batches]
 
 
 @lru_cache(maxsize=1)

@@ -135,7 +135,7 @@ class TrainConfig:
 
     steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
     """Steps of the whole training; the discriminator moves in each. The learning rate falls over its second half, of the published
-    ganimation its last third. Here 4000, cyclegan 80000, pix2pixhd 20000, signals 600; published: stargan 200000, ganimation 30
+    ganimation its last third. Here 4000, cyclegan 80000, pix2pixhd 20000, signals 3000; published: stargan 200000, ganimation 30
     epochs, cyclegan and pix2pixhd 200 epochs."""
     minutes: Annotated[float | None, own_default("MINUTES", "no limit")] = None
     """Stop after so many minutes of training (0: one step), with everything written; the same command trains on for as long."""

@@ -71,7 +71,13 @@ def peaks(code: Path, words: list[str]) -> dict[str, float]:
                 for process in (me, *me.children(recursive=True)):
                     with suppress(psutil.NoSuchProcess, IndexError):
                         title = "driver" if process == me else process.cmdline()[0]
-                        role = "worker" if "RayTrainWorker" in title else "feeding" if title.startswith("ray::Map") else title
+                        role = (
+                            "worker"
+                            if "RayTrainWorker" in title
+                            else "feeding"
+                            if title.startswith(("ray::Map", "ray::_make"))
+                            else title
+                        )
                         if role in {"driver", "worker", "feeding"}:
                             found[role] = max(found[role], process.memory_info().rss / 1e6)
             time.sleep(0.2)
