@@ -107,6 +107,13 @@ def photos_of(folder: Path, split: str) -> list[Path]:
     return sorted(paths, key=lambda path: (hashlib.sha256(path.name.encode()).digest(), path))
 
 
+def one_of_each(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """The first photo of each person, where labels.csv has a column identity; else all of them."""
+    rows = label_rows(folder / TABLE, ("file",)) if (folder / TABLE).is_file() else []
+    identity = {folder / row["file"]: row.get("identity") or row["file"] for _, row in rows}
+    return list({identity.get(path, path): path for path in reversed(paths)}.values())[::-1]
+
+
 def _listed(paths: Sequence[Path], work: Path, limit: int) -> Photos:
     """The first of these photos, in a CSV for protect that is named by what it holds."""
     lines = ["path,key", *(f'"{path.resolve()}","{rank:05d}-{path.name}"' for rank, path in enumerate(paths))]

@@ -36,10 +36,10 @@ def detected(pictures: Path, out: Path, key: Path) -> list[dict[str, object]]:
     return [row for row in rows if row["status"] == "judged"]
 
 
-def test_signed_files_are_within_four_levels_and_above_38_db(signed: Path) -> None:
+def test_signed_files_are_within_two_levels_and_above_45_db(signed: Path) -> None:
     rows = pq.read_table(signed / "out" / "manifest.parquet").to_pylist()
     assert len(rows) == 40
-    assert all(row["linf_levels"] <= 4 and row["psnr"] >= 38 for row in rows)
+    assert all(row["linf_levels"] <= 2 and row["psnr"] >= 45 for row in rows)
 
 
 def test_untouched_files_are_called_untouched_and_carry_the_signal_of_their_name(signed: Path, tmp_path: Path) -> None:
@@ -48,11 +48,11 @@ def test_untouched_files_are_called_untouched_and_carry_the_signal_of_their_name
     assert sum(bool(row["matches"]) for row in rows) >= 38
 
 
-def test_what_a_generator_made_of_them_is_called_manipulated(signed: Path, tmp_path: Path) -> None:
+def test_what_a_generator_made_of_them_is_called_out(signed: Path, tmp_path: Path) -> None:
     (tmp_path / "fakes").mkdir()
     files = sorted((signed / "out").glob("*.png"))
     pictures = [np.asarray(Image.open(file)) for file in files]
     for file, pixels in zip(files, translator("stargan-faces-hardened", "unseen")(pictures), strict=True):
         Image.fromarray(pixels).save(tmp_path / "fakes" / file.name)
     rows = detected(tmp_path / "fakes", tmp_path / "found", signed / "key")
-    assert sum(row["decision"] == "manipulated" for row in rows) >= 38
+    assert sum(row["decision"] != "untouched" for row in rows) >= 38

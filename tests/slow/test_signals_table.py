@@ -11,12 +11,23 @@ import pytest
 
 from pipeline.signals.bundle import read_bundle
 from pipeline.tables.__main__ import main
+from pipeline.tables.nets import one_of_each, photos_of
 from pipeline.tables.signals.attacks import outcomes, residue
-from pipeline.tables.signals.scores import ACTIVE, DIFFERENCE, PASSIVE, UNTOUCHED, numbers_of, read_photos, sign, translator
+from pipeline.tables.signals.scores import (
+    ACTIVE,
+    DIFFERENCE,
+    PASSIVE,
+    UNTOUCHED,
+    exact_interval,
+    numbers_of,
+    read_photos,
+    sign,
+    translator,
+)
 from tests.fast.signals.bundles import tiny_bundle
 from tests.fast.tiny import BUILD, photo_bytes
 
-LOW, HALF, HIGH = (np.linspace(low, high, 20) for low, high in ((0, 0.4), (0.5, 0.5), (0.6, 1)))
+LOW, HALF, HIGH = (np.linspace(low, high, 20) - 0.5 for low, high in ((0, 0.4), (0.5, 0.5), (0.6, 1)))
 PERFECT = {(UNTOUCHED, "clean"): LOW, ("G", "clean"): HIGH}
 BLIND = {(UNTOUCHED, "clean"): HALF, ("G", "clean"): HALF}
 G = {("G", "seen"): ["G"]}
@@ -34,7 +45,7 @@ def test_perfect_against_blind_detectors_differ_by_half_in_ap_with_no_spread() -
     ap = {n.method: n for n in found if n.measure == "AP"}
     assert (ap[ACTIVE].mean, ap[PASSIVE].mean, ap[DIFFERENCE].mean) == pytest.approx((1.0, 0.5, 0.5))
     assert (ap[DIFFERENCE].low, ap[DIFFERENCE].high) == pytest.approx((0.5, 0.5))
-    wanted = {"AP": 1.0, "ROC-AUC": 1.0, "TPR at 1 % FPR": 1.0}
+    wanted = {"AP": 1.0, "ROC-AUC": 1.0, "TPR at the decision": 1.0, "FPR at the decision": 0.0}
     assert {n.measure: n.mean for n in found if n.method == ACTIVE} == pytest.approx(wanted)
 
 
@@ -92,12 +103,25 @@ def test_the_command_writes_numbers_and_a_page(tmp_path: Path, capsys: pytest.Ca
         "10",
     ]
     words += ["--active", str(tmp_path / "a" / "bundle.safetensors"), "--passive", str(tmp_path / "p" / "bundle.safetensors")]
-    assert main([*words, "--photos", "20", "--seen", BUILD, "--unseen", "tests.fast.tiny:build_other"]) == 0
+    assert main([*words, "--photos", "20", "--seen", BUILD, "--chose", "--unseen", "tests.fast.tiny:build_other"]) == 0
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "table-signals.csv").read_text())))
     assert {row["channel"] for row in rows} == {"clean", "jpeg-85"}
-    assert {row["who"] for row in rows} == {BUILD, "tests.fast.tiny:build_other", "mean, seen", "mean, unseen"}
+    assert {row["who"] for row in rows} == {BUILD, "tests.fast.tiny:build_other", "mean, trained on", "mean, neither"}
     page = (tmp_path / "out" / "table-signals.md").read_text()
-    assert "mean, unseen: difference" in page
+    assert "tests.fast.tiny:build_other (neither): passive" in page
     assert str(tmp_path) not in page
     assert main([*words, "--photos", "3"]) == 2
     assert "--photos" in capsys.readouterr().err
+
+
+def test_a_share_has_its_exact_interval() -> None:
+    assert exact_interval(0.0, 100) == pytest.approx((0.0, 1 - 0.025 ** (1 / 100)))
+    assert exact_interval(1.0, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))
+
+
+def test_each_person_is_measured_once(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,split,identity\na.jpg,test,p\nb.jpg,test,q\nc.jpg,test,p\n")
+    listed = photos_of(tmp_path, "test")
+    first = next(path.name for path in listed if path.name != "b.jpg")
+    assert {path.name for path in one_of_each(tmp_path, listed)} == {first, "b.jpg"}
+    assert one_of_each(tmp_path / "no table", listed) == listed

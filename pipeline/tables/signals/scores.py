@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from torch import Tensor
 
 from pipeline.channels.channels import find_channels
@@ -40,6 +41,7 @@ MEASURES: dict[str, Callable[[F64, NDArray[np.bool_]], float]] = {
     TPR: lambda scores, truth: float((scores[truth] > 0).mean()),
     FPR: lambda scores, truth: float((scores[~truth] > 0).mean()),
 }
+SHARES = (TPR, FPR)
 Scores = Mapping[tuple[str, str], F64]
 """How far above the decision each photo scores, by (who made the picture, channel); ``untouched`` is who left it alone."""
 Lines = Mapping[tuple[str, str], Sequence[str]]
@@ -165,8 +167,17 @@ def numbers_of(methods: Mapping[str, Sequence[Scores]], lines: Lines, channels: 
             if PASSIVE in draws:
                 draws[DIFFERENCE] = draws[ACTIVE] - draws[PASSIVE]
             for method, values in draws.items():
-                numbers.append(Number(label, group, channel, method, name, float(values[0]), *interval(values[1:])))
+                spread = interval(values[1:])
+                if name in SHARES and method != DIFFERENCE:  # drawing anew says nothing of a share of 0 or 1
+                    spread = exact_interval(float(values[0]), photos)
+                numbers.append(Number(label, group, channel, method, name, float(values[0]), *spread))
     return numbers
+
+
+def exact_interval(share: float, count: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share of ``count`` photos, by Clopper and Pearson; of several seeds, that of as many photos."""
+    spread = binomtest(round(share * count), count).proportion_ci(0.95, method="exact")
+    return float(spread.low), float(spread.high)
 
 
 def _over_seeds(table_TS: F64) -> F64:

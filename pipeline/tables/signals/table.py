@@ -8,14 +8,16 @@ from pathlib import Path
 from pipeline.evaluation.summary import CLEAN
 from pipeline.ledger.rows import csv_text
 from pipeline.signals.bundle import read_bundle
-from pipeline.tables.nets import photos_of
+from pipeline.tables.nets import one_of_each, photos_of
 from pipeline.tables.options import SIGNALS, TablesConfig
 from pipeline.tables.page import grid, made_by, notes_of, page, write_files
 from pipeline.tables.signals.attacks import AVERAGED, outcomes
 from pipeline.tables.signals.scores import (
     ACTIVE,
-    MEASURES,
+    DIFFERENCE,
+    FPR,
     PASSIVE,
+    TPR,
     Number,
     numbers_of,
     read_photos,
@@ -29,7 +31,7 @@ TITLE = "Signals that expose manipulation"
 def write_signals(config: TablesConfig) -> list[Path]:
     """Measure, and write CSV and page; returns their paths. Errors of the call are raised as ValueError."""
     bundles = {name: [read_bundle(path) for path in some] for name, some in ((ACTIVE, config.active), (PASSIVE, config.passive))}
-    photos = read_photos(photos_of(config.faces, "test"), config.photos or 120)
+    photos = read_photos(one_of_each(config.faces, photos_of(config.faces, "test")), config.photos or 120)
     channels = list(dict.fromkeys((CLEAN, *config.channels)))
     groups = {"trained on": config.seen, "chose": config.chose, "neither": config.unseen}
     translators = [translator(name, group) for group, names in groups.items() for name in names]
@@ -42,16 +44,18 @@ def write_signals(config: TablesConfig) -> list[Path]:
     bundle, forger = bundles[ACTIVE][0], translators[0]
     signals = f"{bundle.count} signals of at most {bundle.budget:g} levels, {bundle.size} px"
     seeds = f"{len(bundles[ACTIVE])} trainings with signals, {len(bundles[PASSIVE])} passive, of {bundle.card['steps']} steps"
-    clean = [one for one in numbers if (one.channel, one.measure) == (CLEAN, "AP")]
-    means = {name: [one for one in numbers if one.measure == name and one.who.startswith("mean")] for name in MEASURES}
+    single = [one for one in numbers if one.method != DIFFERENCE and not one.who.startswith("mean")]
+    of_first = [one for one in single if one.measure == FPR and one.who == translators[0].label]
+    by_network = "{who} ({group})" + (": {method}" if config.passive else "")
     others = read_photos(photos_of(config.faces, "train"), max(AVERAGED))
     attacks = [(attack, f"{100 * share:.1f} %", wanted) for attack, share, wanted in outcomes(bundle, photos, others, forger)]
     text = page(
         TITLE,
         notes_of(config.out, SIGNALS),
         f"{made_by(config, len(photos))} {signals}; {seeds}.",
-        f"## By generator, as published (AP at 50 % manipulated)\n{_grid('{who} ({group})', '{method}', clean)}",
-        *(f"## By channel ({name})\n{_grid('{channel}', '{who}: {method}', some)}" for name, some in means.items()),
+        f"## Untouched files that are called out\n{_grid('{channel}', '{method}', of_first)}",
+        f"## Manipulated files that are caught\n{_grid('{channel}', by_network, [one for one in single if one.measure == TPR])}",
+        f"## AP at 50 % manipulated\n{_grid('{channel}', by_network, [one for one in single if one.measure == 'AP'])}",
         f"## Attacks\n{grid(['attack', 'called manipulated', 'wanted'], attacks)}",
         csv_name=f"{SIGNALS}.csv",
     )

@@ -90,10 +90,12 @@ def test_a_signed_photo_is_told_whichever_way_its_pixels_are_stored(upright: Ima
     assert len({(row.likeness, row.width, row.height) for row in rows}) == 1
 
 
-def test_a_photo_that_was_turned_without_its_tag_or_never_signed_carries_no_signal(
+def test_a_photo_that_was_turned_or_cropped_without_a_tag_is_found_and_one_that_was_never_signed_carries_nothing(
     upright: Image.Image, bundle: Bundle, detect: Detect
 ) -> None:
     plain = Image.fromarray(decode_photo(signed(stored(upright, 1), bundle)).pixels_HWC)
-    without_tag = [plain.transpose(turn) for turn in TO_STORED.values() if turn is not None]
-    rows = told([stored(upright, 1), *(stored(picture, 1) for picture in without_tag)], detect, bundle)
-    assert not any(row.carries and row.signal == SIGNAL for row in rows)
+    changed = [plain.transpose(turn) for turn in TO_STORED.values() if turn is not None]
+    changed += [plain.crop((20, 10, WIDTH - 10, HEIGHT - 12))]
+    never, *rows = told([stored(upright, 1), *(stored(picture, 1) for picture in changed)], detect, bundle)
+    assert (never.carries, never.decision) == (False, "no signal")
+    assert [(row.carries, row.signal) for row in rows] == [(True, SIGNAL)] * len(changed)
