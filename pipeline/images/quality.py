@@ -62,13 +62,18 @@ def _ssim_sum(a_RKWC: U8, b_RKWC: U8, taps: F32) -> float:
     d = a - b
     s = np.add(a, b, out=a)
     s -= 255  # centred: smaller squares lose less to rounding, and a variance does not mind
-    columns = np.stack([taps @ d, taps @ s, taps @ np.square(d, out=d), taps @ np.square(s, out=s)])
+    columns = np.stack([_down(d, taps), _down(s, taps), _down(np.square(d, out=d), taps), _down(np.square(s, out=s), taps)])
     mu_d, mu_s, square_d, square_s = _across(columns, taps, channels=a_RKWC.shape[3])
     mu_s2, mu_d2 = np.square(mu_s), np.square(mu_d)
     var_d, var_s = square_d - mu_d2, square_s - mu_s2
     luminance = 1 - mu_d2 / ((np.square(mu_s + 255) + mu_d2) / 2 + C1)
     structure = 1 - var_d / ((var_s + var_d) / 2 + C2)
     return float(np.multiply(luminance, structure, out=luminance).sum(dtype=np.float64))
+
+
+def _down(x_RKV: F32, taps: F32) -> F32:
+    """The K rows of each window, weighted by ``taps``. Not a matrix product: how that rounds depends on threads and processor."""
+    return _weighted([x_RKV[:, k] for k in range(len(taps))], taps, len(taps) // 2)
 
 
 def _across(x: F32, taps: F32, *, channels: int) -> F32:
