@@ -7,8 +7,6 @@ import hashlib
 import hmac
 import io
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -291,23 +289,6 @@ def test_the_report_of_both_says_so(photos: Path, out: Path, bundle: Path) -> No
     assert "also carries one signal of the bundle" in " ".join(page.split())
     assert "Effect by class" in page
     assert "Signals alone" not in page
-
-
-ALONE = """
-import sys
-from tests.verbs import protect
-code = protect(sys.argv[1:])
-loaded = [name for name in ("torch", "ray") if name in sys.modules]
-sys.exit(f"loaded {loaded}" if loaded else code)
-"""
-
-
-def test_signals_alone_need_no_torch(photos: Path, out: Path, bundle: Path, tmp_path: Path) -> None:
-    words = [str(photos), str(out), "--recipe", "none", "--signals", str(bundle), "--key-file", str(key_file(tmp_path))]
-    words += ["--engine", "local", "--examples", "1", "--no-tracking"]
-    done = subprocess.run([sys.executable, "-c", ALONE, *words], cwd=ROOT, capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    assert len(files(out)) == 3
 
 
 def test_a_terminal_without_measured_files_prints_no_table_of_effects() -> None:

@@ -131,8 +131,9 @@ sys.exit(f"loaded {loaded}" if loaded else code)
 """
 
 
-def test_alone_it_needs_no_torch(photos: Path, out: Path, bundle: Path) -> None:
+def test_alone_and_with_a_signal_it_needs_no_torch(photos: Path, out: Path, bundle: Path, key: Path, tmp_path: Path) -> None:
     words = [str(photos), str(out), *ALONE, "--universal", str(bundle), "--engine", "local", "--examples", "1", "--no-tracking"]
+    words += ["--signals", str(tiny_bundle(tmp_path)), "--key-file", str(key), "--epsilon", "9"]
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *words], cwd=ROOT, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert len(files(out)) == 3
