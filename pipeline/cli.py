@@ -40,7 +40,7 @@ VERBS = {
         "stopped; nothing is written.",
     ),
     "detect": Verb(
-        "pictures -> which of them carry a signal, which were manipulated",
+        "pictures -> which of them carry a signal, which were manipulated, and where",
         "pipeline.detection.options:DetectConfig",
         "pipeline.detection.run:run_detection",
         "stopped; nothing is written.",

@@ -156,14 +156,14 @@ def _patches(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
     return F.fold(mean + kept, x.shape[2:], side, stride=side)
 
 
-def _warp(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
+def warp(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
     """Moved by up to a few hundredths of the side, smoothly."""
     field = F.interpolate(draws.normal(1, 2, 4, 4), x.shape[2:], mode="bicubic") * draws.log_uniform(0.015, 0.08)
     grid = F.affine_grid(torch.eye(2, 3)[None], list(x.shape), align_corners=False) + field.permute(0, 2, 3, 1)
     return F.grid_sample(x, grid, mode="bicubic", padding_mode="reflection", align_corners=False).clamp(-1, 1)
 
 
-def _swap(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
+def swap(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
     """The other photo there, in this one's mean and spread of colours or in its own."""
     if draws.pick(3) == 0:
         return other
@@ -177,12 +177,12 @@ def _move(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
     return x.roll((round(draws.uniform(0.1, 0.9) * H), round(draws.uniform(0.1, 0.9) * W)), (2, 3))
 
 
-def _fill(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
+def fill(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
     """Painted over by its surroundings, with a little grain."""
     return _blur(x, draws.uniform(3, 8)) + level_to_unit(draws.uniform(0, 6)) * draws.normal(*x.shape)
 
 
-def _recolour(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
+def recolour(x: Tensor, other: Tensor, draws: Draws) -> Tensor:
     """Another hue at the same brightness, as hair or lips are coloured."""
     luma = x.mean(1, keepdim=True)
     colour = 0.6 * draws.normal(1, 3, 1, 1)
@@ -198,7 +198,7 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.pad(x, (0, 0, reach, reach), mode="reflect"), kernel.transpose(2, 3), groups=3)
 
 
-GLOBAL: tuple[Edit, ...] = (_random_net, _random_net, _residual_net, _tone, _contrast, _abstract, _enlarge, _patches, _warp)
+GLOBAL: tuple[Edit, ...] = (_random_net, _random_net, _residual_net, _tone, _contrast, _abstract, _enlarge, _patches, warp)
 """Edits of a whole photo."""
-LOCAL: tuple[Edit, ...] = (_warp, _swap, _swap, _move, _fill, _recolour)
+LOCAL: tuple[Edit, ...] = (warp, swap, swap, _move, fill, recolour)
 """Edits that make sense in a part of a photo alone, at full strength."""

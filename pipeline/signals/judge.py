@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,27 +95,26 @@ def calibration_scores(
     """Scores of held-out photos (H, W, 3) of ``people``: each person's worst over photos and `HONEST` handlings, in no order.
 
     ``untouched`` is the probability of manipulation and ``carried`` the likeness of files with a signal, ``plain`` the likeness of
-    those without; the same for grey files under `GREY` and the name. See `Bundle`. Raises PhotoRefusedError for a photo that is too
-    small.
+    those without, which a bundle of no signals does not have; the same for grey files under `GREY` and the name. See `Bundle`.
+    Raises PhotoRefusedError for a photo that is too small.
     """
     scores: dict[str, F64] = {}
-    everyone = list(dict.fromkeys(people))
+    photos_of_each = [[i for i, one in enumerate(people) if one == person] for person in dict.fromkeys(people)]
     for prefix, files in (("", list(photos)), (GREY, [_as_grey(x) for x in photos])):
         n = signals.count
         signed = [with_signal(Photo(x, None, "PNG"), signals, i % n) if n else x for i, x in enumerate(files)]
         of_signed, of_plain = (
             [_judgements(judge, [handle(x, i) for i, x in enumerate(some)]) for handle in handlings.values()]
-            for some in (signed, files if n else [])
+            for some in ((signed, files) if n else (signed, []))
         )
-        worst: dict[str, F64] = {
-            "untouched": np.max([p for p, _ in of_signed], 0),
-            "carried": np.min([likeness for _, likeness in of_signed], 0),
-            "plain": np.max([likeness for _, likeness in of_plain], 0),
+        worst: dict[str, tuple[Callable[[F64], Any], F64]] = {
+            "untouched": (np.max, np.max([p for p, _ in of_signed], 0)),
+            "carried": (np.min, np.min([likeness for _, likeness in of_signed], 0)),
         }
-        for kind, values in worst.items():
-            pick = np.min if kind == "carried" else np.max
-            rows = [[value for value, one in zip(values.tolist(), people, strict=False) if one == person] for person in everyone]
-            scores[prefix + kind] = np.array([pick(row) for row in rows if row], np.float64)
+        if n:
+            worst["plain"] = np.max, np.max([likeness for _, likeness in of_plain], 0)
+        for kind, (pick, values) in worst.items():
+            scores[prefix + kind] = np.array([pick(values[of_person]) for of_person in photos_of_each], np.float64)
     return scores
 
 

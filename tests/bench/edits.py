@@ -25,7 +25,7 @@ from pipeline.signals.judgement import Judgement
 from pipeline.tables.signals.scores import sign
 from pipeline.training.data.faces import TABLE, label_rows
 
-KINDS = {"another face": edits._swap, "warped": edits._warp, "painted over": edits._fill, "recoloured": edits._recolour}
+KINDS = {"another face": edits.swap, "warped": edits.warp, "painted over": edits.fill, "recoloured": edits.recolour}
 
 
 def people(folder: Path, split: str, count: int) -> list[U8]:

@@ -134,7 +134,7 @@ def test_without_signals_the_untouched_files_are_the_photos_themselves(tmp_path:
     (pixels,) = pictures((20, 20))
     scores = calibration_scores(passive, by_brightness, [pixels], ["a"], handlings={"clean": HONEST["clean"]})
     assert scores["untouched"] == pytest.approx([pixels.mean() / 255])
-    assert len(scores["plain"]) == 0
+    assert "plain" not in scores
 
 
 def test_a_held_out_photo_that_is_too_small_for_a_signal_is_refused(bundle: Bundle) -> None:
