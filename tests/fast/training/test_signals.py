@@ -251,11 +251,11 @@ def test_a_killed_and_continued_training_ends_as_an_unbroken_one_bit_for_bit(tmp
 
 
 def test_signals_learn_to_be_recovered() -> None:
-    system = dataclasses.replace(SYSTEM, handlings=(), magnitude=0.0, spectrum=0.0, grey=0.0, edits=0.0)
+    system = dataclasses.replace(SYSTEM, handlings=(), magnitude=0.0, spectrum=0.0, grey=0.0, edits=0.0, budget=12.0)
     state = TrainState.fresh(system, SIZES, seed=1, lr=3e-3)
     settings = StepSettings(lr=3e-3, steps=60)
     values = [train_step(state, system, Photos().batch(step), settings) for step in range(60)]
-    assert values[-1]["d_recovery"] < 0.9 * values[0]["d_recovery"]
+    assert values[-1]["d_recovery"] < 0.6 * values[0]["d_recovery"]
     assert values[-1]["d_detection"] < values[0]["d_detection"]
 
 
