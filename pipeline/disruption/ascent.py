@@ -42,16 +42,21 @@ def ascend(
     steps: int,
     step_size: float | Tensor,
     last_step: float = 1.0,
+    momentum: float = 0.0,
     leaving: Leaving | None = None,
 ) -> Tensor:
     """Climb ``objective`` from ``start`` without leaving ``ball`` around ``x``; returns images (B, C, H, W).
 
     ``step_size`` is in the units of the ball, one for all or one per image (B, 1, 1, 1); steps shrink evenly to the share
-    ``last_step`` of it. The start is not projected, every later point is. An image does not move where its gradient is zero: with
-    the reference G(x) that is x itself, so start elsewhere. An image that leaves early comes back as it was then, and the others
-    go on without it; the last to leave costs no gradient.
-    Source: [R20] section 3.2; Madry et al. 2018 for the projection.
+    ``last_step`` of it. With ``momentum`` a step follows the sum of all gradients so far, each at a mean absolute value of 1 and
+    shrunk by this factor in every step since: where classes take turns, that is nearly the gradient of them all.
+
+    The start is not projected, every later point is. An image does not move where its gradient is zero: with the reference G(x)
+    that is x itself, so start elsewhere. An image that leaves early comes back as it was then, and the others go on without it; the
+    last to leave costs no gradient.
+    Source: [R20] section 3.2; Madry et al. 2018 for the projection; Dong et al. 2018, equation 6, for the momentum.
     """
+    so_far_NCHW: Tensor | None = None
     left_BCHW: Tensor | None = None  # images that have left, once there are some
     rows_N, y_NCHW = torch.arange(len(x_BCHW), device=x_BCHW.device), start_BCHW.detach()
     del start_BCHW  # a large photo's images are a hundred megabytes each
@@ -67,7 +72,11 @@ def ascend(
         if leaving and stay_N is not None and not stay_N.all():
             left_BCHW = y_NCHW.detach() if left_BCHW is None else left_BCHW.index_copy(0, rows_N, y_NCHW.detach())
             rows_N, y_NCHW, g_NCHW, x_BCHW = rows_N[stay_N], y_NCHW[stay_N], g_NCHW[stay_N], x_BCHW[stay_N]
+            so_far_NCHW = None if so_far_NCHW is None else so_far_NCHW[stay_N]
             objective, ball, step_size = leaving.rest(rows_N)
+        if momentum:
+            g_NCHW = _at_unit_mean(g_NCHW)
+            so_far_NCHW = g_NCHW = g_NCHW if so_far_NCHW is None else momentum * so_far_NCHW + g_NCHW
         share = 1 - (1 - last_step) * t / max(1, steps - 1)
         y_NCHW = ball.project(y_NCHW.detach() + share * step_size * ball.steepest(g_NCHW), x_BCHW)
     y_NCHW = y_NCHW.detach()
@@ -193,6 +202,11 @@ def uniform(x_BCHW: Tensor, ball: Ball, streams: Sequence[Stream]) -> Tensor:
 
 
 STARTS: dict[str, Start] = {"clean": clean, "jitter": jitter, "uniform": uniform}
+
+
+def _at_unit_mean(g_BCHW: Tensor) -> Tensor:
+    """Each image's gradient at a mean absolute value of 1; zero stays zero."""
+    return g_BCHW / g_BCHW.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(g_BCHW.dtype).tiny)
 
 
 def _norms(v_BCHW: Tensor) -> Tensor:

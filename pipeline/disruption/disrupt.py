@@ -26,9 +26,8 @@ from pipeline.disruption.objectives import (
 from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.robust import robust_variants
 from pipeline.disruption.streams import Stream
-from pipeline.disruption.until import Weakest, stay_until
+from pipeline.disruption.until import Weakest, stay_until, worth_a_look
 from pipeline.disruption.view import BatchView
-from pipeline.images import THRESHOLD
 from pipeline.images.blur import BLURS, Transform
 from pipeline.images.levels import level_to_unit
 
@@ -83,7 +82,7 @@ def disrupt(
     a target or class, and where ``until`` does not fit the objective.
     """
     if recipe.until is not None and not recipe.climbs_what_counts:
-        raise ValueError("until compares the objective with the L2 of outputs that counts, and this recipe climbs something else")
+        raise ValueError("until compares the objective with what counts, and this recipe climbs something else")
     named = reference or REFERENCES[recipe.reference]
     together = weakest_of if recipe.classes == "weakest" else mean_over
 
@@ -100,7 +99,8 @@ def disrupt(
     objective, ball, step_size = of_photos(x_BCHW, targets, streams, number)
     leaving = None
     if weakest is not None and recipe.until is not None:
-        leaving = Leaving(stay_until(recipe.until * THRESHOLD, weakest, len(x_BCHW)), of_rows)
+        least = worth_a_look(recipe.objective, recipe.until)
+        leaving = Leaving(stay_until(least, weakest, len(x_BCHW)), of_rows)
     return ascend(
         objective,
         x_BCHW,
@@ -109,6 +109,7 @@ def disrupt(
         steps=recipe.steps,
         step_size=step_size,
         last_step=recipe.last_step,
+        momentum=recipe.momentum,
         leaving=leaving,
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.disruption.ascent import Objective
 from pipeline.disruption.streams import Stream
 from pipeline.images.blur import Transform
-from pipeline.images.effect import l2, l2_edges, l2_levelled, l2_local
+from pipeline.images.effect import l2, l2_edges, l2_levelled, l2_local, structure_lost
 from pipeline.images.resize import resize
 
 Output = Callable[[Tensor], Tensor]
@@ -37,14 +37,25 @@ def _in_float32(distance: Distance) -> Distance:
     return exact
 
 
+TINY = 1e-6
+"""Added to what a logarithm is taken of: outputs that are equal have no logarithm."""
+
+
+def _visible(output_B: Tensor, reference_B: Tensor) -> Tensor:
+    """log(L2 lost^2): makes both large, in proportion, whatever their sizes, so that neither is bought with the other."""
+    l2_B, lost_B = l2(output_B - reference_B), structure_lost(output_B, reference_B)
+    return (l2_B + TINY).log() + 2 * (lost_B + TINY).log()
+
+
 DISTANCES: dict[str, Distance] = {
+    "visible": _in_float32(_visible),
     "l2": lambda output_B, reference_B: l2(output_B - reference_B),
     "local": _in_float32(l2_local),
     "levelled": _in_float32(l2_levelled),
     "edge": _in_float32(l2_edges),
 }
-"""What is made large, by name. ``l2`` is that of [R20] equation 2, which a change of brightness can satisfy; the others ask for
-broken structure (`pipeline.images.effect`)."""
+"""What is made large, by name. ``l2`` is that of [R20] equation 2, which a change of brightness can satisfy; ``local``,
+``levelled`` and ``edge`` ask for broken structure (`pipeline.images.effect`), ``visible`` for both."""
 
 
 def away_from(output: Output, reference_B: Tensor, distance: Distance = DISTANCES["l2"]) -> Objective:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Aim = Literal["away", "towards"]
-Objective = Literal["l2", "local", "levelled", "edge"]
+Objective = Literal["visible", "l2", "local", "levelled", "edge"]
 Classes = Literal["iterative", "joint", "weakest"]
 Blur = Literal["none", "white-box", "eot", "spread-spectrum"]
 RobustMode = Literal["turn", "eot"]
@@ -29,6 +29,8 @@ class Recipe:
     """Step in levels; nothing means epsilon."""
     last_step: float = 1.0
     """The last step as a share of the first; steps in between shrink evenly. Under 1, transforms in turn do not undo each other."""
+    momentum: float = 0.0
+    """The share of the sum of earlier gradients that a step keeps: 0 follows its own gradient alone, 1 all alike."""
     aim: Aim = "away"
     """Drive the output away from the reference or towards it."""
     reference: str = "output"
@@ -48,18 +50,23 @@ class Recipe:
     robust_mode: RobustMode = "turn"
     """One of these transforms per step in turn, or the mean over all of them in every step."""
     until: float | None = None
-    """A photo takes no more steps once the L2 of every output on its file is so many times the threshold; nothing: it takes all."""
+    """A photo takes no more steps once every output on its file is broken, with so many times the L2 that counts; nothing: it takes
+    all."""
 
     @property
     def climbs_what_counts(self) -> bool:
-        """Whether it makes large what decides whether a photo is protected: the L2 of the file's outputs from the photo's."""
-        return (self.aim, self.reference, self.objective, self.blur, self.layer, self.robust_to) == (
-            "away", "output", "l2", "none", "", ()
-        )  # fmt: skip
+        """Whether it makes large what decides whether a photo is protected: how far the file's outputs are from the photo's."""
+        on_the_file = (self.blur, self.robust_to) == ("none", ())
+        return self.objective in ("visible", "l2") and self.is_away_from_output and on_the_file
+
+    @property
+    def is_away_from_output(self) -> bool:
+        """Whether it drives the output away from what it is on the untouched photo."""
+        return (self.aim, self.reference, self.layer) == ("away", "output", "")
 
 
 RECIPES: dict[str, Recipe] = {
-    "quick": Recipe(start="uniform", step_size=4.0, last_step=0.1, until=2.5),
+    "quick": Recipe(start="uniform", steps=60, step_size=4.0, last_step=0.1, momentum=0.7, objective="visible", until=2.5),
     "fgsm": Recipe(steps=1, step_size=None, classes="joint"),
     "ifgsm": Recipe(),
     "pgd": Recipe(start="uniform"),

@@ -14,7 +14,7 @@ from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.row import EvaluationRow
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generators
-from pipeline.images import THRESHOLD, over_edit
+from pipeline.images import THRESHOLD, over_edit, share_of_goal
 from pipeline.images.effect import breakage, l1, l2, manipulation_mask, masked_l2
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import SHIPPED, ConfigError, check_weights
@@ -102,7 +102,7 @@ class Measure:
         failed = next((one for one in rows if one.status == "failed"), None)
         if failed or row.faces is None:
             return failed or rows[0]
-        number = min(range(len(rows)), key=lambda i: rows[i].l2 or 0.0)
+        number = min(range(len(rows)), key=lambda i: share_of_goal(rows[i].l2 or 0.0, rows[i].lost or 0.0))
         return dataclasses.replace(rows[number], face=number + 1)
 
     @torch.no_grad()
@@ -128,6 +128,7 @@ class Measure:
             disrupted=value >= THRESHOLD,
             levelled=float(broken.levelled),
             local=float(broken.local),
+            lost=float(broken.lost),
             output_ssim=float(broken.ssim),
             edit=float(broken.edit),
             over_edit=over_edit(value, float(broken.edit)),

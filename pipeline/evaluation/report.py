@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipeline.evaluation.summary import CLEAN, OVER_EDIT, RELATIVE, Line, Summary
 from pipeline.evaluation.sums import ALL
-from pipeline.images import THRESHOLD
+from pipeline.images import LOST, THRESHOLD
 from pipeline.report.outcome import number, outcome_table
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import FAINT, GOOD, INK, drawing
@@ -44,6 +44,7 @@ def write_page(
         config=as_yaml(config),
         versions=versions,
         threshold=THRESHOLD,
+        lost=LOST,
     )
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -61,7 +62,7 @@ def _effect_table(summary: Summary, generator: str) -> Table:
     lines = [line for line in summary.lines if line.generator == generator and line.class_name == ALL]
     samples = max((line.samples for line in lines), default=0)
     title = Text(f"Effect on {generator}, {samples} pairs of photo and class, from the files; noise: L2 of random noise")
-    heads = ("channel", "L2", "% dis.", "95 %", "of clean", "levelled", "SR_mask", "noise")
+    heads = ("channel", "L2", "% dis.", "95 %", "of clean", "% vis.", "levelled", "SR_mask", "noise")
     table = Table(*heads, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(table.columns):
         column.justify, column.no_wrap = ("right" if i else "left"), True
@@ -82,6 +83,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         number(100 * line.mean("disrupted"), 1),
         span(line, "disrupted", times=100, digits=1),
         number(100 * line.mean(RELATIVE), 1),
+        number(100 * line.mean("visible"), 1),
         number(line.mean("levelled")),
         number(100 * line.mean("sr_mask"), 1),
         number(line.mean("floor_l2"), 4),

@@ -26,8 +26,9 @@ class EvaluationRow:
     L1, L2 and their masked kind are in units of [-1, 1], PSNR in dB, Linf and epsilon in 8-bit levels, shares from 0 to 1.
 
     ``l2_mask`` and ``success_mask`` are [H22]'s: over the pixels that the generator changes, an empty mask is no success.
-    ``levelled``, ``local``, ``output_ssim``, ``edit`` are of `pipeline.images.effect.Breakage`, ``over_edit`` is L2 / ``edit``.
-    ``faces`` is how many faces of the photo were measured, ``face`` the place of the one with the least L2, of which the rest is.
+    ``levelled``, ``local``, ``lost``, ``output_ssim`` and ``edit`` are of `pipeline.images.effect.Breakage`, ``over_edit`` is
+    L2 / ``edit``.
+    ``faces`` is how many faces of the photo were measured, ``face`` the place of the one that breaks least, of which the rest is.
     ``floor_l2`` is the L2 that uniform noise of the same epsilon causes. PSNR, SSIM and Linf are of the file, before any channel.
     """
 
@@ -47,6 +48,7 @@ class EvaluationRow:
     disrupted: bool | None = None
     levelled: float | None = None
     local: float | None = None
+    lost: float | None = None
     output_ssim: float | None = None
     edit: float | None = None
     over_edit: float | None = None

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.evaluation.row import STATUSES, worst
-from pipeline.images import THRESHOLD
+from pipeline.images import LOST, THRESHOLD
 from pipeline.report.outcome import few_reasons, numbers, tally_reasons
 
 Sums = dict[str, Any]
@@ -26,9 +26,9 @@ Name = tuple[str, str, str]
 """Generator, class and channel of a line."""
 ALL = "all"
 """Stands for all classes of a generator; its samples are pairs of photo and class."""
-MEASURED = ("l1", "l2", "disrupted", "l2_mask", "mask_share", "floor_l2", "levelled", "local", "output_ssim", "edit")
+MEASURED = ("l1", "l2", "disrupted", "l2_mask", "mask_share", "floor_l2", "levelled", "local", "lost", "output_ssim", "edit")
 """Measures that are columns of the rows under the same name."""
-MEASURES = (*MEASURED[:4], "sr_mask", *MEASURED[4:6], "floor_disrupted", *MEASURED[6:], "disrupted_levelled")
+MEASURES = (*MEASURED[:4], "sr_mask", *MEASURED[4:6], "floor_disrupted", *MEASURED[6:], "disrupted_levelled", "visible")
 
 
 def sums_of(rows: pa.Table) -> Sums:
@@ -100,6 +100,7 @@ def values_of(measured: pa.Table) -> Floats:
     columns["sr_mask"] = columns["success_mask"]
     columns["floor_disrupted"] = (columns["floor_l2"] >= THRESHOLD).astype(np.float64)
     columns["disrupted_levelled"] = (columns["levelled"] >= THRESHOLD).astype(np.float64)
+    columns["visible"] = (columns["lost"] >= LOST).astype(np.float64)
     return np.stack([columns[name] for name in MEASURES], axis=1)
 
 

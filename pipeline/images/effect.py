@@ -1,8 +1,8 @@
 """What a disruption does: the difference between a generator's disrupted and undisrupted output, one number per image.
 
 Outputs are in [-1, 1], so an absolute difference lies in [0, 2] and a squared one in [0, 4]. `L2` is a mean square, as in
-[Ruiz 2020], not a norm. It mixes a change of tone, which anybody undoes, with broken structure; `l2_levelled`, `l2_local` and
-`output_ssim` tell them apart.
+[Ruiz 2020], not a norm. It mixes a change of tone, which anybody undoes, with broken structure; `l2_levelled`, `l2_local`,
+`structure_lost` and `output_ssim` tell them apart.
 """
 
 from __future__ import annotations
@@ -39,14 +39,16 @@ class Breakage:
 
     levelled: Tensor
     local: Tensor
+    lost: Tensor
     ssim: Tensor
     edit: Tensor
 
 
 def breakage(disrupted_BCHW: Tensor, output_BCHW: Tensor, x_BCHW: Tensor) -> Breakage:
-    """`l2_levelled`, `l2_local`, SSIM and the edit's L2 of outputs G(x_d), G(x) and what the generator saw, x."""
+    """`l2_levelled`, `l2_local`, `structure_lost`, SSIM and the edit's L2 of outputs G(x_d), G(x) and what the generator saw, x."""
     d, y, x = (image.detach().cpu().double() for image in (disrupted_BCHW, output_BCHW, x_BCHW))
-    return Breakage(l2_levelled(d, y), l2_local(d, y), output_ssim(d, y), l2(y - x))
+    local_B = l2_local(d, y)
+    return Breakage(l2_levelled(d, y), local_B, share_lost(local_B, y), output_ssim(d, y), l2(y - x))
 
 
 def manipulation_mask(output_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
@@ -83,6 +85,21 @@ def l2_levelled(disrupted_B: Tensor, output_B: Tensor) -> Tensor:
 def l2_local(disrupted_BCHW: Tensor, output_BCHW: Tensor) -> Tensor:
     """`l2_levelled` of the two outputs less their local means, (B,): what changed in lines and texture, whatever the shading."""
     return l2_levelled(disrupted_BCHW - local_mean(disrupted_BCHW), output_BCHW - local_mean(output_BCHW))
+
+
+def structure_lost(disrupted_BCHW: Tensor, output_BCHW: Tensor) -> Tensor:
+    """Which share of an output's lines and texture the disrupted output no longer has, (B,), from 0 to 1.
+
+    `l2_local` over the variance of the output less its local mean, channels together: of one channel 1 - rho^2, rho the correlation
+    of the two outputs less their local means. 0 where the output has no structure, and nothing is lost.
+    """
+    return share_lost(l2_local(disrupted_BCHW, output_BCHW), output_BCHW)
+
+
+def share_lost(local_B: Tensor, output_BCHW: Tensor) -> Tensor:
+    """`structure_lost` from `l2_local`."""
+    structure_B = l2(_centred(output_BCHW - local_mean(output_BCHW)))
+    return local_B / structure_B.clamp_min(torch.finfo(structure_B.dtype).tiny)
 
 
 def l2_edges(disrupted_BCHW: Tensor, output_BCHW: Tensor) -> Tensor:

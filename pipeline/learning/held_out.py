@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.generators.generator import Generator
-from pipeline.images import THRESHOLD
-from pipeline.images.effect import l1, l2, l2_levelled
+from pipeline.images import LOST, THRESHOLD
+from pipeline.images.effect import l1, l2, l2_levelled, structure_lost
 from pipeline.images.levels import unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor, resize
 from pipeline.images.types import U8
@@ -32,11 +32,15 @@ class Sample:
     l1: float
     l2: float
     levelled: float
+    lost: float
 
 
 @dataclass(frozen=True)
 class Line:
-    """Means over samples; ``disrupted`` is the share with L2 >= 0.05, ``disrupted_levelled`` the same after auto levels."""
+    """Means over samples; ``disrupted`` is the share with L2 >= 0.05, ``disrupted_levelled`` the same after auto levels.
+
+    ``lost`` is the share of lines and texture lost, ``visible`` the share of samples in which it reaches the threshold.
+    """
 
     generator: str
     class_name: str
@@ -44,8 +48,10 @@ class Line:
     l1: float
     l2: float
     levelled: float
+    lost: float
     disrupted: float
     disrupted_levelled: float
+    visible: float
 
 
 def measure(
@@ -60,7 +66,7 @@ def measure(
         for generator in generators:
             names = generator.select_classes(classes)
             clean, broken = (_outputs(generator, names, pixels_HWC) for pixels_HWC in (before_HWC, after_HWC))
-            values = (l1(broken - clean), l2(broken - clean), l2_levelled(broken, clean))
+            values = (l1(broken - clean), l2(broken - clean), l2_levelled(broken, clean), structure_lost(broken, clean))
             samples += [
                 Sample(generator.name, name, *row) for name, row in zip(names, torch.stack(values, 1).tolist(), strict=True)
             ]
@@ -122,8 +128,8 @@ def _outputs(generator: Generator, names: Sequence[str], pixels_HWC: U8) -> Tens
 
 
 def _line(generator: str, class_name: str, own: Sequence[Sample]) -> Line:
-    values = np.array([[one.l1, one.l2, one.levelled] for one in own])
-    shares = (values[:, 1:] >= THRESHOLD).mean(0)
+    values = np.array([[one.l1, one.l2, one.levelled, one.lost] for one in own])
+    shares = (values[:, 1:] >= (THRESHOLD, THRESHOLD, LOST)).mean(0)
     return Line(generator, class_name, len(own), *(float(v) for v in (*values.mean(0), *shares)))
 
 

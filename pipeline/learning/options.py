@@ -80,8 +80,8 @@ class UniversalConfig:
     last_step: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.1
     """The last step as a share of the first, above 0 to 1; steps shrink evenly."""
     objective: Objective = "l2"
-    """What to break: l2, any change of the output, also of brightness; levelled, what auto levels leave of it; local, lines and
-    texture; edge, the steps from pixel to pixel."""
+    """What to break: visible, L2 and lines and texture together; l2, any change of the output, also of brightness; levelled, what
+    auto levels leave of it; local, lines and texture; edge, the steps from pixel to pixel."""
     class_schedule: Literal["iterative", "joint", "weakest"] = "iterative"
     """One class of one network per step in turn, or all in every step (as many times slower); weakest: all, and what is hardest to
     break counts most."""

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.images import THRESHOLD
+from pipeline.images import LOST, THRESHOLD
 from pipeline.images.types import F64
 from pipeline.jobs.versions import versions
 from pipeline.learning.held_out import Line, Sample, lines
@@ -22,7 +22,7 @@ from pipeline.report.page import as_yaml, template
 from pipeline.report.plots import histogram
 
 REPORT_FILE = "report.html"
-HEADS = ("network", "class", "samples", "L1", "L2", "% dis.", "levelled", "% levelled")
+HEADS = ("network", "class", "samples", "L1", "L2", "% dis.", "lost", "% visible", "levelled", "% levelled")
 
 
 def terminal_table(rows: Sequence[Line]) -> Table:
@@ -82,6 +82,7 @@ def write_report(
         config=as_yaml(job.options),
         versions=versions(),
         threshold=THRESHOLD,
+        lost=LOST,
     )
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -91,6 +92,7 @@ def _facts(rows: Sequence[Line], cosines_nn: F64) -> list[tuple[str, str, str]]:
     facts = []
     for row in rows:
         facts.append((f"{number(100 * row.disrupted, 1)} %", f"disrupted, {row.generator}", f"{row.samples:,} samples"))
+        facts.append((f"{number(100 * row.visible, 1)} %", f"visibly broken, {row.generator}", f"mean lost {number(row.lost)}"))
         levelled = f"mean {number(row.levelled)}"
         facts.append((f"{number(100 * row.disrupted_levelled, 1)} %", f"after auto levels, {row.generator}", levelled))
     if len(cosines_nn) > 1:
@@ -100,5 +102,6 @@ def _facts(rows: Sequence[Line], cosines_nn: F64) -> list[tuple[str, str, str]]:
 
 
 def _cells(row: Line) -> tuple[str, ...]:
-    shares = (number(100 * row.disrupted, 1), number(100 * row.disrupted_levelled, 1))
-    return str(row.samples), number(row.l1), number(row.l2), shares[0], number(row.levelled), shares[1]
+    effect = (str(row.samples), number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
+    seen = (number(row.lost), number(100 * row.visible, 1))
+    return *effect, *seen, number(row.levelled), number(100 * row.disrupted_levelled, 1)

@@ -105,7 +105,13 @@ def finish(job: Job, state: State, *, command: str, console: Console, tracking: 
     page = write_report(job, samples, lines(grey), shown, cosines_nn, command=command)
     write_uri(config.output / REPORT_FILE, page.encode())
     for row in (row for row in rows if row.class_name == "all"):
-        finals = {"l1": row.l1, "l2": row.l2, "levelled": row.levelled, "share_disrupted": row.disrupted}
+        finals = {
+            "l1": row.l1,
+            "l2": row.l2,
+            "levelled": row.levelled,
+            "share_disrupted": row.disrupted,
+            "share_visible": row.visible,
+        }
         tracking.metrics({f"{row.generator}_{name}": value for name, value in finals.items()})
     tracking.text(page, REPORT_FILE)
     tracking.text(json.dumps(job.options, indent=2, ensure_ascii=False), "config.json")

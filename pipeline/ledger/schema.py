@@ -16,7 +16,7 @@ Status = Literal["protected", "not_disrupted", "skipped", "failed"]
 Stage = Literal["list", "read", "decode", "protect", "encode", "verify", "write"]
 STATUSES: tuple[str, ...] = get_args(Status)
 STAGES: tuple[str, ...] = get_args(Stage)
-BY_CLASS = ("classes", "class_l1", "class_l2", "class_levelled", "class_local", "class_ssim", "class_edit")
+BY_CLASS = ("classes", "class_l1", "class_l2", "class_levelled", "class_local", "class_lost", "class_ssim", "class_edit")
 """Columns with one value for each class of each generator."""
 RETRIED: tuple[str, ...] = ("failed", "not_disrupted")
 """The statuses that `--retry-failed` tries again."""
@@ -27,11 +27,13 @@ class ManifestRow:
     """What became of one input; None where it is not known. The fields are the columns of the manifest, `shard` is set on commit.
 
     Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
-    `class_levelled`, `class_local`, `class_ssim` and `class_edit` are the measures of `pipeline.images.effect.Breakage`;
+    `class_levelled`, `class_local`, `class_lost`, `class_ssim` and `class_edit` are those of `pipeline.images.effect.Breakage`;
+    `disrupted` is the share of classes with L2 from the threshold on, `visible` that of lost structure from its own on;
     `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal,
     `universal` that of which it carries a perturbation, or from which its ascent started. `region` is what generators see of
-    the photo, `boxes` left, top, right and bottom of each box of it in upright pixels, `face_l2` L2 in each box for each
-    class; of several boxes the columns by class, and what is made of them, tell of the one in which the class breaks least.
+    the photo, `boxes` left, top, right and bottom of each box of it in upright pixels, `face_l2` and `face_lost` L2 and lost
+    structure in each box for each class; of several boxes the columns by class, and what is made of them, tell of the one in which
+    the class breaks least.
     """
 
     key: str
@@ -59,13 +61,16 @@ class ManifestRow:
     class_l2: Sequence[float] | None = None
     class_levelled: Sequence[float] | None = None
     class_local: Sequence[float] | None = None
+    class_lost: Sequence[float] | None = None
     class_ssim: Sequence[float] | None = None
     class_edit: Sequence[float] | None = None
     face_l2: Sequence[float] | None = None
+    face_lost: Sequence[float] | None = None
     l1: float | None = None
     l2: float | None = None
     over_edit: float | None = None
     disrupted: float | None = None
+    visible: float | None = None
     moved: bool | None = None
     steps: int | None = None
     seconds: float | None = None
@@ -124,7 +129,9 @@ def _check(row: ManifestRow) -> None:
         problem = "protected needs an output and its sha256"
     elif len({len(values) for name in BY_CLASS if (values := getattr(row, name)) is not None}) > 1:
         problem = f"{', '.join(BY_CLASS)} differ in length"
-    elif row.face_l2 and len(row.face_l2) * 4 != len(row.boxes or ()) * len(row.classes or ()):
-        problem = "face_l2 has not one value for each box and class"
+    elif any(
+        values and len(values) * 4 != len(row.boxes or ()) * len(row.classes or ()) for values in (row.face_l2, row.face_lost)
+    ):
+        problem = "face_l2 or face_lost has not one value for each box and class"
     if problem:
         raise LedgerError(f"manifest row {row.key!r}: {problem}")

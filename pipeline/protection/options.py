@@ -34,7 +34,7 @@ from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
 T = TypeVar("T")
 Region = Literal["faces", "square", "whole", "box"]
-RESULT_FORMAT = 7
+RESULT_FORMAT = 8
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
 UNIVERSAL = "universal"
 """The start of a recipe with --universal."""
@@ -79,25 +79,29 @@ class ProtectConfig:
     """One of quick, fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
     robust; or none, to add --signals or --universal alone: fast, no generator is loaded and the options of the disruption are not
     used."""
-    steps: Annotated[int | None, own_default("INT", "the recipe's; quick: at most 20")] = None
+    steps: Annotated[int | None, own_default("INT", "the recipe's; quick: at most 60")] = None
     """Number of ascent steps, with --universal also 0. This and the options down to --robust-mode change single parts of the
     recipe."""
     until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 2.5, others: none")] = None
-    """A photo takes no more steps once the L2 of every output on its file is FACTOR times 0.05, from 1 to 80; none: all of --steps.
-    Only where that L2 is climbed, so with another aim, reference or objective, a layer, a blur or --robust-to it is none."""
+    """A photo takes no more steps once every output on its file is broken: L2 FACTOR times 0.05, from 1 to 80, and 0.3 of its lines
+    and texture lost; none: all of --steps. With another aim, reference or objective than visible and l2, a layer, a blur or
+    --robust-to it is none."""
     step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; quick: 4")] = None
     """Size of a step, in 8-bit levels."""
     last_step: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.1")] = None
     """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
+    momentum: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.7")] = None
+    """The share of the sum of earlier gradients that a step keeps, 0 to 1. It evens out classes that take turns, and helps
+    transfer to other networks."""
     start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", BY_RECIPE)] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball; with --universal there."""
     aim: Annotated[Literal["away", "towards"] | None, own_default("{away,towards}", BY_RECIPE)] = None
     """Drive the output away from the reference or towards it."""
     reference: Annotated[str | None, PathOption(REFERENCES), own_default("{" + ",".join(REFERENCES) + ",IMAGE}", BY_RECIPE)] = None
     """What the output is driven from or to: its own undisrupted output, the input, a plain image, noise, or an image file."""
-    objective: Annotated[Objective | None, own_default("{l2,local,levelled,edge}", BY_RECIPE)] = None
-    """What to break: l2, any change of the output, also of brightness; levelled, what auto levels leave of it; local, lines and
-    texture; edge, the steps from pixel to pixel."""
+    objective: Annotated[Objective | None, own_default("{visible,l2,local,levelled,edge}", "the recipe's; quick: visible")] = None
+    """What to break: visible, L2 and lines and texture together; l2, any change of the output, also of brightness; levelled, what
+    auto levels leave of it; local, lines and texture; edge, the steps from pixel to pixel."""
     class_schedule: Annotated[Classes | None, own_default("{iterative,joint,weakest}", BY_RECIPE)] = None
     """One class per step in turn, or all in every step (as many times slower); weakest: all, and the class and the network that
     are hardest to break count most."""
@@ -203,6 +207,7 @@ class ProtectConfig:
             steps=_or(self.steps, named.steps),
             step_size=_or(self.step_size, named.step_size),
             last_step=_or(self.last_step, named.last_step),
+            momentum=_or(self.momentum, named.momentum),
             aim=_or(self.aim, named.aim),
             reference=_or(self.reference, named.reference),
             objective=_or(self.objective, named.objective),
@@ -213,6 +218,8 @@ class ProtectConfig:
             robust_to=named.robust_to if self.robust_to is None else _words(self.robust_to),
             robust_mode=_or(self.robust_mode, named.robust_mode),
         )
+        if self.objective is None and recipe.objective == "visible" and not recipe.is_away_from_output:
+            recipe = dataclasses.replace(recipe, objective="l2")
         if self.until is None:
             return dataclasses.replace(recipe, until=named.until if recipe.climbs_what_counts else None)
         return recipe if isinstance(self.until, str) else dataclasses.replace(recipe, until=self.until)
@@ -271,7 +278,7 @@ class ProtectConfig:
             raise ConfigError(f"--layer compares activations: --reference is then output or noise, not {recipe.reference}")
         if recipe.layer and recipe.objective != "l2":
             raise ConfigError(f"--layer compares activations: --objective is then l2, not {recipe.objective}")
-        if recipe.objective in ("local", "levelled") and recipe.reference in ("black", "white"):
+        if recipe.objective in ("visible", "local", "levelled") and recipe.reference in ("black", "white"):
             raise ConfigError(
                 f"--objective {recipe.objective} finds no structure in --reference {recipe.reference}: give l2 or edge"
             )
@@ -285,12 +292,13 @@ class ProtectConfig:
                 raise ConfigError("--until stops at the exact crop, and --jitter is for others: give one")
             if not recipe.climbs_what_counts:
                 raise ConfigError(
-                    "--until stops at an L2 of the outputs: it needs --aim away, --reference output, --objective l2, and no "
+                    "--until stops at broken outputs: it needs --aim away, --reference output, --objective visible or l2, and no "
                     f"--layer, --blur or --robust-to; here give --until {NOTHING}, or leave it out"
                 )
         if recipe.step_size is not None:
             within("--step-size", recipe.step_size, 0.01, 255, "levels")
         within("--last-step", recipe.last_step, 0.001, 1, "share of the first step")
+        within("--momentum", recipe.momentum, 0, 1, "share of the earlier gradients")
         if self.jitter and recipe.reference == "noise":
             raise ConfigError(
                 "--jitter shows another crop in each step, and --reference noise would be another noise in each: give one"

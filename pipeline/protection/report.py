@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.images import THRESHOLD
+from pipeline.images import LOST, THRESHOLD
 from pipeline.protection.summary import Summary, summarise
 from pipeline.protection.sums import Sums, values_of
 from pipeline.report.examples import Example, amplification
@@ -34,13 +34,14 @@ def terminal_table(summary: Summary) -> Group:
     quality = [_quality_line(summary), f"files: {_files_line(summary)}"] if summary.measured else []
     if not summary.disrupts:
         return Group(inputs, *quality, *([NOT_MEASURED] if summary.measured and summary.universals else []))
-    heads = ("class", "samples", "L1", "L2", "% dis.", "levelled", "% lev.", "local")
-    title = "Effect on the generator, from the written files; levelled: after auto levels"
+    heads = ("class", "samples", "L1", "L2", "% dis.", "lost", "% vis.", "% lev.")
+    title = "Effect on the generator, from the written files; lost: share of lines and texture; lev.: after auto levels"
     effect = Table(*heads, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in effect.columns[1:]:
         column.justify = "right"
     for row in [*summary.classes, summary.everything]:
-        breakage = (number(row.levelled), number(100 * row.disrupted_levelled, 1), number(row.local, 4))
+        seen = (number(row.lost), number(100 * row.visible, 1))
+        breakage = (*seen, number(100 * row.disrupted_levelled, 1))
         l1_l2 = (number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
         effect.add_row(Text(row.name), str(row.samples), *l1_l2, *breakage)
     some = [line] if (line := measured_line(summary)) else []
@@ -63,7 +64,7 @@ def _region_line(summary: Summary) -> str:
 
 def _faces_broken(summary: Summary) -> str:
     share = 100 * summary.face_pairs_broken / summary.face_pairs if summary.face_pairs else 0
-    return f"{number(share, 1)} % of {summary.face_pairs:,} pairs of face and class disrupted"
+    return f"{number(share, 1)} % of {summary.face_pairs:,} pairs of face and class broken"
 
 
 def _many(count: int, what: str) -> str:
@@ -129,6 +130,7 @@ def write_report(
         config=as_yaml(config),
         versions=versions or {},
         threshold=THRESHOLD,
+        lost=LOST,
         not_measured=NOT_MEASURED,
         some_measured=measured_line(summary) if summary.disrupts else "",
     )
@@ -168,6 +170,7 @@ def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
     return [
         (f"{number(100 * effect.disrupted, 1)} %", "disrupted", f"{effect.samples:,} samples of photo and class"),
         (number(effect.l2), "mean L2", f"mean L1 {number(effect.l1)}"),
+        (f"{number(100 * effect.visible, 1)} %", "visibly broken", f"mean share of lines and texture lost {number(effect.lost)}"),
         (f"{number(100 * effect.disrupted_levelled, 1)} %", "disrupted after auto levels", f"mean {number(effect.levelled)}"),
         *(
             [(number(summary.steps_mean, 1), "mean steps", f"at most {summary.steps_most}")]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from pipeline.containers.listing import PhotoRef
+from pipeline.images import share_of_goal
 from pipeline.images.types import Box
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.photo import U8, Photo
@@ -53,8 +54,8 @@ class Work:
 class Effect:
     """What the disruption does to the generators' outputs, per class, measured on the pixels of the file.
 
-    Where generators see several boxes of a photo, the numbers of a class are those of the box in which it breaks least (by L2);
-    ``face_l2`` has the L2 of all, box after box and in each the classes.
+    Where generators see several boxes of a photo, the numbers of a class are those of the box in which it breaks least
+    (`Measured.broken`); ``face_l2`` and ``face_lost`` have the L2 and the lost share of all, box after box and in each the classes.
     """
 
     classes: Sequence[str]
@@ -63,9 +64,11 @@ class Effect:
     moved: bool
     levelled: Sequence[float] = ()
     local: Sequence[float] = ()
+    lost: Sequence[float] = ()
     ssim: Sequence[float] = ()
     edit: Sequence[float] = ()
     face_l2: Sequence[float] = ()
+    face_lost: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,19 @@ class Measured:
     l2: float
     levelled: float
     local: float
+    lost: float
     ssim: float
     edit: float
 
+    def broken(self, factor: float = 1.0) -> float:
+        """How far it is on its way to being broken (`share_of_goal`); a number that is none is no way at all."""
+        share = share_of_goal(self.l2, self.lost, factor=factor)
+        return -math.inf if math.isnan(self.l2) else share
+
 
 def effect_of(classes: Sequence[str], boxes: Sequence[Sequence[Measured]], *, moved: bool) -> Effect:
-    """The effect of what was measured in each box for each class: of a class, the numbers of the box with the least L2."""
-    weakest = [min(per_box, key=lambda one: -math.inf if math.isnan(one.l2) else one.l2) for per_box in zip(*boxes, strict=True)]
+    """The effect of what was measured in each box for each class: of a class, the numbers of the box in which it breaks least."""
+    weakest = [min(per_box, key=Measured.broken) for per_box in zip(*boxes, strict=True)]
     columns = {field.name: [getattr(one, field.name) for one in weakest] for field in fields(Measured)}
-    return Effect(classes, **columns, moved=moved, face_l2=[one.l2 for per_class in boxes for one in per_class])
+    every = [one for per_class in boxes for one in per_class]
+    return Effect(classes, **columns, moved=moved, face_l2=[one.l2 for one in every], face_lost=[one.lost for one in every])

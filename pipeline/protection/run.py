@@ -88,7 +88,8 @@ def conclude(
     examples = read_examples(sums, job.generators, job.config, run)
     page = write_report(sums, job.options, examples, command, wall_seconds=wall_seconds, versions=versions())
     write_result(run.folder, REPORT_FILE, page.encode())
-    finals = {"l1": summary.everything.l1, "l2": summary.everything.l2, "share_disrupted": summary.everything.disrupted}
+    every = summary.everything
+    finals = {"l1": every.l1, "l2": every.l2, "share_disrupted": every.disrupted, "share_visible": every.visible}
     finals |= {"psnr_mean": summary.psnr_mean, "psnr_min": summary.psnr_min, "ssim_mean": summary.ssim_mean}
     finals |= {f"count_{status}": float(count) for status, count in summary.counts.items()}
     tracking.metrics({name: value for name, value in finals.items() if math.isfinite(value)})

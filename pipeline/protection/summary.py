@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.ledger.schema import STATUSES
-from pipeline.protection.sums import CLASS_SUMS, WORST_FIRST, Sums
+from pipeline.protection.sums import CLASS_SUMS, OVER, WORST_FIRST, Sums
 from pipeline.report.outcome import Reason, tell_reasons
 
 
 @dataclass(frozen=True)
 class ClassEffect:
-    """What the disruption did to one class: how many samples, means of their measures, and two shares.
+    """What the disruption did to one class: how many samples, means of their measures, and three shares.
 
     ``edit`` is the mean L2 of the edit itself; ``disrupted`` the share of samples with L2 >= 0.05, ``disrupted_levelled`` the same
-    after auto levels.
+    after auto levels, ``visible`` that of samples whose lost structure reaches the threshold.
     """
 
     name: str
@@ -25,10 +25,12 @@ class ClassEffect:
     l2: float
     levelled: float
     local: float
+    lost: float
     ssim: float
     edit: float
     disrupted: float
     disrupted_levelled: float
+    visible: float
 
     @property
     def over_edit(self) -> float:
@@ -133,7 +135,7 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
 
 def _effect(name: str, values: Sequence[Sequence[float]]) -> ClassEffect:
     """The means over some classes, from their counts and sums."""
-    samples, *totals = (sum(column) for column in zip(*values, strict=True)) if values else [0] * (len(CLASS_SUMS) + 3)
+    samples, *totals = (sum(column) for column in zip(*values, strict=True)) if values else [0] * (1 + len(CLASS_SUMS) + len(OVER))
     return ClassEffect(name, int(samples), *(_mean((samples, total)) for total in totals))
 
 

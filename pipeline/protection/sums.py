@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.images import THRESHOLD
+from pipeline.images import LOST, THRESHOLD
 from pipeline.report.outcome import few_reasons, numbers, tally_reasons
 
 Sums = dict[str, Any]
@@ -25,7 +25,9 @@ WORST_FIRST = ("failed", "not_disrupted", "skipped", "protected")
 """Statuses in the order in which their reasons are told."""
 BINS = {"class_l2": 0.002, "psnr": 0.1, "seconds": 0.01}
 """Widths of the bins in which values are counted; the threshold of L2 is the border of one."""
-CLASS_SUMS = ("class_l1", "class_l2", "class_levelled", "class_local", "class_ssim", "class_edit")
+CLASS_SUMS = ("class_l1", "class_l2", "class_levelled", "class_local", "class_lost", "class_ssim", "class_edit")
+OVER = {"class_l2": THRESHOLD, "class_levelled": THRESHOLD, "class_lost": LOST}
+"""Columns of which it is counted how many values reach a threshold."""
 BYTES = ("bytes_in", "bytes_of_written", "bytes_out")
 """Bytes of the inputs that were read, of those with a file in OUT, and of these files."""
 LARGEST = ("linf_levels", "epsilon", "steps_most")
@@ -109,9 +111,9 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _faces(rows: pa.Table) -> list[int]:
-    """Of rows in which faces were found: how many faces, pairs of face and class, and pairs that reach the threshold."""
-    boxes, l2 = (pc.list_flatten(rows[name]) for name in ("boxes", "face_l2"))
-    return [len(boxes) // 4, len(l2), int((numbers(l2) >= THRESHOLD).sum())]
+    """Of rows in which faces were found: how many faces, pairs of face and class, and pairs that are broken."""
+    boxes, l2, lost = (pc.list_flatten(rows[name]) for name in ("boxes", "face_l2", "face_lost"))
+    return [len(boxes) // 4, len(l2), int(((numbers(l2) >= THRESHOLD) & (numbers(lost) >= LOST)).sum())]
 
 
 def _reasons(rows: pa.Table) -> list[list[Any]]:
@@ -123,13 +125,13 @@ def _reasons(rows: pa.Table) -> list[list[Any]]:
 
 
 def _classes(rows: pa.Table) -> dict[str, list[float]]:
-    """By class: how many samples, the sum of each of CLASS_SUMS, and how many reach the threshold by L2 and after auto levels."""
+    """By class: how many samples, the sum of each of CLASS_SUMS, and how many reach the thresholds of OVER."""
     names, *columns = (pc.list_flatten(rows[column]) for column in ("classes", *CLASS_SUMS))
     sums = {}
     for name in pc.unique(names.drop_null()).to_pylist():
         pick = pc.equal(names, name)
         values = {column: numbers(flat.filter(pick)) for column, flat in zip(CLASS_SUMS, columns, strict=True)}
-        over = [int((values[column] >= THRESHOLD).sum()) for column in ("class_l2", "class_levelled")]
+        over = [int((values[column] >= threshold).sum()) for column, threshold in OVER.items()]
         sums[name] = [len(values["class_l2"]), *(float(column_N.sum()) for column_N in values.values()), *over]
     return sums
 

@@ -21,9 +21,9 @@ from pipeline.channels.operations import crop_centre, jpeg
 from pipeline.containers.listing import PhotoRef
 from pipeline.disruption.view import regions_of
 from pipeline.generators.generator import Generator
-from pipeline.images import THRESHOLD
+from pipeline.images import THRESHOLD, is_broken
 from pipeline.images.boxes import region_box
-from pipeline.images.effect import l2
+from pipeline.images.effect import l2, structure_lost
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8
@@ -38,7 +38,7 @@ CHANNELS: dict[str, Callable[[U8], U8]] = {
     "after JPEG 92": lambda x_HWC: jpeg(x_HWC, quality=92),
     "crop of 5 %": lambda x_HWC: crop_centre(x_HWC, 0.95),
 }
-HEAD = ("way", "protected", *CHANNELS, "L2", "steps", "most", "passes", "other forwards", "cpu s")
+HEAD = ("way", "protected", *CHANNELS, "% dis.", "L2", "lost", "steps", "most", "passes", "other forwards", "cpu s")
 
 
 def count(net: nn.Module, passes: Counter[str]) -> None:
@@ -54,12 +54,13 @@ def count(net: nn.Module, passes: Counter[str]) -> None:
 
 @torch.no_grad()
 def broken(generator: Generator, classes: Sequence[str], before_HWC: U8, after_HWC: U8) -> list[bool]:
-    """Of each output, whether it differs by at least the threshold between two pictures of one size."""
+    """Of each output, whether it breaks by L2 and visibly between two pictures of one size."""
     height, width = before_HWC.shape[:2]
     (region,) = regions_of([region_box("square", width, height, None)], (height, width), 1)
     view = batch_view([region], generator.size)
     before, after = (generator.each(view(pixels_to_tensor(region.cut(px))), classes) for px in (before_HWC, after_HWC))
-    return (l2((after - before).flatten(0, 1)) >= THRESHOLD).tolist()
+    after, before = after.flatten(0, 1).double(), before.flatten(0, 1).double()
+    return [is_broken(*pair) for pair in zip(l2(after - before).tolist(), structure_lost(after, before).tolist(), strict=True)]
 
 
 def line(config: ProtectConfig, paths: Sequence[Path]) -> str:
@@ -85,10 +86,12 @@ def line(config: ProtectConfig, paths: Sequence[Path]) -> str:
                 classes = generator.select_classes(config.classes)
                 survived[name] += broken(generator, classes, channel(photo.pixels_HWC), channel(work.pixels_HWC))
     n, steps = len(paths), [work.steps or 0 for work in done]
-    protected = sum(min(work.effect.l2) >= THRESHOLD for work in done if work.effect)
-    l2s = [value for work in done if work.effect for value in work.effect.l2]
+    effects = [work.effect for work in done if work.effect]
+    protected = sum(all(map(is_broken, effect.l2, effect.lost)) for effect in effects)
+    l2s, losts = ([value for effect in effects for value in getattr(effect, name)] for name in ("l2", "lost"))
     shares = [f"{100 * sum(values) / len(values):.1f} %" for values in survived.values()]
-    numbers = [f"{sum(l2s) / len(l2s):.3f}", f"{sum(steps) / n:.2f}", str(max(steps))]
+    numbers = [f"{100 * sum(v >= THRESHOLD for v in l2s) / len(l2s):.1f}", f"{sum(l2s) / len(l2s):.3f}"]
+    numbers += [f"{sum(losts) / len(losts):.3f}", f"{sum(steps) / n:.2f}", str(max(steps))]
     numbers += [
         f"{total['backward'] / n:.2f}",
         f"{(total['forward'] - total['backward'] + total['other']) / n:.2f}",

@@ -23,7 +23,6 @@ from pipeline.disruption.objectives import REFERENCES, Reference, image_referenc
 from pipeline.disruption.streams import streams_for
 from pipeline.generators import zoo
 from pipeline.generators.generator import Generator
-from pipeline.images import THRESHOLD
 from pipeline.images.levels import level_to_unit, unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.doctor import check_gpu
@@ -125,10 +124,10 @@ class Protect:
         parts = [region.cut(draft.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
         originals = [region.cut(draft.shown.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
         clean = look(self._generators, self._config.classes, pad(originals).to(self._device), regions)
-        least_B = torch.full((len(patches),), -torch.inf, dtype=torch.float64)
+        share_B = torch.full((len(patches),), -torch.inf, dtype=torch.float64)
 
         def put(rows_N: Tensor, y_NCHW: Tensor, steps: int) -> Tensor:
-            """Put these regions into the drafts and measure them there: the least L2 of each (N,). Later ones replace them."""
+            """Put these regions into the drafts and measure them there: their shares of the goal (N,). Later ones replace them."""
             rows = rows_N.tolist()
             written = []
             for b, y_CHW in zip(rows, y_NCHW, strict=True):
@@ -138,8 +137,8 @@ class Protect:
             found = measure(clean, rows, pad(written).to(self._device), [regions[b] for b in rows])
             for b, boxes in zip(rows, found, strict=True):
                 of[b].measured.update(zip(regions[b].numbers, boxes, strict=True))
-                least_B[b] = min(one.l2 for per_class in boxes for one in per_class)
-            return least_B[rows]
+                share_B[b] = min(one.broken(self._recipe.until or 1.0) for per_class in boxes for one in per_class)
+            return share_B[rows]
 
         values = torch.tensor([part.size for part in parts], device=self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
@@ -154,8 +153,8 @@ class Protect:
                 weakest=put,
                 start_BCHW=self._start(patches, drafts, parts),
             )
-        goal = torch.inf if self._recipe.until is None else self._recipe.until * THRESHOLD
-        if len(last_N := (~(least_B >= goal)).nonzero().flatten()):  # all others left the ascent as they were put
+        goal = torch.inf if self._recipe.until is None else 1.0
+        if len(last_N := (~(share_B >= goal)).nonzero().flatten()):  # all others left the ascent as they were put
             put(last_N, y_BCHW if len(last_N) == len(y_BCHW) else y_BCHW[last_N], self._recipe.steps)
         return clean
 

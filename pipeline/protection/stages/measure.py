@@ -75,7 +75,7 @@ def measure(
         output = one.outputs_KBCHW[:, rows].flatten(0, 1)
         d = (disrupted - output).double()
         broken = breakage(disrupted, output, one.seen_BCHW[rows].repeat(len(one.classes), 1, 1, 1))
-        values = (l1(d).cpu(), l2(d).cpu(), broken.levelled, broken.local, broken.ssim, broken.edit)
+        values = (l1(d).cpu(), l2(d).cpu(), broken.levelled, broken.local, broken.lost, broken.ssim, broken.edit)
         values_VKN = torch.stack(values).unflatten(1, (len(one.classes), len(rows)))
         for boxes, values_VK in zip(measured, values_VKN.unbind(2), strict=True):
             boxes.setdefault(one.which, []).extend(Measured(*values_V) for values_V in values_VK.T.tolist())

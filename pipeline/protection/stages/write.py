@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.images import THRESHOLD, over_edit
+from pipeline.images import LOST, THRESHOLD, is_broken, over_edit
 from pipeline.images.quality import psnr, ssim
 from pipeline.ledger.errors import is_disk_full, unwritable
 from pipeline.ledger.schema import ManifestRow, Status
@@ -114,18 +114,21 @@ def _effect_columns(effect: Effect) -> dict[str, Any]:
         "class_l2": list(effect.l2),
         "class_levelled": list(effect.levelled),
         "class_local": list(effect.local),
+        "class_lost": list(effect.lost),
         "class_ssim": list(effect.ssim),
         "class_edit": list(effect.edit),
         "face_l2": list(effect.face_l2) or None,
+        "face_lost": list(effect.face_lost) or None,
         "l1": sum(effect.l1) / len(effect.l1),
         "l2": sum(effect.l2) / len(effect.l2),
         "over_edit": over_edit(sum(effect.l2), sum(effect.edit)),
         "disrupted": sum(v >= THRESHOLD for v in effect.l2) / len(effect.l2),
+        "visible": sum(v >= LOST for v in effect.lost) / len(effect.lost),
     }
 
 
 def verdict(effect: Effect, *, added: str = "signal") -> tuple[Status, str | None]:
-    """Protected when the output of every class is disrupted, in each of several faces; else not_disrupted with what is missing.
+    """Protected when every class is broken (`is_broken`), in each of several faces; else not_disrupted with what is missing.
 
     What is ``added`` alone has no classes to disrupt: its photo is protected when that changes it.
     """
@@ -134,18 +137,25 @@ def verdict(effect: Effect, *, added: str = "signal") -> tuple[Status, str | Non
 
     if not effect.moved:
         return "not_disrupted", "the perturbation did not move (zero gradient at the start; start from jitter or uniform)"
-    weak = [name for name, l2 in zip(effect.classes, effect.l2, strict=True) if not l2 >= THRESHOLD]
-    if weak:
-        shown = ", ".join(weak[:5]) + (f" and {len(weak) - 5} more" if len(weak) > 5 else "")
-        return "not_disrupted", f"L2 below {THRESHOLD} for {shown}{_which_faces(effect)}"
+    faint = [name for name, l2 in zip(effect.classes, effect.l2, strict=True) if not l2 >= THRESHOLD]
+    unseen = [name for name, lost in zip(effect.classes, effect.lost, strict=True) if not lost >= LOST]
+    if faint:
+        return "not_disrupted", f"L2 below {THRESHOLD} for {_few(faint)}{_which_faces(effect)}"
+    if unseen:
+        return "not_disrupted", f"not visibly broken (lost below {LOST}) for {_few(unseen)}{_which_faces(effect)}"
     return "protected", None
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _which_faces(effect: Effect) -> str:
     """How many faces are not broken in every class; nothing where there is only one."""
     K = len(effect.classes)
-    faces = [effect.face_l2[at : at + K] for at in range(0, len(effect.face_l2), K)]
-    weak = [face for face in faces if not all(l2 >= THRESHOLD for l2 in face)]
+    pairs = [is_broken(*pair) for pair in zip(effect.face_l2, effect.face_lost, strict=True)]
+    faces = [pairs[at : at + K] for at in range(0, len(pairs), K)]
+    weak = [face for face in faces if not all(face)]
     return f" in {len(weak)} of {len(faces)} faces" if len(faces) > 1 else ""
 
 

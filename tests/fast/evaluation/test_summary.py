@@ -25,7 +25,7 @@ from pipeline.evaluation.sums import ALL, exact, merged, sums_of
 
 def row(key: str, l2: float, *, channel: str = "clean", class_name: str = "Smile", **changes: Any) -> EvaluationRow:
     known: dict[str, Any] = {"generator": "g", "l1": l2 / 2, "l2_mask": l2, "mask_share": 0.5, "floor_l2": 0.01}
-    known |= {"levelled": l2 / 2, "local": l2 / 4, "output_ssim": 0.5, "edit": 0.02}
+    known |= {"levelled": l2 / 2, "local": l2 / 4, "lost": min(1.0, l2), "output_ssim": 0.5, "edit": 0.02}
     known["success_mask"] = l2 >= 0.05
     known |= {"psnr": 35.0, "ssim": 0.9, "linf_levels": 6, "epsilon": 6, "disrupted": l2 >= 0.05, "l2": l2} | changes
     return EvaluationRow(key=key, status="measured", channel=channel, class_name=class_name, **known)

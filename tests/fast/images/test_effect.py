@@ -22,6 +22,7 @@ from pipeline.images.effect import (
     manipulation_mask,
     masked_l2,
     output_ssim,
+    structure_lost,
 )
 from pipeline.images.types import F64
 
@@ -85,7 +86,7 @@ def by_hand(d_CHW: F64, y_CHW: F64) -> float:
     return float(np.mean(left))
 
 
-@pytest.mark.parametrize("measure", [l2_levelled, l2_local])
+@pytest.mark.parametrize("measure", [l2_levelled, l2_local, structure_lost])
 def test_a_gain_and_an_offset_per_channel_cost_nothing_after_auto_levels(measure: Callable[[Tensor, Tensor], Tensor]) -> None:
     y = pictures()
     gain, offset = torch.tensor([0.5, 1.5, -1.0]).view(3, 1, 1), torch.tensor([0.4, -0.3, 0.1]).view(3, 1, 1)
@@ -112,16 +113,36 @@ def test_the_levelled_l2_is_the_variance_times_one_minus_the_squared_correlation
 
 def test_the_local_l2_is_the_levelled_one_less_a_gaussian_that_ends_at_the_edges() -> None:
     y, d = pictures(1, 64), pictures(1, 64, seed=4)
-
-    def detail(picture_CHW: F64) -> F64:
-        weights, mean = (
-            scipy.ndimage.gaussian_filter(values, (0, 2, 2), mode="constant", truncate=16)
-            for values in (np.ones_like(picture_CHW), picture_CHW)
-        )
-        less: F64 = picture_CHW - mean / weights
-        return less
-
     assert l2_local(d, y).item() == pytest.approx(by_hand(detail(d[0].numpy()), detail(y[0].numpy())), rel=1e-6)
+
+
+def detail(picture_CHW: F64) -> F64:
+    """A picture of 64 px less its local mean, by another library."""
+    weights, mean = (
+        scipy.ndimage.gaussian_filter(values, (0, 2, 2), mode="constant", truncate=16)
+        for values in (np.ones_like(picture_CHW), picture_CHW)
+    )
+    less: F64 = picture_CHW - mean / weights
+    return less
+
+
+def test_the_structure_that_is_lost_is_the_part_of_its_variance_that_no_straight_line_explains() -> None:
+    y, d = pictures(1, 64), pictures(1, 64, seed=4)
+    d[:] = 0.6 * d + 0.4 * y
+    before, after = detail(y[0].numpy()), detail(d[0].numpy())
+    expected = by_hand(after, before) / np.mean([np.var(channel) for channel in before])
+    assert structure_lost(d, y).item() == pytest.approx(expected, rel=1e-6)
+    grey = [picture.mean(1, keepdim=True) for picture in (d, y)]
+    rho = np.corrcoef(detail(grey[0][0].numpy()).flatten(), detail(grey[1][0].numpy()).flatten())[0, 1]
+    assert structure_lost(*grey).item() == pytest.approx(1 - rho**2, rel=1e-6)
+
+
+def test_a_shuffled_or_flat_picture_loses_all_structure_and_a_flat_output_has_none_to_lose() -> None:
+    y = pictures(1, 64)
+    shuffled = y.flatten(2)[:, :, torch.randperm(64 * 64, generator=torch.Generator().manual_seed(0))].view_as(y)
+    assert structure_lost(shuffled, y).item() == pytest.approx(1, rel=0.01)
+    assert structure_lost(torch.zeros_like(y), y).item() == pytest.approx(1, rel=1e-12)
+    assert structure_lost(y, torch.zeros_like(y)).item() == 0
 
 
 def test_a_slow_shade_costs_l2_but_next_to_nothing_locally_and_lines_cost_locally() -> None:
@@ -149,6 +170,7 @@ def test_breakage_holds_each_measure_of_each_image_and_the_edit() -> None:
         for value, expected in (
             (found.levelled, l2_levelled(d[one], y[one])),
             (found.local, l2_local(d[one], y[one])),
+            (found.lost, structure_lost(d[one], y[one])),
             (found.ssim, output_ssim(d[one], y[one])),
             (found.edit, l2(y[one] - x[one])),
         ):

@@ -34,6 +34,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "until": 2.0,
     "step_size": 1.0,
     "last_step": 0.5,
+    "momentum": 0.3,
     "start": "jitter",
     "aim": "towards",
     "reference": "noise",
@@ -121,7 +122,7 @@ def test_none_takes_back_what_the_recipe_survives() -> None:
 
 
 def test_a_run_keeps_its_signature_as_long_as_the_format_of_results_stays() -> None:
-    assert signature(ProtectConfig("a", "b"), ("f",)) == "02bb2a910619bc17"  # of format 6; with another one no run can be resumed
+    assert signature(ProtectConfig("a", "b"), ("f",)) == "b194f23b93b1d9ec"  # of format 8; with another one no run can be resumed
 
 
 def test_the_names_of_the_options_are_those_of_the_tables() -> None:
@@ -175,20 +176,26 @@ def test_the_quality_counts_for_jpeg_only() -> None:
 
 
 def test_a_part_of_the_recipe_given_as_it_is_anyway_changes_nothing() -> None:
-    assert signed(BASE) == signed(with_options(BASE, steps=20, step_size=4.0, start="uniform", blur="none", until=2.5))
+    assert signed(BASE) == signed(with_options(BASE, steps=60, step_size=4.0, start="uniform", blur="none", until=2.5))
 
 
 def test_a_recipe_stops_early_only_where_it_climbs_what_counts() -> None:
-    assert BASE.resolved_recipe().until == 2.5
+    assert BASE.resolved_recipe() == RECIPES["quick"]
     assert with_options(BASE, until="none").resolved_recipe().until is None
     for other in ({"aim": "towards"}, {"reference": "noise"}, {"objective": "edge"}, {"blur": "eot"}, {"robust_to": ("jpeg",)}):
         assert with_options(BASE, **other).resolved_recipe().until is None
-        with pytest.raises(ConfigError, match="--until stops at an L2 of the outputs"):
+        with pytest.raises(ConfigError, match="--until"):
             with_options(BASE, until=2.0, **other).check()
     for name in RECIPES.keys() - {"quick"}:
         assert with_options(BASE, recipe=name).resolved_recipe() == RECIPES[name]
         assert RECIPES[name].until is None  # a published recipe takes its published steps
     assert with_options(BASE, recipe="ifgsm", until=2.0).resolved_recipe() == with_options(RECIPES["ifgsm"], until=2.0)
+
+
+@pytest.mark.parametrize("changed", [{"aim": "towards"}, {"reference": "black"}, {"layer": "main.3"}])
+def test_a_recipe_that_breaks_visibly_compares_by_l2_where_there_is_nothing_to_break(changed: dict[str, str]) -> None:
+    assert with_options(BASE, **changed).resolved_recipe().objective == "l2"
+    with_options(BASE, **changed).check()
 
 
 def test_the_content_of_a_reference_image_counts(tmp_path: Path) -> None:

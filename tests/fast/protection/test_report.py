@@ -65,6 +65,7 @@ def row(key: str, **changes: Any) -> ManifestRow:
         "class_l2": [0.4, 0.02],
         "class_levelled": [0.2, 0.01],
         "class_local": [0.1, 0.005],
+        "class_lost": [0.45, 0.125],
         "class_ssim": [0.5, 0.9],
         "class_edit": [0.1, 0.2],
         "l1": 0.2,

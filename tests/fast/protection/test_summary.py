@@ -40,6 +40,7 @@ def measured(key: str, l2: Sequence[float], *, psnr: float = 36.0, classes: Sequ
         class_l2=list(l2),
         class_levelled=[value / 4 for value in l2],
         class_local=[value / 8 for value in l2],
+        class_lost=[2 * value for value in l2],
         class_ssim=[0.5 for _ in l2],
         class_edit=[0.02 for _ in l2],
         steps=3 + 2 * len(l2),
@@ -85,6 +86,7 @@ def test_effect_is_averaged_over_samples_and_by_class() -> None:
         (0.0025, 0.00125, 0.5),
     ]
     assert [c.disrupted_levelled for c in summary.classes] == [0.5, 0]
+    assert [(c.lost, c.visible) for c in summary.classes] == [pytest.approx((0.3, 0.5)), (0.02, 0)]
     assert summary.everything.over_edit == pytest.approx(0.31 / 3 / 0.02)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.containers.listing import PhotoRef
+from pipeline.images import LOST
 from pipeline.ledger.errors import LedgerError
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.decode import decode_photo
@@ -26,6 +27,7 @@ STRONG = Effect(
     moved=True,
     levelled=[0.05, 0.1],
     local=[0.01, 0.02],
+    lost=[0.3, 0.5],
     ssim=[0.4, 0.3],
     edit=[0.1, 0.03],
 )
@@ -108,8 +110,16 @@ def test_a_weak_disruption_is_written_and_said_to_be_weak(tmp_path: Path) -> Non
     assert (tmp_path / "a.png").exists()
 
 
-def test_the_threshold_itself_counts_as_disrupted() -> None:
-    assert verdict(dataclasses.replace(STRONG, l2=[0.05, 0.2])) == ("protected", None)
+def test_an_output_of_another_tone_alone_is_not_disrupted(tmp_path: Path) -> None:
+    faint = dataclasses.replace(STRONG, lost=[0.4, 0.29])
+    (row,) = write(tmp_path, work(effect=faint))
+    assert (row.status, row.stage, row.disrupted, row.visible) == ("not_disrupted", "protect", 1.0, 0.5)
+    assert row.reason is not None and row.reason.endswith("for Glasses")
+    assert verdict(dataclasses.replace(STRONG, lost=[0.4, float("nan")]))[0] == "not_disrupted"
+
+
+def test_the_thresholds_themselves_count_as_broken() -> None:
+    assert verdict(dataclasses.replace(STRONG, l2=[0.05, 0.2], lost=[LOST, 1.0])) == ("protected", None)
 
 
 def test_a_value_that_is_no_number_is_not_disrupted() -> None:
@@ -125,4 +135,4 @@ def test_what_did_not_move_is_not_disrupted_whatever_it_measures() -> None:
 
 def test_many_weak_classes_are_named_shortly() -> None:
     names = [f"c{i}" for i in range(8)]
-    assert verdict(Effect(names, [0.0] * 8, [0.0] * 8, moved=True))[1] == "L2 below 0.05 for c0, c1, c2, c3, c4 and 3 more"
+    assert verdict(Effect(names, [0.0] * 8, [0.0] * 8, moved=True, lost=[0.0] * 8))[1] == "L2 below 0.05 for c0, c1, c2, c3, c4 and 3 more"
