@@ -108,6 +108,20 @@ def test_a_plain_loop_on_a_generator_takes_the_same_path() -> None:
     torch.testing.assert_close(y, z, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
+def test_momentum_follows_the_sum_of_the_gradients_of_turns_whatever_their_sizes(share: float) -> None:
+    x, turns = random(2, 1, 3, 3, scale=0.3), [random(2, 1, 3, 3, seed=seed, scale=10.0**seed) for seed in (1, 2, 3)]
+    y = ascend(
+        lambda y, t: linear(turns[t % 3])(y, t), x, L2(100.0), start_BCHW=x, steps=5, step_size=0.05, momentum=share
+    )  # fmt: skip
+    at, so_far = x.numpy().copy(), np.zeros_like(x.numpy())
+    for t in range(5):
+        g = turns[t % 3].numpy()
+        so_far = share * so_far + g / np.abs(g).mean(axis=(1, 2, 3), keepdims=True)
+        at += 0.05 * so_far / np.sqrt(np.square(so_far).sum(axis=(1, 2, 3), keepdims=True))
+    np.testing.assert_allclose(y.numpy(), at, rtol=0, atol=1e-12)
+
+
 def test_the_objective_is_told_the_number_of_each_step() -> None:
     seen: list[int] = []
 

@@ -180,7 +180,7 @@ class Bench:
 
 @pytest.mark.parametrize("recipe", [
     Recipe(start="uniform", steps=12, until=1),
-    Recipe(steps=12, until=1, classes="joint", last_step=0.3),
+    Recipe(steps=12, until=1, classes="joint", last_step=0.3, momentum=0.7),
     Recipe(start="uniform", steps=12, until=0.5, classes="weakest", ball="l2"),
 ])  # fmt: skip
 def test_a_photo_that_leaves_early_has_the_same_pixels_in_batches_of_one_three_and_eight(recipe: Recipe) -> None:

@@ -135,4 +135,5 @@ def test_what_did_not_move_is_not_disrupted_whatever_it_measures() -> None:
 
 def test_many_weak_classes_are_named_shortly() -> None:
     names = [f"c{i}" for i in range(8)]
-    assert verdict(Effect(names, [0.0] * 8, [0.0] * 8, moved=True, lost=[0.0] * 8))[1] == "L2 below 0.05 for c0, c1, c2, c3, c4 and 3 more"
+    none = [0.0] * 8
+    assert verdict(Effect(names, none, none, moved=True, lost=none))[1] == "L2 below 0.05 for c0, c1, c2, c3, c4 and 3 more"
