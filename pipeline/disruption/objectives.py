@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.disruption.ascent import Objective
 from pipeline.disruption.streams import Stream
+from pipeline.images import LOST, THRESHOLD
 from pipeline.images.blur import Transform
 from pipeline.images.effect import l2, l2_edges, l2_levelled, l2_local, structure_lost
 from pipeline.images.resize import resize
@@ -38,13 +39,15 @@ def _in_float32(distance: Distance) -> Distance:
 
 
 TINY = 1e-6
-"""Added to what a logarithm is taken of: outputs that are equal have no logarithm."""
+"""Added to what is divided by: outputs that are equal differ by nothing."""
 
 
 def _visible(output_B: Tensor, reference_B: Tensor) -> Tensor:
-    """log(L2 lost^2): makes both large, in proportion, whatever their sizes, so that neither is bought with the other."""
-    l2_B, lost_B = l2(output_B - reference_B), structure_lost(output_B, reference_B)
-    return (l2_B + TINY).log() + 2 * (lost_B + TINY).log()
+    """-log(0.05 / L2 + 0.3 / lost), the logarithm of half the harmonic mean of both over their thresholds.
+
+    So what is furthest from its threshold is climbed most.
+    """
+    return -(THRESHOLD / (l2(output_B - reference_B) + TINY) + LOST / (structure_lost(output_B, reference_B) + TINY)).log()
 
 
 DISTANCES: dict[str, Distance] = {

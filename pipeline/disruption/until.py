@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.images import LOST, THRESHOLD
+from pipeline.images import THRESHOLD
 
 Weakest = Callable[[Tensor, Tensor, int], Tensor]
 """(rows (N,) of a batch, their images (N, C, H, W) in [-1, 1], steps taken) -> the least share of the goal that an output on their
@@ -16,9 +16,11 @@ files has reached (N,), see `pipeline.images.share_of_goal`."""
 
 
 def worth_a_look(objective: str, factor: float) -> float:
-    """The value of an objective below which no output can have reached the goal: L2 ``factor`` times the threshold, and `LOST`."""
-    goal = factor * THRESHOLD
-    return goal if objective == "l2" else math.log(goal * LOST**2)
+    """The value of an objective below which no output can have reached the goal.
+
+    That is an L2 of ``factor`` times its threshold, and a lost share of its own.
+    """
+    return factor * THRESHOLD if objective == "l2" else -math.log(1 / factor + 1)
 
 
 def stay_until(least: float, weakest: Weakest, count: int) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:

@@ -19,7 +19,7 @@ from pipeline.disruption.streams import streams_for
 from pipeline.disruption.until import Weakest, stay_until, worth_a_look
 from pipeline.disruption.view import BatchView, View
 from pipeline.generators.generator import Generator
-from pipeline.images import THRESHOLD, is_broken, share_of_goal
+from pipeline.images import LOST, THRESHOLD, is_broken, share_of_goal
 from pipeline.images.boxes import region_box
 from pipeline.images.effect import l2
 from tests.fast.tiny import build, build_other
@@ -123,7 +123,7 @@ def test_a_photo_is_measured_when_its_value_allows_it_and_again_when_it_may_have
 
 @given(st.floats(0, 4), st.floats(0, 1), st.floats(1, 80))
 def test_no_output_that_is_broken_is_passed_over_because_of_the_objective(l2: float, lost: float, factor: float) -> None:
-    for objective, value in (("l2", l2), ("visible", math.log(l2 + TINY) + 2 * math.log(lost + TINY))):
+    for objective, value in (("l2", l2), ("visible", -math.log(THRESHOLD / (l2 + TINY) + LOST / (lost + TINY)))):
         assert value >= worth_a_look(objective, factor) or share_of_goal(l2, lost, factor=factor) < 1
     assert (share_of_goal(l2, lost) >= 1) == is_broken(l2, lost)
 
