@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from pipeline.photos import heif, jpeg, png
 from pipeline.photos.foreign import RAW_REASON, refused_by_content
 from pipeline.photos.heif import GAIN_MAP_NOTE
+from pipeline.photos.icc import NO_GREY_NOTE, is_for_grey
 from pipeline.photos.metadata import orientation_of, read_metadata, tiff_exif
 from pipeline.photos.modes import as_arrays, refused_mode
 from pipeline.photos.photo import HDR, U8, Photo, PhotoBrokenError, PhotoRefusedError
@@ -39,7 +40,8 @@ def decode_photo(data: bytes, *, max_pixels: int = 100_000_000, min_side: int = 
 
     A palette is expanded, 1-bit pictures become grey and a transparent colour becomes alpha, each with a note; of a JPEG with
     further pictures (camera previews, depth, HDR gain map, video) the first is taken, with a note, and the XMP tells no more of
-    them. TIFF and HEIC come out upright, as Pillow reads them. The EXIF is kept byte by byte but for the thumbnail in it.
+    them. A profile for grey of a picture in colours, which readers ignore, is left out with a note. TIFF and HEIC come out
+    upright, as Pillow reads them. The EXIF is kept byte by byte but for the thumbnail in it.
     Raises PhotoRefusedError (animated, several pages, stereo, CMYK, Lab, more than 8 bits, floating point, HDR colours, raw files,
     HEIC without its extra, more than `max_pixels` pixels, a side below `min_side` pixels, more scans or chunks than any encoder
     makes) or PhotoBrokenError (empty, not an image, cut short, wrong checksum).
@@ -89,13 +91,16 @@ def _load(image: Image.Image, data: bytes, notes: tuple[str, ...]) -> Photo:
     metadata = read_metadata(image)
     exif = exif_of_tiff if image.format == "TIFF" else metadata.exif
     is_turned = image.format in {"TIFF", "HEIF"}
+    icc = metadata.icc
+    if icc and is_for_grey(icc) and pixels_HWC.shape[2] == 3:
+        icc, more_notes = None, (*more_notes, NO_GREY_NOTE)
     xmp = marked_upright(metadata.xmp) if metadata.xmp and is_turned else metadata.xmp
     return Photo(
         pixels_HWC,
         alpha_HW,
         image.format or "",
         exif=exif,
-        icc=metadata.icc,
+        icc=icc,
         xmp=xmp,
         png_colours=png.colours(png.read_chunks(data)) if image.format == "PNG" else None,
         orientation=1 if is_turned else orientation_of(exif, xmp),
