@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.photos import heif, jpeg, png
+from pipeline.photos.extras import read_extras, xmp_in_gif
 from pipeline.photos.foreign import RAW_REASON, refused_by_content
 from pipeline.photos.heif import GAIN_MAP_NOTE
 from pipeline.photos.icc import NO_GREY_NOTE, is_for_grey
@@ -84,11 +85,13 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _load(image: Image.Image, data: bytes, notes: tuple[str, ...]) -> Photo:
-    exif_of_tiff = tiff_exif(image) if image.format == "TIFF" else None
+    exif_of_tiff, tiff_notes = tiff_exif(image) if image.format == "TIFF" else (None, ())
     image.load()
     pixels_HWC, alpha_HW, more_notes = as_arrays(image, _grey_bits(data))
     _check_complete(image, data, pixels_HWC)
-    metadata = read_metadata(image)
+    metadata = read_metadata(image, xmp_in_gif(data) if image.format == "GIF" else None)
+    chunks = png.read_chunks(data) if image.format == "PNG" else ()
+    extras, extra_notes = read_extras(image, data, chunks)
     exif = exif_of_tiff if image.format == "TIFF" else metadata.exif
     is_turned = image.format in {"TIFF", "HEIF"}
     icc = metadata.icc
@@ -102,9 +105,10 @@ def _load(image: Image.Image, data: bytes, notes: tuple[str, ...]) -> Photo:
         exif=exif,
         icc=icc,
         xmp=xmp,
-        png_colours=png.colours(png.read_chunks(data)) if image.format == "PNG" else None,
+        png_colours=png.colours(chunks),
         orientation=1 if is_turned else orientation_of(exif, xmp),
-        notes=notes + more_notes + metadata.notes,
+        extras=extras,
+        notes=notes + more_notes + metadata.notes + tiff_notes + extra_notes,
     )
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipeline.photos import icc, png
+from pipeline.photos import icc, jpeg, png
 from pipeline.photos.decode import decode_photo
+from pipeline.photos.extras import extras_in
 from pipeline.photos.metadata import EXIF_PREFIX
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
 
@@ -53,10 +54,10 @@ def encode_photo(photo: Photo, pixels_HWC: U8, *, format: str, jpeg_quality: int
     """The bytes of a file with `pixels_HWC` (uint8, the shape of the photo's own) and the alpha and metadata of `photo`.
 
     `format` is a key of FORMATS; PNG and WebP are lossless, JPEG is 4:4:4 with a quality of 95..100. EXIF, ICC and XMP are written
-    byte by byte. WebP stores grey as three equal channels, with a profile for three (`output_notes` says so). Raises
-    PhotoRefusedError when the format cannot hold the photo (alpha or a large EXIF in JPEG, colours described in PNG's own way in
-    others, a grey profile of an unknown kind or a side of more than 16,383 pixels in WebP, of more than a million in PNG),
-    ValueError for a wrong call.
+    byte by byte; comments, IPTC, texts and resolution where the format has a place for them. WebP stores grey as three equal
+    channels, with a profile for three. `output_notes` says what differs. Raises PhotoRefusedError when the format cannot hold the
+    photo (alpha or a large EXIF in JPEG, colours described in PNG's own way in others, a grey profile of an unknown kind or a side
+    of more than 16,383 pixels in WebP, of more than a million in PNG), ValueError for a wrong call.
     """
     spec = _format(format)
     if format == "jpeg" and not 95 <= jpeg_quality <= 100:
@@ -70,10 +71,10 @@ def encode_photo(photo: Photo, pixels_HWC: U8, *, format: str, jpeg_quality: int
         return _as_png(photo, planes)
     options: dict[str, Any] = {"xmp": photo.xmp} if photo.xmp else {}
     if format == "webp":
-        options |= {"lossless": True, "exact": True, **WEBP_EFFORT}
-    else:
-        options |= {"quality": jpeg_quality, "subsampling": 0}
-    return _by_pillow(photo, planes, spec, options)
+        return _by_pillow(photo, planes, spec, options | {"lossless": True, "exact": True, **WEBP_EFFORT})
+    data = _by_pillow(photo, planes, spec, options | {"quality": jpeg_quality, "subsampling": 0})
+    extras, _ = extras_in(photo.extras, format)
+    return jpeg.with_extras(data, extras.photoshop, extras.comments, extras.density)
 
 
 def _as_png(photo: Photo, planes: U8) -> bytes:
@@ -82,7 +83,13 @@ def _as_png(photo: Photo, planes: U8) -> bytes:
     if photo.exif or photo.icc or photo.xmp:
         small = _by_pillow(photo, planes[:1, :1], FORMATS["png"], {"pnginfo": _png_info(photo)})
         data = png.with_blocks_of(small, data)
-    return png.with_colours(photo.png_colours, data) if photo.png_colours else data
+    extras, _ = extras_in(photo.extras, "png")
+    blocks = [photo.png_colours or b"", *extras.png_blocks, *map(png.comment_block, extras.comments)]
+    if extras.density:
+        blocks.append(png.density_block(extras.density))
+    if extras.photoshop:
+        blocks.append(png.profile_block("iptc", extras.photoshop))
+    return png.with_blocks(b"".join(blocks), data)
 
 
 def _by_pillow(photo: Photo, planes: U8, spec: OutputFormat, options: dict[str, Any]) -> bytes:
@@ -97,10 +104,10 @@ def _by_pillow(photo: Photo, planes: U8, spec: OutputFormat, options: dict[str, 
 
 def output_notes(photo: Photo, *, format: str) -> tuple[str, ...]:  # noqa: A002
     """What the output format changes about the way this photo is stored, for the manifest's note."""
-    spec = _format(format)
-    if photo.pixels_HWC.shape[2] == 3 or spec.grey:
-        return ()
-    return (GREY_AS_RGB_NOTE,) if _as_stored(photo, spec) is photo else (GREY_AS_RGB_NOTE, icc.GREY_PROFILE_NOTE)
+    spec, (_, notes) = _format(format), extras_in(photo.extras, format, photo.exif)
+    if photo.pixels_HWC.shape[2] == 1 and not spec.grey:
+        notes = (GREY_AS_RGB_NOTE, *(() if _as_stored(photo, spec) is photo else (icc.GREY_PROFILE_NOTE,)), *notes)
+    return notes
 
 
 def read_back(data: bytes, photo: Photo, pixels_HWC: U8, *, format: str) -> Photo:  # noqa: A002
@@ -127,6 +134,7 @@ def read_back(data: bytes, photo: Photo, pixels_HWC: U8, *, format: str) -> Phot
         "ICC profile": again.icc == photo.icc,
         "XMP": again.xmp == photo.xmp,
         "colours": again.png_colours == photo.png_colours,
+        "comments, IPTC, texts or resolution": again.extras == extras_in(photo.extras, format)[0],
         "orientation": again.orientation == photo.orientation,
     }
     if different := [part for part, is_same in same.items() if not is_same]:

@@ -157,16 +157,16 @@ def test_the_preview_of_a_camera_is_left_behind_with_a_note() -> None:
 
 
 def test_what_is_left_behind_is_named() -> None:
-    jpeg = saved(picture(), "JPEG", comment=b"hello")
-    jpeg = with_segment(jpeg, 0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x04abcd")
+    jpeg = with_segment(saved(picture(), "JPEG"), 0xEC, b"Ducky\0\1\0\4")
+    jpeg = with_segment(jpeg, 0xE1, b"http://ns.adobe.com/xmp/extension/\0")
     assert decode_photo(jpeg + b"video").notes == (
-        "IPTC block not kept",
-        "JPEG comment not kept",
+        "extended XMP not kept",
+        "JPEG blocks not kept: APP12 Ducky",
         "5 bytes after the picture not kept (preview, further picture or video)",
     )
     info = PngImagePlugin.PngInfo()
-    info.add_text("Title", "a title")
-    assert decode_photo(saved(picture(), "PNG", pnginfo=info)).notes == ("PNG texts not kept: Title",)
+    info.add(b"tIME", bytes([7, 226, 1, 1, 1, 1, 1]))
+    assert decode_photo(saved(picture(), "PNG", pnginfo=info)).notes == ("PNG blocks not kept: tIME",)
 
 
 def test_pillow_is_left_as_it_was_found() -> None:
