@@ -13,7 +13,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from pipeline.images import THRESHOLD
 from pipeline.images.boxes import jitter_box
 from pipeline.images.effect import l2
 from pipeline.images.resize import pixels_to_tensor
-from pipeline.images.types import Box
+from pipeline.images.types import U8, Box
 from pipeline.jobs.samples import sample_people
 from pipeline.photos.faces import find_faces
 
@@ -50,6 +50,7 @@ HEADS = (
     *("people", "`--jitter`", "found", "pairs broken, exact", "8 crops beside", "of the weakest face, exact", "8 crops beside"),
     *("mean L2, exact", "8 crops beside", "PSNR", "s"),
 )
+NOBODY = "nobody in it"
 Point = tuple[float, float]
 
 
@@ -86,14 +87,20 @@ def shrunk(image: Image.Image, share: float, centre: Point) -> tuple[Image.Image
     return canvas, (at[0] + centre[0] * share, at[1] + centre[1] * share)
 
 
-def recall(photos: Path) -> None:
-    """Print for each kind of picture in how many the face is found, and boxes that are no face."""
+Finder = Callable[[U8], Sequence[Box]]
+
+
+def recall(photos: Path, without: Sequence[Path], find: Finder) -> None:
+    """Print for each kind of picture in how many the face is found, and boxes that are no face; dlib says where each face is.
+
+    The files of ``without`` show nobody.
+    """
     kinds: dict[str, list[tuple[int, int, float]]] = {}
 
     def look(kind: str, image: Image.Image, centre: Point | None) -> None:
         began = time.process_time()
-        boxes = find_faces(np.asarray(image))
-        right = hits(boxes, centre) if centre else boxes[:1]
+        boxes = find(np.asarray(image))
+        right = hits(boxes, centre) if centre else boxes[:0] if kind == NOBODY else boxes[:1]
         seconds = (time.process_time() - began) / (image.width * image.height / 1e6)
         kinds.setdefault(kind, []).append((bool(right), len(boxes) - len(right), seconds))
 
@@ -119,6 +126,8 @@ def recall(photos: Path) -> None:
                 w, h = sheet.size
                 panel = sheet.convert("RGB").crop((round(left * w), round(top * h), round(right * w), round(bottom * h)))
                 look(f"sheet: {name}", panel, None)
+    for path in without:
+        look(NOBODY, picture_of(path), None)
     print("| picture | face found | other boxes | s a megapixel |\n|---|---|---|---|")
     for kind, seen in kinds.items():
         hit, other, times = (np.array(column) for column in zip(*seen, strict=True))
@@ -229,12 +238,22 @@ def broken(generator: Generator, before_1CHW: Tensor, after_1CHW: Tensor, crop: 
     return [float(l2(generator(y, name) - generator(x, name))) for name in generator.classes]
 
 
+def centerface(model: Path, least: float) -> Finder:
+    """CenterFace as a finder; imported here, since onnxruntime is not everywhere."""
+    from tests.bench.centerface import CenterFace
+
+    return CenterFace(model, least)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Faces found and broken.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     found = verbs.add_parser("recall")
     found.add_argument("photos", type=Path)
+    found.add_argument("--without", type=Path, nargs="+", default=[], help="pictures of nobody")
+    found.add_argument("--centerface", type=Path, help="the file of tests/bench/centerface.py, to find faces instead of dlib")
+    found.add_argument("--least", type=float, default=0.5, help="the score that CenterFace has to give")
     broken = verbs.add_parser("groups")
     broken.add_argument("out", type=Path)
     broken.add_argument("--people", type=int, nargs="+", default=[2, 5, 20])
@@ -242,7 +261,7 @@ def main() -> None:
     broken.add_argument("--split", default="test", help="the split of --faces that people are taken from")
     args, words = parser.parse_known_args()
     if args.verb == "recall":
-        recall(args.photos)
+        recall(args.photos, args.without, centerface(args.centerface, args.least) if args.centerface else find_faces)
     else:
         groups(args.out, args.people, words, faces_of=args.faces, split=args.split)
 
