@@ -26,6 +26,8 @@ from pipeline.photos.xmp import marked_upright
 FORMATS_READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 NOT_AN_IMAGE = "not an image: the content is of no photo format that is read here (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, AVIF)"
 
+FIRST_ALONE_NOTE = "only the first picture of the file is protected and kept (stereo, panorama or series)"
+
 # What Pillow's readers raise on damaged bytes; memory and machine errors are not among them.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError,
@@ -40,10 +42,10 @@ def decode_photo(data: bytes, *, max_pixels: int = 100_000_000, min_side: int = 
     """The photo in the bytes of a file, decoded to the last pixel, with checksums verified. The same in every thread.
 
     A palette is expanded, 1-bit pictures become grey and a transparent colour becomes alpha, each with a note; of a JPEG with
-    further pictures (camera previews, depth, HDR gain map, video) the first is taken, with a note, and the XMP tells no more of
-    them. A profile for grey of a picture in colours, which readers ignore, is left out with a note. TIFF and HEIC come out
-    upright, as Pillow reads them. The EXIF is kept byte by byte but for the thumbnail in it.
-    Raises PhotoRefusedError (animated, several pages, stereo, CMYK, Lab, more than 8 bits, floating point, HDR colours, raw files,
+    further pictures (stereo, camera previews, depth, HDR gain map, video) the first is taken, with a note, and the XMP tells no
+    more of them. A profile for grey of a picture in colours, which readers ignore, is left out with a note. TIFF and HEIC come
+    out upright, as Pillow reads them. The EXIF is kept byte by byte but for the thumbnail in it.
+    Raises PhotoRefusedError (animated, several pages, CMYK, Lab, more than 8 bits, floating point, HDR colours, raw files,
     HEIC without its extra, more than `max_pixels` pixels, a side below `min_side` pixels, more scans or chunks than any encoder
     makes) or PhotoBrokenError (empty, not an image, cut short, wrong checksum).
     """
@@ -149,7 +151,7 @@ def _check_jpeg(image: Image.Image, data: bytes) -> tuple[str, ...]:
         return GAIN_MAP_NOTE, *jpeg.left_behind(layout, data)
     entries = getattr(image, "mpinfo", {}).get(0xB002, ())
     if any(entry["Attribute"]["MPType"].startswith("Multi-Frame") for entry in entries):
-        raise PhotoRefusedError(f"{len(entries)} pictures in one file (stereo, panorama or series); only single ones are protected")
+        return FIRST_ALONE_NOTE, *jpeg.left_behind(layout, data)
     return jpeg.left_behind(layout, data)
 
 

@@ -13,7 +13,7 @@ from pipeline.photos.photo import Density, Extras
 from pipeline.photos.photoshop import has_iptc, iptc_resource, without_previews
 
 _INCH, _CENTIMETRE = 0.0254, 0.01  # in metres
-_TIFF_IPTC, _TIFF_PHOTOSHOP = 0x83BB, 0x8649
+_RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP = 0x011A, 0x83BB, 0x8649
 _USUAL = ((72, 72), (96, 96))  # dots an inch that programs write where nobody said any
 XMP_IN_GIF, _GIF_XMP_END = b"XMP DataXMP", b"\x01\xff\xfe\xfd"
 
@@ -61,7 +61,7 @@ def _notes(extras: Extras, kept: Extras, format: str, exif: bytes | None) -> lis
         notes.append(f"comment not kept ({name} has no place for it)")
     if texts := png.keywords([block for block in extras.png_blocks if block not in kept.png_blocks]):
         notes.append(f"PNG texts not kept: {', '.join(texts)}")
-    if extras.density and not kept.density and not (exif and is_usual(extras.density)):
+    if extras.density and not kept.density and not is_usual(extras.density) and not tiff_content(exif or b"", _RESOLUTION):
         notes.append(f"resolution not kept: {_spoken(extras.density)} ({name} has no place for it)")
     return notes
 

@@ -51,9 +51,9 @@ ENRICHED = {
     "comment": ["-Comment=seen at the sea, \u00e9t\u00e9"],
 }
 ALIKE = {
-    "JFIF:XResolution": "PNG-pHYs:PixelsPerUnitX",
-    "JFIF:YResolution": "PNG-pHYs:PixelsPerUnitY",
-    "JFIF:ResolutionUnit": "PNG-pHYs:PixelUnits",
+    "JFIF:XResolution": "PNG-pHYs:PixelsPerUnitX|IFD0:XResolution",
+    "JFIF:YResolution": "PNG-pHYs:PixelsPerUnitY|IFD0:YResolution",
+    "JFIF:ResolutionUnit": "PNG-pHYs:PixelUnits|IFD0:ResolutionUnit",
     "PNG-pHYs:PixelsPerUnitX": "JFIF:XResolution",
     "PNG-pHYs:PixelsPerUnitY": "JFIF:YResolution",
     "PNG-pHYs:PixelUnits": "JFIF:ResolutionUnit",

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
-from pipeline.photos.decode import decode_photo
+from pipeline.photos.decode import FIRST_ALONE_NOTE, decode_photo
+from pipeline.photos.encode import FORMATS, encode_photo
 from pipeline.photos.metadata import orientation_of
 
 from .samples import EXIF, ICC, XMP, array, picture, png_file, saved, two_pictures, with_segment
@@ -154,6 +155,16 @@ def test_the_preview_of_a_camera_is_left_behind_with_a_note() -> None:
     assert photo.format == "MPO"
     assert len(photo.notes) == 1
     assert "bytes after the picture not kept" in photo.notes[0]
+
+
+@pytest.mark.parametrize("kind", [0x020001, 0x020002, 0x020003])
+def test_of_stereo_pictures_panoramas_and_series_the_first_is_taken_with_a_note(kind: int) -> None:
+    photo = decode_photo(two_pictures(kind=kind))
+    assert photo.notes[0] == FIRST_ALONE_NOTE
+    assert np.array_equal(photo.pixels_HWC, array(Image.open(io.BytesIO(saved(picture(), "JPEG")))))
+    for format in FORMATS:  # noqa: A001
+        with Image.open(io.BytesIO(encode_photo(photo, photo.pixels_HWC, format=format))) as image:
+            assert (image.format, getattr(image, "n_frames", 1)) == (format.upper(), 1)
 
 
 def test_what_is_left_behind_is_named() -> None:
