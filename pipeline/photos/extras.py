@@ -61,7 +61,7 @@ def _notes(extras: Extras, kept: Extras, format: str, exif: bytes | None) -> lis
         notes.append(f"comment not kept ({name} has no place for it)")
     if texts := png.keywords([block for block in extras.png_blocks if block not in kept.png_blocks]):
         notes.append(f"PNG texts not kept: {', '.join(texts)}")
-    if extras.density and not kept.density and not is_usual(extras.density) and not tiff_content(exif or b"", _RESOLUTION):
+    if extras.density and not kept.density and not is_usual(extras.density) and not _is_in(exif or b"", extras.density):
         notes.append(f"resolution not kept: {_spoken(extras.density)} ({name} has no place for it)")
     return notes
 
@@ -70,6 +70,15 @@ def is_usual(density: Density) -> bool:
     """Whether it is one that programs write where nobody said any."""
     inches = _for_jfif(density)
     return inches is not None and inches.unit == "inch" and (inches.across, inches.down) in _USUAL
+
+
+def _is_in(exif: bytes, density: Density) -> bool:
+    """Whether the EXIF says the same, in inches."""
+    inches, across = _for_jfif(density), tiff_content(exif, _RESOLUTION)
+    if inches is None or inches.unit != "inch" or len(across) != 8:
+        return False
+    number, by = struct.unpack("<2I" if exif.startswith(b"II") else ">2I", across)
+    return by > 0 and round(number / by) == inches.across
 
 
 def _spoken(density: Density) -> str:

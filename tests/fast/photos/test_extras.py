@@ -192,11 +192,14 @@ def test_a_comment_that_fits_one_format_alone_is_named_in_the_other(comment: byt
         assert any("comment not kept" in note for note in output_notes(photo, format=format)) == (format != fits)
 
 
-def test_a_usual_resolution_or_one_that_the_exif_has_too_is_not_named() -> None:
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_a_usual_resolution_or_one_that_the_exif_has_too_is_not_named(endian: str) -> None:
     exif = Image.Exif()
+    exif.endian = endian
     exif[ExifTags.Base.XResolution] = 300.0
-    for options in ({"dpi": (72, 72)}, {"dpi": (300, 300), "exif": exif}):
-        assert output_notes(decode_photo(saved(picture(), "JPEG", **options)), format="webp") == ()
+    for dpi, is_named in ((72, False), (300, False), (200, True)):
+        photo = decode_photo(saved(picture(), "JPEG", dpi=(dpi, dpi), exif=exif))
+        assert bool(output_notes(photo, format="webp")) == is_named
 
 
 def test_the_text_of_a_profile_is_compressed_and_the_same_each_time() -> None:
