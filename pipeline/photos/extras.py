@@ -77,7 +77,7 @@ def _is_in(exif: bytes, density: Density) -> bool:
     inches, across = _for_jfif(density), tiff_content(exif, _RESOLUTION)
     if inches is None or inches.unit != "inch" or len(across) != 8:
         return False
-    number, by = struct.unpack("<2I" if exif.startswith(b"II") else ">2I", across)
+    number, by = (int.from_bytes(across[at : at + 4], "little" if exif.startswith(b"II") else "big") for at in (0, 4))
     return by > 0 and round(number / by) == inches.across
 
 

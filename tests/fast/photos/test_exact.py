@@ -109,6 +109,13 @@ def test_grey_with_a_profile_looks_the_same_in_every_format(curve: str) -> None:
         assert output_notes(photo, format=format) == ((GREY_AS_RGB_NOTE, GREY_PROFILE_NOTE) if format == "webp" else ())
 
 
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)])
+def test_the_profile_for_three_channels_has_the_colours_of_srgb(colour: tuple[int, int, int]) -> None:
+    icc = for_three_channels(grey_profile(GAMMA))
+    shown = in_srgb(saved(Image.new("RGB", (16, 16), colour), "PNG", icc_profile=icc))
+    assert np.abs(shown[0, 0].astype(int) - colour).max() <= 1
+
+
 @pytest.mark.parametrize("icc", [grey_profile(GAMMA, pcs=b"Lab "), grey_profile(GAMMA)[:180], b"GRAY".rjust(20, b"\0") + b"XYZ "])
 def test_grey_with_a_profile_that_has_no_counterpart_is_refused_for_webp_alone(icc: bytes) -> None:
     photo = decode_photo(saved(GREY, "PNG", icc_profile=icc))
