@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.photos import heif, jpeg, png
-from pipeline.photos.extras import read_extras, xmp_in_gif
+from pipeline.photos.extras import left_behind_in_webp, read_extras, xmp_in_gif
 from pipeline.photos.foreign import RAW_REASON, refused_by_content
 from pipeline.photos.heif import GAIN_MAP_NOTE
 from pipeline.photos.icc import NO_GREY_NOTE, is_for_grey
@@ -140,7 +140,7 @@ def _check_format(image: Image.Image, data: bytes) -> tuple[str, ...]:
         if png.is_hdr(chunks):
             raise PhotoRefusedError(HDR)
         return png.left_behind(chunks)
-    return ()
+    return left_behind_in_webp(data) if image.format == "WEBP" else ()
 
 
 def _check_jpeg(image: Image.Image, data: bytes) -> tuple[str, ...]:

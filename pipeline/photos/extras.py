@@ -15,6 +15,7 @@ from pipeline.photos.photoshop import has_iptc, iptc_resource, without_previews
 _INCH, _CENTIMETRE = 0.0254, 0.01  # in metres
 _RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP = 0x011A, 0x83BB, 0x8649
 _USUAL = ((72, 72), (96, 96))  # dots an inch that programs write where nobody said any
+_WEBP_READ = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
 XMP_IN_GIF, _GIF_XMP_END = b"XMP DataXMP", b"\x01\xff\xfe\xfd"
 
 
@@ -116,6 +117,17 @@ def _tiff_block(data: bytes) -> bytes:
     """Photoshop's resources of a TIFF, with its IPTC records where they hold none."""
     block, records = (tiff_content(data, tag) for tag in (_TIFF_PHOTOSHOP, _TIFF_IPTC))
     return block if not records or has_iptc(block) else block + iptc_resource(records)
+
+
+def left_behind_in_webp(data: bytes) -> tuple[str, ...]:
+    """The blocks of a WebP file that no encoded photo will hold."""
+    at, others = 12, []
+    while at + 8 <= len(data):
+        if data[at : at + 4] not in _WEBP_READ:
+            others.append(data[at : at + 4].decode("latin-1").strip())
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return (f"WebP blocks not kept: {', '.join(dict.fromkeys(others))}",) if others else ()
 
 
 def xmp_in_gif(data: bytes) -> bytes | None:

@@ -209,10 +209,10 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _comment(chunk: PngChunk) -> bytes | None:
-    content = bytes(chunk.content)
-    if chunk.kind == b"iTXt":
-        return content.removeprefix(_UTF8_COMMENT) if content.startswith(_UTF8_COMMENT) else None
-    return content.removeprefix(_COMMENT) if chunk.kind == b"tEXt" and content.startswith(_COMMENT) else None
+    starts = {b"iTXt": _UTF8_COMMENT, b"tEXt": _COMMENT}
+    if chunk.kind not in starts or chunk.content[: len(starts[chunk.kind])] != starts[chunk.kind]:
+        return None
+    return bytes(chunk.content[len(starts[chunk.kind]) :])
 
 
 def _holds_other_metadata(chunk: PngChunk) -> bool:

@@ -161,6 +161,13 @@ def test_the_comment_and_the_xmp_of_a_gif_stay() -> None:
     assert written(photo, "webp").info["xmp"] == packet
 
 
+def test_a_block_of_a_webp_that_is_not_known_is_named() -> None:
+    data = saved(picture("RGBA"), "WEBP", exif=EXIF, xmp=b"<x/>")
+    assert decode_photo(data).notes == ()
+    data += b"C2PA" + struct.pack("<I", 3) + b"abc\0"
+    assert decode_photo(data[:4] + struct.pack("<I", len(data) - 8) + data[8:]).notes == ("WebP blocks not kept: C2PA",)
+
+
 def test_the_density_of_a_bmp_stays() -> None:
     photo = decode_photo(saved(picture(), "BMP", dpi=(150, 150)))
     assert photo.extras.density == Density(5906, 5906, "metre")
