@@ -211,23 +211,30 @@ def is_coding(tag: str, format_in: str) -> bool:
     return tag.startswith(CODING) or turned
 
 
-def same(tag: str, value: Any, after: Tags, format: str) -> str | None:  # noqa: A002
-    """`same` or `moved` where the value stands in the file, else None."""
+def same(tag: str, value: Any, after: Tags) -> str | None:
+    """`same` or `moved` where the value stands in the file, for resolutions in one of its units, else None."""
     if after.get(tag) == value:
         return "same"
-    for other in ALIKE.get(tag, "").split("|"):
-        if other in after and (value == after[other] or not other.endswith("Comment")):
-            return "moved"
-    return None
+    others = [other for other in ALIKE.get(tag, "").split("|") if other in after]
+    return "moved" if any(value == after[other] or is_in_other_units(tag, value, after[other]) for other in others) else None
 
 
-def judge(before: Tags, after: Tags, note: str, format_in: str, format: str) -> dict[str, str]:  # noqa: A002
+def is_in_other_units(tag: str, value: Any, other: Any) -> bool:
+    """Whether two resolutions are the same up to one in a hundred, in inches, centimetres or metres; units themselves are."""
+    if tag.endswith("Comment"):
+        return False
+    return tag.endswith(("Unit", "Units")) or any(
+        abs(value / other / by - 1) < 0.01 for by in (1, 2.54, 1 / 2.54, 100, 0.01, 39.37, 0.0254)
+    )
+
+
+def judge(before: Tags, after: Tags, note: str, format_in: str) -> dict[str, str]:
     """What became of each tag."""
     became = {}
     for tag, value in before.items():
         words = next((words for start, words in NAMED.items() if tag.startswith(start)), ())
         is_named = any(word in note for word in ((words,) if isinstance(words, str) else words))
-        here = same(tag, value, after, format)
+        here = same(tag, value, after)
         is_usual = tag.startswith("JFIF:") and before.get("JFIF:XResolution") in (1, 72, 96)
         became[tag] = here or ("coding" if is_coding(tag, format_in) or is_usual else "named" if is_named else "LOST")
     return became
@@ -249,7 +256,7 @@ def compare(
         before = tags_of(out / "photos", [row["key"] for row in rows])
         after = tags_of(out / format, [row["output"] for row in rows])
         results[format] = {
-            row["key"]: judge(before[row["key"]], after[row["output"]], row["note"] or "", row["format_in"], format) for row in rows
+            row["key"]: judge(before[row["key"]], after[row["output"]], row["note"] or "", row["format_in"]) for row in rows
         }
     return results
 
