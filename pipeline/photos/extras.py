@@ -15,6 +15,7 @@ from pipeline.photos.photoshop import has_iptc, iptc_resource, without_previews
 _INCH, _CENTIMETRE = 0.0254, 0.01  # in metres
 _RESOLUTION, _TIFF_IPTC, _TIFF_PHOTOSHOP = 0x011A, 0x83BB, 0x8649
 _USUAL = ((72, 72), (96, 96))  # dots an inch that programs write where nobody said any
+_MOST_BLOCKS = 1000  # looked at of a WebP; cameras write one or two
 _WEBP_READ = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
 XMP_IN_GIF, _GIF_XMP_END = b"XMP DataXMP", b"\x01\xff\xfe\xfd"
 
@@ -122,7 +123,9 @@ def _tiff_block(data: bytes) -> bytes:
 def left_behind_in_webp(data: bytes) -> tuple[str, ...]:
     """The blocks of a WebP file that no encoded photo will hold."""
     at, others = 12, []
-    while at + 8 <= len(data):
+    for _ in range(_MOST_BLOCKS):
+        if at + 8 > len(data):
+            break
         if data[at : at + 4] not in _WEBP_READ:
             others.append(data[at : at + 4].decode("latin-1").strip())
         size = int.from_bytes(data[at + 4 : at + 8], "little")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-import re
+import struct
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image, TiffTags
@@ -12,8 +12,6 @@ from pipeline.photos.xmp import orientation_of_xmp, without_wrong_parts
 
 EXIF_PREFIX = b"Exif\0\0"
 
-_RAW_PROFILE = re.compile(r"\s*[^\n]*\n\s*[0-9]+\s+([0-9a-fA-F\s]*)")
-"""A name of one word or more, the length, and the digits."""
 _ORIENTATION = 0x0112
 _THUMBNAIL_AT, _THUMBNAIL_SIZE = 0x0201, 0x0202
 THUMBNAIL_NOTE = "thumbnail in the EXIF removed"
@@ -66,15 +64,26 @@ def tiff_exif(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
     for tag, value in source.items():
         if tag in _LAYOUT_OF_TIFF:
             continue
-        if isinstance(value, (str, bytes, tuple)) and len(value) > _LARGEST_TAG:
+        is_large = isinstance(value, (str, bytes, tuple)) and len(value) > _LARGEST_TAG
+        if is_large or not _can_be_written(tag, value):
             left_out.append(TiffTags.lookup(tag).name)
         else:
             kept[tag] = value
     for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         if values := source.get_ifd(ifd):
             kept[ifd] = values
-    notes = (f"large tags of the TIFF not kept: {', '.join(left_out)}",) if left_out else ()
+    notes = (f"tags of the TIFF not kept: {', '.join(left_out)}",) if left_out else ()
     return kept.tobytes().removeprefix(EXIF_PREFIX) if len(kept) else None, notes
+
+
+def _can_be_written(tag: int, value: object) -> bool:
+    """Whether Pillow finds a type for a value, which some private tags have none for outside a BigTIFF."""
+    one = Image.Exif()
+    one[tag] = value
+    try:
+        return bool(one.tobytes())
+    except (struct.error, TypeError, ValueError, ArithmeticError, RuntimeError):
+        return False
 
 
 def orientation_of(exif: bytes | None, xmp: bytes | None = None) -> int:
@@ -156,10 +165,12 @@ class _Ifd:
 
 
 def raw_profile(image: Image.Image, name: str) -> bytes | None:
-    """A block that older tools (ImageMagick) hide in a PNG text as hexadecimal digits after a name and a length."""
+    """A block that older tools (ImageMagick) hide in a PNG text: a line with a title, a length, and hexadecimal digits."""
     text = image.info.get(f"Raw profile type {name}")
-    match = _RAW_PROFILE.fullmatch(text) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        return None
+    _, _, rest = text.lstrip().partition("\n")
     try:
-        return binascii.unhexlify("".join(match[1].split())) if match else None
+        return binascii.unhexlify("".join(rest.split()[1:])) or None
     except (binascii.Error, ValueError):
         return None

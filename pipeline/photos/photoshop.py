@@ -15,15 +15,15 @@ _IPTC_PREVIEW = b"\x1c\x02\xca"  # IIM 4.2, dataset 2:202
 
 def without_previews(block: bytes) -> tuple[bytes | None, tuple[str, ...]]:
     """The resources without pictures of the photo as it was, None where nothing is left, and notes; up to where they make sense."""
-    kept, notes = b"", []
+    kept, notes = [], []
     for number, resource in _resources(block):
         if number == _IPTC and _IPTC_PREVIEW in resource:
             notes.append(IPTC_PREVIEW_NOTE)
         elif number in _PICTURES:
             notes.append(PREVIEW_NOTE)
         else:
-            kept += resource
-    return kept or None, tuple(dict.fromkeys(notes))
+            kept.append(resource)
+    return b"".join(kept) or None, tuple(dict.fromkeys(notes))
 
 
 def iptc_resource(records: bytes) -> bytes:

@@ -128,7 +128,7 @@ def test_a_tiff_keeps_its_words_its_iptc_and_its_photoshop_block() -> None:
     tags[0x83BB] = IPTC
     tags.tagtype[0x83BB] = 7
     photo = decode_photo(saved(picture(), "TIFF", tiffinfo=tags, dpi=(600, 600)))
-    assert photo.notes[0].startswith("large tags of the TIFF not kept")
+    assert photo.notes[0].startswith("tags of the TIFF not kept")
     for format in FORMATS:  # noqa: A001
         exif = written(photo, format).getexif()
         assert {tag: exif.get(tag) for tag in words} == words
@@ -137,6 +137,22 @@ def test_a_tiff_keeps_its_words_its_iptc_and_its_photoshop_block() -> None:
     assert iptc_of(written(photo, "png")) == {(2, 0x78): b"at se", (2, 0x19): b"sea"}
     tags[0x8649] = PHOTOSHOP
     assert decode_photo(saved(picture(), "TIFF", tiffinfo=tags)).extras.photoshop == PHOTOSHOP
+
+
+def test_a_tag_of_a_tiff_that_exif_cannot_hold_is_named_and_the_photo_is_read() -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[50_001], tags[50_002] = 1 << 40, -5
+    tags.tagtype[50_001], tags.tagtype[50_002] = 16, 9
+    photo = decode_photo(saved(picture(), "TIFF", tiffinfo=tags))
+    exif = Image.Exif()
+    exif.load(photo.exif or b"")
+    assert ({*exif} & {50_001, 50_002}, len(photo.notes)) == ({50_002}, 1)
+
+
+def test_a_long_text_of_spaces_takes_no_time() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", " " * 8_000_000, zip=True)
+    assert decode_photo(saved(picture(), "PNG", pnginfo=info)).exif is None
 
 
 def test_iptc_that_a_tiff_declares_as_whole_numbers_is_read() -> None:
