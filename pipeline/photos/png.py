@@ -146,8 +146,9 @@ def left_behind(chunks: tuple[PngChunk, ...]) -> tuple[str, ...]:
 
 
 def comments(chunks: tuple[PngChunk, ...]) -> tuple[bytes, ...]:
-    """The texts under the name Comment, as bytes."""
-    return tuple(comment for chunk in chunks if (comment := _comment(chunk)) is not None)
+    """The texts under the name Comment, as bytes without the zeros that end some."""
+    found = (_comment(chunk) for chunk in chunks)
+    return tuple(bare for comment in found if comment and (bare := comment.rstrip(b"\0")))
 
 
 def blocks_of_its_own(chunks: tuple[PngChunk, ...]) -> tuple[bytes, ...]:

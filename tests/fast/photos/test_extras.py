@@ -8,8 +8,11 @@ import zlib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import ExifTags, Image, IptcImagePlugin, PngImagePlugin, TiffImagePlugin
 
+from pipeline.photos import png
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import FORMATS, encode_photo, output_notes, read_back
 from pipeline.photos.photo import Density, Extras, Photo
@@ -17,6 +20,7 @@ from pipeline.photos.photoshop import IPTC_PREVIEW_NOTE, PREVIEW_NOTE, without_p
 
 from .samples import EXIF, picture, png_chunk, saved, with_segment
 
+SMALL = saved(picture(size=(16, 16)), "PNG")
 IPTC = b"\x1c\x02\x78\x00\x05at se\x1c\x02\x19\x00\x03sea"
 
 
@@ -213,6 +217,26 @@ def test_a_comment_that_fits_one_format_alone_is_named_in_the_other(comment: byt
         again = decode_photo(encode_photo(photo, photo.pixels_HWC, format=format))
         assert again.extras.comments == ((comment,) if format == fits else ())
         assert any("comment not kept" in note for note in output_notes(photo, format=format)) == (format != fits)
+
+
+_BYTES = st.binary(min_size=1, max_size=30)
+_EXTRAS = st.builds(
+    Extras,
+    st.none() | st.lists(st.builds(resource, st.integers(0, 999), _BYTES, _BYTES), min_size=1).map(b"".join),
+    st.lists(_BYTES).map(tuple),
+    st.none() | st.builds(Density, *(st.integers(0, 2**32 - 1),) * 2, st.sampled_from(["metre", None])),
+    st.lists(st.builds(lambda text: png_chunk(b"tEXt", b"Title" + text), _BYTES)).map(tuple),
+)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(_EXTRAS)
+def test_whatever_a_png_holds_can_be_written_and_read_back(format: str, extras: Extras) -> None:  # noqa: A002
+    chunks = [*extras.png_blocks, png.profile_block("8bim", extras.photoshop or b"none")]
+    chunks += [png_chunk(kind, b"Comment\0" + comment) for comment in extras.comments for kind in (b"tEXt", b"iTXt")]
+    chunks += [png.density_block(extras.density)] if extras.density else []
+    photo = decode_photo(png.with_blocks(b"".join(chunks), SMALL))
+    read_back(encode_photo(photo, photo.pixels_HWC, format=format), photo, photo.pixels_HWC, format=format)
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])
