@@ -137,7 +137,7 @@ class ProtectConfig:
 
     find_signed: bool = False
     """With --signals: look for a signal of the same bundle in each photo first, and say so in the note of its row. It takes the
-    detector (torch) and 0.05 s a photo, of 12 MP 0.4 s; at most 1 % of photos without a signal get the note too."""
+    detector (torch) and 0.04 s a photo, of 12 MP 0.4 s; at most 1 % of photos without a signal get the note too."""
 
     format: Literal["png", "webp", "jpeg"] = "png"
     """Format of the protected files. png and webp are lossless; jpeg loses part of the protection, the report says how much."""
