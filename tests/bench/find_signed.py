@@ -1,7 +1,7 @@
 """`disrupt protect --find-signed`: how many signed and unsigned photos get the note, and what it costs beside signing alone.
 
-``python -m tests.bench.find_signed FACES PHOTOS``: FACES is a folder of faces with ``labels.csv``, of which the real people of split
-test under MIT are taken; PHOTOS a folder of larger ones. With the shipped bundle, one thread, processor time. The pace is that of
+``python -m tests.bench.find_signed FACES PHOTOS``: FACES is a folder of faces with ``labels.csv``, of which the people of split
+test under MIT (real ones) are taken; PHOTOS a folder of larger ones. With the shipped bundle, one thread, processor time. The pace is that of
 smooth made-up photos, from bytes to written files. Prints Markdown.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pipeline.containers.listing import PhotoRef
 from pipeline.photos.decode import decode_photo
-from pipeline.photos.photo import Photo, PhotoRefusedError
+from pipeline.photos.photo import Photo, PhotoBrokenError, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.add import Add
@@ -41,7 +41,7 @@ def readable(files: Sequence[Path]) -> dict[str, Photo]:
     for file in files:
         try:
             photos[file.name] = decode_photo(file.read_bytes())
-        except PhotoRefusedError:
+        except (PhotoRefusedError, PhotoBrokenError):
             continue
     return photos
 
