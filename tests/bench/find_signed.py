@@ -1,8 +1,8 @@
 """`disrupt protect --find-signed`: how many signed and unsigned photos get the note, and what it costs beside signing alone.
 
 ``python -m tests.bench.find_signed FACES PHOTOS``: FACES is a folder of faces with ``labels.csv``, of which the people of split
-test under MIT (real ones) are taken; PHOTOS a folder of larger ones. With the shipped bundle, one thread, processor time. The pace is that of
-smooth made-up photos, from bytes to written files. Prints Markdown.
+test under MIT (real ones) are taken; PHOTOS a folder of larger ones. With the shipped bundle, one thread, processor time. The pace
+is that of smooth made-up photos, from bytes to written files. Prints Markdown.
 """
 
 from __future__ import annotations
