@@ -148,8 +148,9 @@ def test_a_damaged_exif_block_does_not_stop_the_photo_and_warns_nobody() -> None
             assert decode_photo(saved(picture(), format, exif=exif)).exif == exif[6:]
 
 
-def test_the_preview_of_a_camera_is_left_behind_with_a_note() -> None:
-    data = two_pictures(kind=0x010002)
+@pytest.mark.parametrize("kind", [0x010001, 0x010002, 0x000000])
+def test_the_preview_of_a_camera_or_a_picture_of_no_kind_is_left_behind_with_a_note(kind: int) -> None:
+    data = two_pictures(kind=kind)
     assert Image.open(io.BytesIO(data)).format == "MPO"
     photo = decode_photo(data)
     assert photo.format == "MPO"
