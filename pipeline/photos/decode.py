@@ -14,8 +14,10 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.photos import heif, jpeg, png
+from pipeline.photos.extras import left_behind_in_webp, read_extras, xmp_in_gif
 from pipeline.photos.foreign import RAW_REASON, refused_by_content
 from pipeline.photos.heif import GAIN_MAP_NOTE
+from pipeline.photos.icc import NO_GREY_NOTE, is_for_grey
 from pipeline.photos.metadata import orientation_of, read_metadata, tiff_exif
 from pipeline.photos.modes import as_arrays, refused_mode
 from pipeline.photos.photo import HDR, U8, Photo, PhotoBrokenError, PhotoRefusedError
@@ -23,6 +25,8 @@ from pipeline.photos.xmp import marked_upright
 
 FORMATS_READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 NOT_AN_IMAGE = "not an image: the content is of no photo format that is read here (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, AVIF)"
+
+FIRST_ALONE_NOTE = "only the first picture of the file is protected and kept (stereo, panorama or series)"
 
 # What Pillow's readers raise on damaged bytes; memory and machine errors are not among them.
 _DAMAGE = (
@@ -38,9 +42,10 @@ def decode_photo(data: bytes, *, max_pixels: int = 100_000_000, min_side: int = 
     """The photo in the bytes of a file, decoded to the last pixel, with checksums verified. The same in every thread.
 
     A palette is expanded, 1-bit pictures become grey and a transparent colour becomes alpha, each with a note; of a JPEG with
-    further pictures (camera previews, depth, HDR gain map, video) the first is taken, with a note, and the XMP tells no more of
-    them. TIFF and HEIC come out upright, as Pillow reads them. The EXIF is kept byte by byte but for the thumbnail in it.
-    Raises PhotoRefusedError (animated, several pages, stereo, CMYK, Lab, more than 8 bits, floating point, HDR colours, raw files,
+    further pictures (stereo, camera previews, depth, HDR gain map, video) the first is taken, with a note, and the XMP tells no
+    more of them. A profile for grey of a picture in colours, which readers ignore, is left out with a note. TIFF and HEIC come
+    out upright, as Pillow reads them. The EXIF is kept byte by byte but for the thumbnail in it.
+    Raises PhotoRefusedError (animated, several pages, CMYK, Lab, more than 8 bits, floating point, HDR colours, raw files,
     HEIC without its extra, more than `max_pixels` pixels, a side below `min_side` pixels, more scans or chunks than any encoder
     makes) or PhotoBrokenError (empty, not an image, cut short, wrong checksum).
     """
@@ -82,24 +87,30 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _load(image: Image.Image, data: bytes, notes: tuple[str, ...]) -> Photo:
-    exif_of_tiff = tiff_exif(image) if image.format == "TIFF" else None
+    exif_of_tiff, tiff_notes = tiff_exif(image) if image.format == "TIFF" else (None, ())
     image.load()
     pixels_HWC, alpha_HW, more_notes = as_arrays(image, _grey_bits(data))
     _check_complete(image, data, pixels_HWC)
-    metadata = read_metadata(image)
+    metadata = read_metadata(image, xmp_in_gif(data) if image.format == "GIF" else None)
+    chunks = png.read_chunks(data) if image.format == "PNG" else ()
+    extras, extra_notes = read_extras(image, data, chunks)
     exif = exif_of_tiff if image.format == "TIFF" else metadata.exif
     is_turned = image.format in {"TIFF", "HEIF"}
+    icc = metadata.icc
+    if icc and is_for_grey(icc) and pixels_HWC.shape[2] == 3:
+        icc, more_notes = None, (*more_notes, NO_GREY_NOTE)
     xmp = marked_upright(metadata.xmp) if metadata.xmp and is_turned else metadata.xmp
     return Photo(
         pixels_HWC,
         alpha_HW,
         image.format or "",
         exif=exif,
-        icc=metadata.icc,
+        icc=icc,
         xmp=xmp,
-        png_colours=png.colours(png.read_chunks(data)) if image.format == "PNG" else None,
+        png_colours=png.colours(chunks),
         orientation=1 if is_turned else orientation_of(exif, xmp),
-        notes=notes + more_notes + metadata.notes,
+        extras=extras,
+        notes=notes + more_notes + metadata.notes + tiff_notes + extra_notes,
     )
 
 
@@ -129,7 +140,7 @@ def _check_format(image: Image.Image, data: bytes) -> tuple[str, ...]:
         if png.is_hdr(chunks):
             raise PhotoRefusedError(HDR)
         return png.left_behind(chunks)
-    return ()
+    return left_behind_in_webp(data) if image.format == "WEBP" else ()
 
 
 def _check_jpeg(image: Image.Image, data: bytes) -> tuple[str, ...]:
@@ -140,7 +151,7 @@ def _check_jpeg(image: Image.Image, data: bytes) -> tuple[str, ...]:
         return GAIN_MAP_NOTE, *jpeg.left_behind(layout, data)
     entries = getattr(image, "mpinfo", {}).get(0xB002, ())
     if any(entry["Attribute"]["MPType"].startswith("Multi-Frame") for entry in entries):
-        raise PhotoRefusedError(f"{len(entries)} pictures in one file (stereo, panorama or series); only single ones are protected")
+        return FIRST_ALONE_NOTE, *jpeg.left_behind(layout, data)
     return jpeg.left_behind(layout, data)
 
 

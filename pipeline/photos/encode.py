@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipeline.photos import png
+from pipeline.photos import icc, jpeg, png
 from pipeline.photos.decode import decode_photo
+from pipeline.photos.extras import extras_in
 from pipeline.photos.metadata import EXIF_PREFIX
 from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
 
@@ -53,9 +54,10 @@ def encode_photo(photo: Photo, pixels_HWC: U8, *, format: str, jpeg_quality: int
     """The bytes of a file with `pixels_HWC` (uint8, the shape of the photo's own) and the alpha and metadata of `photo`.
 
     `format` is a key of FORMATS; PNG and WebP are lossless, JPEG is 4:4:4 with a quality of 95..100. EXIF, ICC and XMP are written
-    byte by byte. WebP stores grey as three equal channels (`output_notes` says so). Raises PhotoRefusedError when the format
-    cannot hold the photo (alpha or a large EXIF in JPEG, colours described in PNG's own way in others, a side of more than 16,383
-    pixels in WebP, of more than a million in PNG), ValueError for a wrong call.
+    byte by byte; comments, IPTC, texts and resolution where the format has a place for them. WebP stores grey as three equal
+    channels, with a profile for three. `output_notes` says what differs. Raises PhotoRefusedError when the format cannot hold the
+    photo (alpha or a large EXIF in JPEG, colours described in PNG's own way in others, a grey profile of an unknown kind or a side
+    of more than 16,383 pixels in WebP, of more than a million in PNG), ValueError for a wrong call.
     """
     spec = _format(format)
     if format == "jpeg" and not 95 <= jpeg_quality <= 100:
@@ -63,15 +65,16 @@ def encode_photo(photo: Photo, pixels_HWC: U8, *, format: str, jpeg_quality: int
     if pixels_HWC.shape != photo.pixels_HWC.shape or pixels_HWC.dtype != np.uint8:
         raise ValueError(f"pixels must be uint8 {photo.pixels_HWC.shape}, not {pixels_HWC.dtype} {pixels_HWC.shape}")
     _check_fits(photo, spec)
+    photo = _as_stored(photo, spec)
     planes = _planes(photo, pixels_HWC)
     if format == "png":
         return _as_png(photo, planes)
     options: dict[str, Any] = {"xmp": photo.xmp} if photo.xmp else {}
     if format == "webp":
-        options |= {"lossless": True, "exact": True, **WEBP_EFFORT}
-    else:
-        options |= {"quality": jpeg_quality, "subsampling": 0}
-    return _by_pillow(photo, planes, spec, options)
+        return _by_pillow(photo, planes, spec, options | {"lossless": True, "exact": True, **WEBP_EFFORT})
+    data = _by_pillow(photo, planes, spec, options | {"quality": jpeg_quality, "subsampling": 0})
+    extras, _ = extras_in(photo.extras, format)
+    return jpeg.with_extras(data, extras.photoshop, extras.comments, extras.density)
 
 
 def _as_png(photo: Photo, planes: U8) -> bytes:
@@ -80,7 +83,13 @@ def _as_png(photo: Photo, planes: U8) -> bytes:
     if photo.exif or photo.icc or photo.xmp:
         small = _by_pillow(photo, planes[:1, :1], FORMATS["png"], {"pnginfo": _png_info(photo)})
         data = png.with_blocks_of(small, data)
-    return png.with_colours(photo.png_colours, data) if photo.png_colours else data
+    extras, _ = extras_in(photo.extras, "png")
+    blocks = [photo.png_colours or b"", *extras.png_blocks, *map(png.comment_block, extras.comments)]
+    if extras.density:
+        blocks.append(png.density_block(extras.density))
+    if extras.photoshop:
+        blocks.append(png.profile_block("iptc", extras.photoshop))
+    return png.with_blocks(b"".join(blocks), data)
 
 
 def _by_pillow(photo: Photo, planes: U8, spec: OutputFormat, options: dict[str, Any]) -> bytes:
@@ -95,15 +104,20 @@ def _by_pillow(photo: Photo, planes: U8, spec: OutputFormat, options: dict[str, 
 
 def output_notes(photo: Photo, *, format: str) -> tuple[str, ...]:  # noqa: A002
     """What the output format changes about the way this photo is stored, for the manifest's note."""
-    return (GREY_AS_RGB_NOTE,) if photo.pixels_HWC.shape[2] == 1 and not _format(format).grey else ()
+    spec, (_, notes) = _format(format), extras_in(photo.extras, format, photo.exif)
+    if photo.pixels_HWC.shape[2] == 1 and not spec.grey:
+        notes = (GREY_AS_RGB_NOTE, *(() if _as_stored(photo, spec) is photo else (icc.GREY_PROFILE_NOTE,)), *notes)
+    return notes
 
 
 def read_back(data: bytes, photo: Photo, pixels_HWC: U8, *, format: str) -> Photo:  # noqa: A002
     """The photo that a reader of the written bytes sees, after a check that nothing was lost; grey pixels come back as (H, W, 1).
 
     EXIF, ICC, XMP, alpha and size must be those of `photo`, and the pixels of a lossless format exactly `pixels_HWC`. An alpha that
-    is opaque everywhere may be missing in WebP, which does not store it. Raises ReadBackError with the parts that differ.
+    is opaque everywhere may be missing in WebP, which does not store it; the profile of grey in WebP is that for three channels.
+    Raises ReadBackError with the parts that differ.
     """
+    photo = _as_stored(photo, _format(format))
     try:
         again = decode_photo(data, max_pixels=photo.width * photo.height, min_side=1)
     except (PhotoRefusedError, PhotoBrokenError) as error:
@@ -120,11 +134,19 @@ def read_back(data: bytes, photo: Photo, pixels_HWC: U8, *, format: str) -> Phot
         "ICC profile": again.icc == photo.icc,
         "XMP": again.xmp == photo.xmp,
         "colours": again.png_colours == photo.png_colours,
+        "comments, IPTC, texts or resolution": again.extras == extras_in(photo.extras, format)[0],
         "orientation": again.orientation == photo.orientation,
     }
     if different := [part for part, is_same in same.items() if not is_same]:
         raise ReadBackError(f"the encoded file reads back with another {', '.join(different)}")
     return again
+
+
+def _as_stored(photo: Photo, spec: OutputFormat) -> Photo:
+    """The photo with the profile that fits the channels in which the format stores it."""
+    if photo.icc is None or not icc.is_for_grey(photo.icc) or spec.grey:
+        return photo
+    return replace(photo, icc=icc.for_three_channels(photo.icc))
 
 
 def _check_fits(photo: Photo, spec: OutputFormat) -> None:
@@ -135,6 +157,8 @@ def _check_fits(photo: Photo, spec: OutputFormat) -> None:
     if max(photo.width, photo.height) > spec.side:
         hint = "" if spec.name == "PNG" else "; choose png"
         raise PhotoRefusedError(f"{photo.width} x {photo.height} pixels: {spec.name} holds at most {spec.side} a side{hint}")
+    if photo.icc and _as_stored(photo, spec).icc is None:
+        raise PhotoRefusedError(f"its ICC profile for grey fits no three channels, as which {spec.name} stores grey; choose png")
     for name, block in (("EXIF", photo.exif), ("XMP", photo.xmp)):
         if block is not None and len(block) > spec.block:
             raise PhotoRefusedError(f"its {name} of {len(block)} bytes is too large for {spec.name}; choose png or webp")

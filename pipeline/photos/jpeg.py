@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
+from pipeline.photos.photo import Density, PhotoBrokenError, PhotoRefusedError
 
 SIGNATURE = b"\xff\xd8\xff"
 MOST_SCANS = 100
@@ -18,7 +20,20 @@ _END, _SCAN = 0xD9, 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
 _GAIN_MAP = re.compile(rb"hdr-gain-map|hdrgainmap|HDRGainMap|urn:iso:std:iso:ts:21496")
-_COMMENT, _APP1, _APP2, _APP11, _APP13 = 0xFE, 0xE1, 0xE2, 0xEB, 0xED
+_COMMENT, _APP0, _APP1, _APP2, _APP11, _APP13, _APP14 = 0xFE, 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE
+_PHOTOSHOP, _JFIF = b"Photoshop 3.0\0", b"JFIF\0"
+_UNITS: tuple[Literal["inch", "centimetre"] | None, ...] = (None, "inch", "centimetre")
+_READ = (
+    *(
+        (_APP0, _JFIF),
+        (_APP1, b"Exif\0"),
+        (_APP1, b"http://ns.adobe.com/xap/1.0/\0"),
+        (_APP1, b"http://ns.adobe.com/xmp/extension/"),
+    ),
+    *((_APP2, b"ICC_PROFILE\0"), (_APP2, b"MPF\0"), (_APP2, b"urn:iso:std:iso:ts:21496"), (_APP13, _PHOTOSHOP), (_APP14, b"Adobe")),
+)
+"""Blocks whose content is kept, named in a note of its own, or only says how pixels are coded."""
+LARGEST_SEGMENT = 65_533
 
 
 @dataclass(frozen=True)
@@ -75,15 +90,81 @@ def with_scan_prolonged(data: bytes, layout: JpegLayout) -> bytes:
 
 
 def left_behind(layout: JpegLayout, data: bytes) -> tuple[str, ...]:
-    """What this file holds that an encoded photo will not: IPTC, extended XMP, a comment, credentials, data after the picture."""
+    """What this file holds that no encoded photo will: extended XMP, credentials, blocks of rare kinds, data after the picture."""
     signs = {
-        "IPTC block not kept": (_APP13, b"8BIM\x04\x04"),
         "extended XMP not kept": (_APP1, b"http://ns.adobe.com/xmp/extension/"),
-        "JPEG comment not kept": (_COMMENT, b""),
         "content credentials (C2PA) not kept": (_APP11, b"c2pa"),
     }
     notes = [note for note, (wanted, sign) in signs.items() if any(m == wanted and sign in c for m, c in layout.segments)]
+    others = dict.fromkeys(_name(*one) for one in layout.segments if not _is_read(*one))
+    if others:
+        notes.append(f"JPEG blocks not kept: {', '.join(others)}")
     after = len(data[layout.end :].strip(b"\0"))
     if after:
         notes.append(f"{after} bytes after the picture not kept (preview, further picture or video)")
     return tuple(notes)
+
+
+def header_segments(data: bytes) -> tuple[tuple[int, bytes], ...]:
+    """The segments (marker, content) before the first scan of a sound JPEG file."""
+    segments, at = [], 2
+    while (match := _MARKER.search(data, at)) and match[1][0] not in {_SCAN, _END}:
+        marker, at = match[1][0], match.end()
+        if marker not in _ALONE:
+            length = int.from_bytes(data[at : at + 2], "big")
+            segments.append((marker, data[at + 2 : at + length]))
+            at += length
+    return tuple(segments)
+
+
+def comments(segments: Sequence[tuple[int, bytes]]) -> tuple[bytes, ...]:
+    """The comments, without the zeros that end some."""
+    return tuple(bare for marker, content in segments if marker == _COMMENT and (bare := content.rstrip(b"\0")))
+
+
+def photoshop(segments: Sequence[tuple[int, bytes]]) -> bytes:
+    """The resources of Photoshop, put together where they take several segments."""
+    return b"".join(c.removeprefix(_PHOTOSHOP) for marker, c in segments if marker == _APP13 and c.startswith(_PHOTOSHOP))
+
+
+def density(segments: Sequence[tuple[int, bytes]]) -> Density | None:
+    """What the JFIF block says; None without one, or with one of zeros or equal numbers without a unit."""
+    found = next((c for marker, c in segments if marker == _APP0 and c.startswith(_JFIF) and len(c) >= 12), bytes(12))
+    unit, across, down = found[7], int.from_bytes(found[8:10], "big"), int.from_bytes(found[10:12], "big")
+    if not (across and down) or unit >= len(_UNITS) or (unit == 0 and across == down):
+        return None
+    return Density(across, down, _UNITS[unit])
+
+
+def with_extras(data: bytes, photoshop: bytes | None, comments: Sequence[bytes], density: Density | None) -> bytes:
+    """A JPEG that begins with a JFIF block, with these resources, comments (at most LARGEST_SEGMENT bytes each) and density.
+
+    Raises ValueError for a density in metres.
+    """
+    if density:
+        stated = bytes((_UNITS.index(density.unit),)) + density.across.to_bytes(2, "big") + density.down.to_bytes(2, "big")
+        data = data[:13] + stated + data[18:]
+    step = LARGEST_SEGMENT - len(_PHOTOSHOP)
+    block = photoshop or b""
+    segments = [_segment(_APP13, _PHOTOSHOP + block[at : at + step]) for at in range(0, len(block), step)]
+    segments += [_segment(_COMMENT, comment) for comment in comments]
+    at = 2
+    while 0xE0 <= data[at + 1] <= 0xEF:
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[:at] + b"".join(segments) + data[at:]
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def _is_read(marker: int, content: bytes) -> bool:
+    if marker == _COMMENT or (marker == _APP11 and b"c2pa" in content):
+        return True
+    return marker > 0xEF or any(marker == wanted and content.startswith(sign) for wanted, sign in _READ)
+
+
+def _name(marker: int, content: bytes) -> str:
+    """APP12 Ducky: the number of the block, and the letters and digits it begins with."""
+    word = re.match(rb"[\w./ -]*", content[:24])
+    return f"APP{marker - 0xE0} {word[0].decode('ascii', 'replace').strip() if word else ''}".rstrip()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import binascii
+import struct
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffTags
 
 from pipeline.photos.xmp import orientation_of_xmp, without_wrong_parts
 
@@ -14,19 +15,15 @@ EXIF_PREFIX = b"Exif\0\0"
 _ORIENTATION = 0x0112
 _THUMBNAIL_AT, _THUMBNAIL_SIZE = 0x0201, 0x0202
 THUMBNAIL_NOTE = "thumbnail in the EXIF removed"
-_KEPT_FROM_TIFF = (
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.XResolution,
-    ExifTags.Base.YResolution,
-    ExifTags.Base.ResolutionUnit,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.HostComputer,
-    ExifTags.Base.Copyright,
+_LAYOUT_OF_TIFF = frozenset(
+    {*range(254, 260), 262, 263, 264, 265, 266, 273, 274, *range(277, 282), 284, *range(288, 294), 297, 301, 317, *range(320, 348)}
+    | {*range(512, 522), 529, 530, 531, 532, 559, 700, 0x8649, 0x83BB, 0x8773, 0x8769, 0x8825, 0xA005}
 )
+"""Tags of a TIFF that say how its pixels are stored, or hold what is read elsewhere (XMP, Photoshop, IPTC, ICC, EXIF, GPS)."""
+_TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+"""Bytes of a value by its type (TIFF 6.0, section 2); all others have one."""
+_LARGEST_TAG = 1 << 15
+"""Bytes or numbers of a tag of a TIFF that is kept. Larger ones hold layers and previews."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,13 @@ class Metadata:
     notes: tuple[str, ...] = ()
 
 
-def read_metadata(image: Image.Image) -> Metadata:
-    """The metadata of a picture that Pillow has loaded: a PNG may hold some after its pixels. For a TIFF's EXIF see `tiff_exif`."""
-    exif = image.info.get("exif") or _raw_profile(image, "exif") or _raw_profile(image, "APP1")
-    xmp = image.info.get("xmp") or _raw_profile(image, "xmp")
+def read_metadata(image: Image.Image, xmp: bytes | tuple[int, ...] | None = None) -> Metadata:
+    """The metadata of a picture that Pillow has loaded: a PNG may hold some after its pixels. For a TIFF's EXIF see `tiff_exif`.
+
+    ``xmp`` is that of a format of which Pillow reads none.
+    """
+    exif = image.info.get("exif") or raw_profile(image, "exif") or raw_profile(image, "APP1")
+    xmp = xmp or image.info.get("xmp") or raw_profile(image, "xmp")
     if isinstance(xmp, tuple):  # a TIFF tag stored as numbers
         xmp = bytes(xmp)
     exif = exif if isinstance(exif, bytes) else b""
@@ -54,20 +54,36 @@ def read_metadata(image: Image.Image) -> Metadata:
     return Metadata(bare or None, image.info.get("icc_profile") or None, xmp, notes)
 
 
-def tiff_exif(image: Image.Image) -> bytes | None:
-    """The descriptive tags of a TIFF, its EXIF and its GPS tags as an EXIF block, without the orientation.
+def tiff_exif(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
+    """The descriptive tags of a TIFF, its EXIF and its GPS tags as an EXIF block, without the orientation; and notes.
 
     Pillow turns TIFFs upright when it loads them. A TIFF mixes these tags with the layout of its pixels, so they cannot be taken
     over byte by byte. Call before the pixels load.
     """
-    source, kept = image.getexif(), Image.Exif()
-    for tag in _KEPT_FROM_TIFF:
-        if tag in source:
-            kept[tag] = source[tag]
+    source, kept, left_out = image.getexif(), Image.Exif(), []
+    for tag, value in source.items():
+        if tag in _LAYOUT_OF_TIFF:
+            continue
+        is_large = isinstance(value, (str, bytes, tuple)) and len(value) > _LARGEST_TAG
+        if is_large or not _can_be_written(tag, value):
+            left_out.append(TiffTags.lookup(tag).name)
+        else:
+            kept[tag] = value
     for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         if values := source.get_ifd(ifd):
             kept[ifd] = values
-    return kept.tobytes().removeprefix(EXIF_PREFIX) if len(kept) else None
+    notes = (f"tags of the TIFF not kept: {', '.join(left_out)}",) if left_out else ()
+    return kept.tobytes().removeprefix(EXIF_PREFIX) if len(kept) else None, notes
+
+
+def _can_be_written(tag: int, value: object) -> bool:
+    """Whether Pillow finds a type for a value, which some private tags have none for outside a BigTIFF."""
+    one = Image.Exif()
+    one[tag] = value
+    try:
+        return bool(one.tobytes())
+    except (struct.error, TypeError, ValueError, ArithmeticError, RuntimeError):
+        return False
 
 
 def orientation_of(exif: bytes | None, xmp: bytes | None = None) -> int:
@@ -80,6 +96,12 @@ def orientation_of(exif: bytes | None, xmp: bytes | None = None) -> int:
     if value is None:
         return orientation_of_xmp(xmp) if xmp else 1
     return value if 1 <= value <= 8 else 1
+
+
+def tiff_content(data: bytes, tag: int) -> bytes:
+    """The bytes of a tag in the first directory of a TIFF file or EXIF block; none where it has none. BigTIFF has none here."""
+    ifd = _Ifd.first(data)
+    return ifd.content(tag) if ifd else b""
 
 
 def without_thumbnail(exif: bytes) -> bytes:
@@ -129,16 +151,26 @@ class _Ifd:
                 return self._number(entry + 8, 4 if self._number(entry + 2, 2) == 4 else 2)
         return None
 
+    def content(self, tag: int) -> bytes:
+        """The bytes of a tag, of whatever type it is declared; none where there is none or it lies outside."""
+        for entry in range(self.start + 2, min(self.end, len(self.exif) - 11), 12):
+            if self._number(entry, 2) == tag:
+                size = _TYPE_SIZES.get(self._number(entry + 2, 2), 1) * self._number(entry + 4, 4)
+                at = entry + 8 if size <= 4 else self._number(entry + 8, 4)
+                return self.exif[at : at + size] if at + size <= len(self.exif) else b""
+        return b""
+
     def _number(self, at: int, size: int) -> int:
         return int.from_bytes(self.exif[at : at + size], "little" if self.exif[:2] == b"II" else "big")
 
 
-def _raw_profile(image: Image.Image, name: str) -> bytes | None:
-    """A block that older tools (ImageMagick) hide in a PNG text as hexadecimal digits after a name and a length."""
+def raw_profile(image: Image.Image, name: str) -> bytes | None:
+    """A block that older tools (ImageMagick) hide in a PNG text: a line with a title, a length, and hexadecimal digits."""
     text = image.info.get(f"Raw profile type {name}")
     if not isinstance(text, str):
         return None
+    _, _, rest = text.lstrip().partition("\n")
     try:
-        return binascii.unhexlify("".join(text.split()[2:]))
+        return binascii.unhexlify("".join(rest.split()[1:])) or None
     except (binascii.Error, ValueError):
         return None

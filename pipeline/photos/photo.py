@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.images.types import U8
 
-__all__ = ["U8", "Photo", "PhotoBrokenError", "PhotoRefusedError"]
+__all__ = ["U8", "Density", "Extras", "Photo", "PhotoBrokenError", "PhotoRefusedError"]
 
 HDR = "HDR colours; export the photo without HDR"
 
@@ -17,6 +18,29 @@ class PhotoRefusedError(ValueError):
 
 class PhotoBrokenError(ValueError):
     """The file is damaged or not an image; the message says how. Status: failed."""
+
+
+@dataclass(frozen=True)
+class Density:
+    """Pixels for each unit across and down; without a unit the two numbers only give the shape of a pixel."""
+
+    across: int
+    down: int
+    unit: Literal["inch", "centimetre", "metre"] | None
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What some formats hold beside EXIF, ICC profile and XMP.
+
+    `photoshop` are resources of Photoshop, with the IPTC records among them; `comments` those of JPEG, GIF and PNG as bytes;
+    `png_blocks` whole blocks that only PNG holds: texts, and those that say that colours are sRGB.
+    """
+
+    photoshop: bytes | None = None
+    comments: tuple[bytes, ...] = ()
+    density: Density | None = None
+    png_blocks: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +62,7 @@ class Photo:
     orientation: int = 1
     notes: tuple[str, ...] = ()
     png_colours: bytes | None = None
+    extras: Extras = Extras()
 
     @property
     def height(self) -> int:

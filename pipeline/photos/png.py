@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
+from pipeline.photos.photo import Density, PhotoBrokenError, PhotoRefusedError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_CHUNKS = 100_000
@@ -19,6 +20,11 @@ _HDR_TRANSFERS = {16, 18}  # PQ and HLG (ITU-T H.273)
 _SRGB_CODE = bytes((1, 13, 0, 1))
 _SRGB = {b"cHRM": (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), b"gAMA": (45455,)}  # in 1/100,000
 _NEAR = 100
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+_READ = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"cICP", b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"eXIf", b"pHYs", b"caBX", *_TEXTS}
+_SRGB_SIZES = {b"cICP": 4, b"sRGB": 1, b"cHRM": 32, b"gAMA": 4}
+_PROFILES = (b"exif", b"APP1", b"xmp", b"iptc", b"8bim")
+_COMMENT, _UTF8_COMMENT = b"Comment\0", b"Comment\0\0\0\0\0"
 
 
 @dataclass(frozen=True)
@@ -125,21 +131,71 @@ def colours(chunks: tuple[PngChunk, ...]) -> bytes | None:
     return b"".join(_chunk(kind, found[kind]) for kind in kinds)
 
 
-def with_colours(blocks: bytes, data: bytes) -> bytes:
+def with_blocks(blocks: bytes, data: bytes) -> bytes:
     """The PNG with these blocks after its header."""
     at = len(SIGNATURE) + 25
     return data[:at] + blocks + data[at:]
 
 
 def left_behind(chunks: tuple[PngChunk, ...]) -> tuple[str, ...]:
-    """What these chunks hold that an encoded photo will not: texts, content credentials."""
+    """What these chunks hold that no encoded photo will: content credentials, the time of the last change, rare kinds."""
+    kinds = dict.fromkeys(chunk.kind for chunk in chunks)
+    others = [kind.decode("latin-1") for kind in kinds if kind not in _READ]
+    notes = [f"PNG blocks not kept: {', '.join(others)}"] if others else []
+    return (*notes, "content credentials (C2PA) not kept") if b"caBX" in kinds else tuple(notes)
+
+
+def comments(chunks: tuple[PngChunk, ...]) -> tuple[bytes, ...]:
+    """The texts under the name Comment, as bytes without the zeros that end some."""
+    found = (_comment(chunk) for chunk in chunks)
+    return tuple(bare for comment in found if comment and (bare := comment.rstrip(b"\0")))
+
+
+def blocks_of_its_own(chunks: tuple[PngChunk, ...]) -> tuple[bytes, ...]:
+    """Whole blocks that only PNG holds: its texts, but for comments and for metadata of other formats, and what says sRGB."""
     kinds = {chunk.kind for chunk in chunks}
-    texts = [_keyword(c) for c in chunks if c.kind in {b"tEXt", b"zTXt", b"iTXt"}]
-    texts = [t for t in texts if t != "XML:com.adobe.xmp" and not t.startswith("Raw profile type")]
-    notes = [f"PNG texts not kept: {', '.join(dict.fromkeys(texts))}"] if texts else []
-    if b"caBX" in kinds:
-        notes.append("content credentials (C2PA) not kept")
-    return tuple(notes)
+    says_srgb = b"iCCP" not in kinds and colours(chunks) is None
+    return tuple(
+        _chunk(chunk.kind, bytes(chunk.content))
+        for chunk in chunks
+        if (chunk.kind in _TEXTS and _comment(chunk) is None and not _holds_other_metadata(chunk))
+        or (says_srgb and len(chunk.content) == _SRGB_SIZES.get(chunk.kind))
+    )
+
+
+def keywords(blocks: Sequence[bytes]) -> tuple[str, ...]:
+    """The names of the texts among whole blocks."""
+    texts = (block[8:88] for block in blocks if block[4:8] in _TEXTS)
+    return tuple(dict.fromkeys(text.split(b"\0", 1)[0].decode("latin-1") for text in texts))
+
+
+def density(chunks: tuple[PngChunk, ...]) -> Density | None:
+    """What the pHYs block says; None without one, or with one of zeros or equal numbers without a unit."""
+    found = next((bytes(c.content) for c in chunks if c.kind == b"pHYs" and len(c.content) == 9), bytes(9))
+    across, down, unit = struct.unpack(">IIB", found)
+    return Density(across, down, "metre" if unit == 1 else None) if across and down and (unit == 1 or across != down) else None
+
+
+def density_block(density: Density) -> bytes:
+    """The pHYs block of a density in metres, or without a unit."""
+    return _chunk(b"pHYs", struct.pack(">IIB", density.across, density.down, density.unit == "metre"))
+
+
+def comment_block(comment: bytes) -> bytes:
+    """A comment without zeros as a block: as UTF-8 where it is UTF-8 beyond ASCII, else byte by byte."""
+    try:
+        is_utf8 = not comment.isascii() and bool(comment.decode())
+    except UnicodeDecodeError:
+        is_utf8 = False
+    return _chunk(b"iTXt", _UTF8_COMMENT + comment) if is_utf8 else _chunk(b"tEXt", _COMMENT + comment)
+
+
+def profile_block(name: str, profile: bytes) -> bytes:
+    """A block of another format as ImageMagick hides it in a compressed text: its name, its length, hexadecimal digits."""
+    digits = profile.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    text = f"\n{name}\n{len(profile):8}\n{lines}\n"
+    return _chunk(b"zTXt", f"Raw profile type {name}\0\0".encode() + zlib.compress(text.encode(), 9))
 
 
 def _differ_from_srgb(found: dict[bytes, bytes]) -> bool:
@@ -153,8 +209,17 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 
 
-def _keyword(chunk: PngChunk) -> str:
-    return bytes(chunk.content[:80]).split(b"\0", 1)[0].decode("latin-1")
+def _comment(chunk: PngChunk) -> bytes | None:
+    starts = {b"iTXt": _UTF8_COMMENT, b"tEXt": _COMMENT}
+    if chunk.kind not in starts or chunk.content[: len(starts[chunk.kind])] != starts[chunk.kind]:
+        return None
+    return bytes(chunk.content[len(starts[chunk.kind]) :])
+
+
+def _holds_other_metadata(chunk: PngChunk) -> bool:
+    """Whether a text holds the XMP, or a block of another format that is read."""
+    keyword = bytes(chunk.content[:80]).split(b"\0", 1)[0]
+    return keyword == b"XML:com.adobe.xmp" or keyword in {b"Raw profile type " + name for name in _PROFILES}
 
 
 def _raw_size(header: PngHeader) -> int:

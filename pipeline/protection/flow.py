@@ -66,7 +66,19 @@ def part_job(job: Job, run: RunFolder) -> PartJob:
 def pixel_stage(
     config: ProtectConfig, signer: Signer | None, perturber: Perturber | None
 ) -> Callable[[Sequence[Work]], list[Work]]:
-    """The stage that changes pixels: with --recipe none what is added alone, else the disruption, all of it included."""
+    """The stage that changes pixels, behind one that looks for earlier signals where the run asks for it."""
+    stage = _changing_stage(config, signer, perturber)
+    if not (config.find_signed and signer):
+        return stage
+    from pipeline.protection.stages.find_signed import FindSigned  # with torch
+
+    return FindSigned(signer.bundle, stage, threads=config.compute.threads)
+
+
+def _changing_stage(
+    config: ProtectConfig, signer: Signer | None, perturber: Perturber | None
+) -> Callable[[Sequence[Work]], list[Work]]:
+    """With --recipe none what is added alone, else the disruption, all of it included."""
     if not config.disrupts():
         add = Add(signer, perturber, region=config.region or "square")
         if not config.measures():

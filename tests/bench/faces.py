@@ -3,15 +3,17 @@
 ``python -m tests.bench.faces recall PHOTOS`` where each file of the folder shows one face: upright, tilted, small; and the people
 of the package openpeople from three sides. ``python -m tests.bench.faces groups OUT --people 2 5 20`` makes group pictures of them,
 protects each without and with --jitter, and measures the files on the exact crops and on eight beside each. Prints Markdown.
+With ``--faces FOLDER --split test`` the groups are made of people of that split of its ``labels.csv``, one photo each.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -30,7 +32,7 @@ from pipeline.images import THRESHOLD
 from pipeline.images.boxes import jitter_box
 from pipeline.images.effect import l2
 from pipeline.images.resize import pixels_to_tensor
-from pipeline.images.types import Box
+from pipeline.images.types import U8, Box
 from pipeline.jobs.samples import sample_people
 from pipeline.photos.faces import find_faces
 
@@ -42,10 +44,13 @@ PANELS = {
 """Where the sheet of a person shows the head from three sides: left, top, right, bottom as shares."""
 PORTRAIT, STEP = 500, 330
 """Side of a pasted portrait in pixels, whose face has about 180, and how far they are apart: less than the sides of their crops."""
+CROP, CROP_STEP, MARGIN = 256, 234, 40
+"""The same for crops of faces, which are twice the side of the face, and the grey around the group: room for crops beside."""
 HEADS = (
     *("people", "`--jitter`", "found", "pairs broken, exact", "8 crops beside", "of the weakest face, exact", "8 crops beside"),
     *("mean L2, exact", "8 crops beside", "PSNR", "s"),
 )
+NOBODY = "nobody in it"
 Point = tuple[float, float]
 
 
@@ -82,14 +87,20 @@ def shrunk(image: Image.Image, share: float, centre: Point) -> tuple[Image.Image
     return canvas, (at[0] + centre[0] * share, at[1] + centre[1] * share)
 
 
-def recall(photos: Path) -> None:
-    """Print for each kind of picture in how many the face is found, and boxes that are no face."""
+Finder = Callable[[U8], Sequence[Box]]
+
+
+def recall(photos: Path, without: Sequence[Path], find: Finder) -> None:
+    """Print for each kind of picture in how many the face is found, and boxes that are no face; dlib says where each face is.
+
+    The files of ``without`` show nobody.
+    """
     kinds: dict[str, list[tuple[int, int, float]]] = {}
 
     def look(kind: str, image: Image.Image, centre: Point | None) -> None:
         began = time.process_time()
-        boxes = find_faces(np.asarray(image))
-        right = hits(boxes, centre) if centre else boxes[:1]
+        boxes = find(np.asarray(image))
+        right = hits(boxes, centre) if centre else boxes[:0] if kind == NOBODY else boxes[:1]
         seconds = (time.process_time() - began) / (image.width * image.height / 1e6)
         kinds.setdefault(kind, []).append((bool(right), len(boxes) - len(right), seconds))
 
@@ -115,39 +126,64 @@ def recall(photos: Path) -> None:
                 w, h = sheet.size
                 panel = sheet.convert("RGB").crop((round(left * w), round(top * h), round(right * w), round(bottom * h)))
                 look(f"sheet: {name}", panel, None)
+    for path in without:
+        look(NOBODY, picture_of(path), None)
     print("| picture | face found | other boxes | s a megapixel |\n|---|---|---|---|")
     for kind, seen in kinds.items():
         hit, other, times = (np.array(column) for column in zip(*seen, strict=True))
         print(f"| {kind} | {hit.sum()} of {len(seen)} | {other.sum()} | {np.median(times):.2f} |")
 
 
-def group_of(people: int) -> tuple[Image.Image, list[Point]]:
-    """Portraits of as many people side by side, in rows of five, and the middles of their faces; from eleven on mirrored."""
+def generated_people() -> tuple[list[Image.Image], list[Point]]:
+    """A portrait of each generated person, and the middle of its face."""
     portraits = []
     for person in sample_people():
         with (person / "assets" / "studio_portrait.jpg").open("rb") as file, Image.open(file) as image:
             portraits.append(image.convert("RGB").resize((PORTRAIT, PORTRAIT), Image.Resampling.LANCZOS))
-    centres = [centre_of(find_faces(np.asarray(portrait))[0]) for portrait in portraits]
-    columns, rows = min(people, 5), math.ceil(people / 5)
-    canvas = Image.new("RGB", (STEP * (columns - 1) + PORTRAIT, STEP * (rows - 1) + PORTRAIT), (128, 128, 128))
+    return portraits, [centre_of(find_faces(np.asarray(portrait))[0]) for portrait in portraits]
+
+
+def held_out_people(folder: Path, split: str, people: int) -> tuple[list[Image.Image], list[Point]]:
+    """The first photo of as many people of a split of ``labels.csv``, evenly spread over them, and the middle of each face.
+
+    The files are square crops with the face in their middle. Photos whose licence is not stated are left out.
+    """
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == split and row["licence"] == "MIT"]
+    first = {row["identity"]: row["file"] for row in reversed(rows)}
+    files = [first[name] for name in sorted(first)]
+    chosen = [files[number * len(files) // people] for number in range(people)]
+    crops = [picture_of(folder / name).resize((CROP, CROP), Image.Resampling.LANCZOS) for name in chosen]
+    return crops, [(CROP / 2, CROP / 2)] * people
+
+
+def group_of(
+    people: int, portraits: Sequence[Image.Image], centres: Sequence[Point], step: int, margin: int = 0
+) -> tuple[Image.Image, list[Point]]:
+    """As many people side by side, in rows of five, and the middles of their faces; where portraits come again, mirrored."""
+    columns, rows, side = min(people, 5), math.ceil(people / 5), portraits[0].width
+    canvas = Image.new("RGB", tuple(step * (n - 1) + side + 2 * margin for n in (columns, rows)), (128, 128, 128))  # type: ignore[arg-type]
     faces = []
     for number in range(people):
-        at = STEP * (number % 5), STEP * (number // 5)
+        at = margin + step * (number % 5), margin + step * (number // 5)
         portrait, (x, y) = portraits[number % len(portraits)], centres[number % len(portraits)]
         if number >= len(portraits):
-            portrait, x = ImageOps.mirror(portrait), PORTRAIT - x
+            portrait, x = ImageOps.mirror(portrait), side - x
         canvas.paste(portrait, at)
         faces.append((at[0] + x, at[1] + y))
     return canvas, faces
 
 
-def groups(out: Path, people: Sequence[int], words: Sequence[str]) -> None:
+def groups(out: Path, people: Sequence[int], words: Sequence[str], *, faces_of: Path | None, split: str) -> None:
     """Print for each group, without and with jitter, how many faces were found and how many pairs are broken."""
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for count in people:
         photos = out / f"{count}"
         photos.mkdir(parents=True, exist_ok=True)
-        image, faces = group_of(count)
+        if faces_of:
+            image, faces = group_of(count, *held_out_people(faces_of, split, count), CROP_STEP, MARGIN)
+        else:
+            image, faces = group_of(count, *generated_people(), STEP)
         image.save(photos / "group.png")
         for jitter in (False, True):
             line = measure(photos, out / f"{count}-{'jitter' if jitter else 'exact'}", faces, jitter, words)
@@ -202,20 +238,32 @@ def broken(generator: Generator, before_1CHW: Tensor, after_1CHW: Tensor, crop: 
     return [float(l2(generator(y, name) - generator(x, name))) for name in generator.classes]
 
 
+def centerface(model: Path, least: float) -> Finder:
+    """CenterFace as a finder; imported here, since onnxruntime is not everywhere."""
+    from tests.bench.centerface import CenterFace
+
+    return CenterFace(model, least)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Faces found and broken.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     found = verbs.add_parser("recall")
     found.add_argument("photos", type=Path)
+    found.add_argument("--without", type=Path, nargs="+", default=[], help="pictures of nobody")
+    found.add_argument("--centerface", type=Path, help="the file of tests/bench/centerface.py, to find faces instead of dlib")
+    found.add_argument("--least", type=float, default=0.5, help="the score that CenterFace has to give")
     broken = verbs.add_parser("groups")
     broken.add_argument("out", type=Path)
     broken.add_argument("--people", type=int, nargs="+", default=[2, 5, 20])
+    broken.add_argument("--faces", type=Path, help="folder of square crops of faces with labels.csv, for people held out")
+    broken.add_argument("--split", default="test", help="the split of --faces that people are taken from")
     args, words = parser.parse_known_args()
     if args.verb == "recall":
-        recall(args.photos)
+        recall(args.photos, args.without, centerface(args.centerface, args.least) if args.centerface else find_faces)
     else:
-        groups(args.out, args.people, words)
+        groups(args.out, args.people, words, faces_of=args.faces, split=args.split)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pipeline.disruption.disrupt import Target, disrupt
@@ -24,11 +24,13 @@ from pipeline.disruption.streams import streams_for
 from pipeline.generators import zoo
 from pipeline.generators.generator import Generator
 from pipeline.images.levels import level_to_unit, unit_to_pixels
+from pipeline.images.orientation import to_upright
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import SHIPPED
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.ball import project_levels
+from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
@@ -253,10 +255,12 @@ class Draft:
 
 
 def _reference(name: str) -> Reference:
+    """The named reference, or an image as it is shown: upright, as generators see the photos."""
     if name in REFERENCES:
         return REFERENCES[name]
-    with Image.open(name) as image:
-        return image_reference(pixels_to_tensor(np.asarray(image.convert("RGB")))[0])
+    photo = decode_photo(Path(name).read_bytes())
+    shown_HWC = to_upright(photo.pixels_HWC, photo.orientation)
+    return image_reference(pixels_to_tensor(np.broadcast_to(shown_HWC, (*shown_HWC.shape[:2], 3)))[0])
 
 
 def _fail(work: Work, reason: str) -> Work:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
-from pipeline.photos.decode import decode_photo
+from pipeline.photos.decode import FIRST_ALONE_NOTE, decode_photo
+from pipeline.photos.encode import FORMATS, encode_photo
 from pipeline.photos.metadata import orientation_of
 
 from .samples import EXIF, ICC, XMP, array, picture, png_file, saved, two_pictures, with_segment
@@ -147,8 +148,9 @@ def test_a_damaged_exif_block_does_not_stop_the_photo_and_warns_nobody() -> None
             assert decode_photo(saved(picture(), format, exif=exif)).exif == exif[6:]
 
 
-def test_the_preview_of_a_camera_is_left_behind_with_a_note() -> None:
-    data = two_pictures(kind=0x010002)
+@pytest.mark.parametrize("kind", [0x010001, 0x010002, 0x000000])
+def test_the_preview_of_a_camera_or_a_picture_of_no_kind_is_left_behind_with_a_note(kind: int) -> None:
+    data = two_pictures(kind=kind)
     assert Image.open(io.BytesIO(data)).format == "MPO"
     photo = decode_photo(data)
     assert photo.format == "MPO"
@@ -156,17 +158,27 @@ def test_the_preview_of_a_camera_is_left_behind_with_a_note() -> None:
     assert "bytes after the picture not kept" in photo.notes[0]
 
 
+@pytest.mark.parametrize("kind", [0x020001, 0x020002, 0x020003])
+def test_of_stereo_pictures_panoramas_and_series_the_first_is_taken_with_a_note(kind: int) -> None:
+    photo = decode_photo(two_pictures(kind=kind))
+    assert photo.notes[0] == FIRST_ALONE_NOTE
+    assert np.array_equal(photo.pixels_HWC, array(Image.open(io.BytesIO(saved(picture(), "JPEG")))))
+    for format in FORMATS:  # noqa: A001
+        with Image.open(io.BytesIO(encode_photo(photo, photo.pixels_HWC, format=format))) as image:
+            assert (image.format, getattr(image, "n_frames", 1)) == (format.upper(), 1)
+
+
 def test_what_is_left_behind_is_named() -> None:
-    jpeg = saved(picture(), "JPEG", comment=b"hello")
-    jpeg = with_segment(jpeg, 0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x04abcd")
+    jpeg = with_segment(saved(picture(), "JPEG"), 0xEC, b"Ducky\0\1\0\4")
+    jpeg = with_segment(jpeg, 0xE1, b"http://ns.adobe.com/xmp/extension/\0")
     assert decode_photo(jpeg + b"video").notes == (
-        "IPTC block not kept",
-        "JPEG comment not kept",
+        "extended XMP not kept",
+        "JPEG blocks not kept: APP12 Ducky",
         "5 bytes after the picture not kept (preview, further picture or video)",
     )
     info = PngImagePlugin.PngInfo()
-    info.add_text("Title", "a title")
-    assert decode_photo(saved(picture(), "PNG", pnginfo=info)).notes == ("PNG texts not kept: Title",)
+    info.add(b"tIME", bytes([7, 226, 1, 1, 1, 1, 1]))
+    assert decode_photo(saved(picture(), "PNG", pnginfo=info)).notes == ("PNG blocks not kept: tIME",)
 
 
 def test_pillow_is_left_as_it_was_found() -> None:

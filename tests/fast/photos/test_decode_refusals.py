@@ -19,7 +19,7 @@ from pipeline.photos import jpeg, png
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
 
-from .samples import EXIF, ICC, array, picture, png_chunk, png_file, saved, two_pictures
+from .samples import EXIF, ICC, array, picture, png_chunk, png_file, saved
 
 JPEG, PNG, WEBP = (saved(picture(), name, exif=EXIF, icc_profile=ICC) for name in ("JPEG", "PNG", "WEBP"))
 FILES = {
@@ -52,10 +52,6 @@ def _broken(data: bytes) -> str:
 def test_several_frames_or_pages_are_refused(format: str) -> None:  # noqa: A002
     data = saved(picture(), format, save_all=True, append_images=[picture(seed=1), picture(seed=2)])
     assert ("3 pages" if format == "TIFF" else "animated (3 frames)") in _refused(data)
-
-
-def test_stereo_pictures_are_refused() -> None:
-    assert "2 pictures in one file" in _refused(two_pictures(kind=0x020002))
 
 
 @pytest.mark.parametrize(("mode", "format", "word"), [("CMYK", "JPEG", "CMYK"), ("CMYK", "TIFF", "CMYK"), ("LAB", "TIFF", "Lab")])

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image
 from torch import nn
 
 from pipeline.containers.listing import Box, PhotoRef
 from pipeline.generators.generator import Generator
+from pipeline.images.orientation import to_stored
 from pipeline.jobs.options import ConfigError
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.decode import decode_photo
@@ -204,6 +207,16 @@ def test_a_reference_image_is_taken_from_its_file(tmp_path: object) -> None:
     (towards,) = protect([work("a")], aim="towards", reference=path)
     (away,) = protect([work("a")], aim="away", reference=path)
     assert not np.array_equal(pixels(towards), pixels(away))
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 7])
+def test_a_reference_image_is_shown_upright(tmp_path: Path, orientation: int) -> None:
+    shown, exif = decode_photo(photo_bytes(30, 20, seed=9, suffix=".png")).pixels_HWC, Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(shown).save(tmp_path / "upright.png")
+    Image.fromarray(np.ascontiguousarray(to_stored(shown, orientation))).save(tmp_path / "turned.png", exif=exif)
+    upright, turned = (pixels(protect([work("a")], reference=str(tmp_path / f"{name}.png"))[0]) for name in ("upright", "turned"))
+    assert np.array_equal(upright, turned)
 
 
 def test_no_weight_gets_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ ALONE = with_options(BASE, recipe="none", signals=Path("bundle.safetensors"))
 OTHER_RESULTS: dict[str, Any] = {
     "universal": Path("universal.safetensors"),
     "gain_map": "skip",
+    "find_signed": True,
     "input": "other",
     "input_as_typed": "typed",
     "generator": ("cyclegan",),
@@ -138,7 +139,18 @@ def test_signals_alone_do_not_depend_on_options_of_the_disruption(changed: set[s
     other = with_options(ALONE, **{name: OTHER_RESULTS[name] for name in changed})
     assert (signed(other) != signed(ALONE)) == bool(
         changed
-        & {"input", "input_as_typed", "epsilon", "format", "max_megapixels", "max_megabytes", "container", "image", "gain_map"}
+        & {
+            "input",
+            "input_as_typed",
+            "epsilon",
+            "format",
+            "max_megapixels",
+            "max_megabytes",
+            "container",
+            "image",
+            "gain_map",
+            "find_signed",
+        }
         | (changed & {"portable_names"})
     )
 
