@@ -26,7 +26,7 @@ RETRIED: tuple[str, ...] = ("failed", "not_disrupted")
 class ManifestRow:
     """What became of one input; None where it is not known. The fields are the columns of the manifest, `shard` is set on commit.
 
-    Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
+    Sizes in bytes and pixels, epsilon (that of this file), Linf and the mean of the mask (None without one) in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
     `class_levelled`, `class_local`, `class_ssim` and `class_edit` are the measures of `pipeline.images.effect.Breakage`;
     `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal,
     `universal` that of which it carries a perturbation, or from which its ascent started. `region` is what generators see of
@@ -49,6 +49,7 @@ class ManifestRow:
     mode: str | None = None
     format_in: str | None = None
     epsilon: int | None = None
+    mask_mean: float | None = None
     linf_levels: int | None = None
     psnr: float | None = None
     ssim: float | None = None
