@@ -77,10 +77,11 @@ def disrupt(
 ) -> Tensor:
     """Photos (B, C, H, W) in [-1, 1] with a perturbation of at most ``epsilon`` (same units) that breaks every target.
 
-    ``epsilon`` is one number, one per photo (B, 1, 1, 1) or one per pixel (B, 1, H, W). One random stream per photo. ``reference`` replaces the recipe's named one; ``values`` is the number of values per photo where
-    padding makes the tensor larger, (B, 1, 1, 1). ``weakest`` measures photos on their way for ``recipe.until``, which is not
-    used without it. ``start_BCHW`` replaces the recipe's named start and is brought into the ball. Raises ValueError without
-    a target or class, and where ``until`` does not fit the objective.
+    ``epsilon`` is one number, one per photo (B, 1, 1, 1) or one per pixel (B, 1, H, W). One random stream per photo.
+    ``reference`` replaces the recipe's named one; ``values`` is the number of values per photo where padding makes the tensor
+    larger, (B, 1, 1, 1). ``weakest`` measures photos on their way for ``recipe.until``, which is not used without it.
+    ``start_BCHW`` replaces the recipe's named start and is brought into the ball. Raises ValueError without a target or class, and
+    where ``until`` does not fit the objective.
     """
     if recipe.until is not None and not recipe.climbs_what_counts:
         raise ValueError("until compares the objective with the L2 of outputs that counts, and this recipe climbs something else")

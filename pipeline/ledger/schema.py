@@ -26,7 +26,8 @@ RETRIED: tuple[str, ...] = ("failed", "not_disrupted")
 class ManifestRow:
     """What became of one input; None where it is not known. The fields are the columns of the manifest, `shard` is set on commit.
 
-    Sizes in bytes and pixels, epsilon (that of this file), Linf and the mean of the mask (None without one) in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
+    Sizes in bytes and pixels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds; in 8-bit levels epsilon, which is
+    that of this file, Linf, and `mask_mean`, what the mask allows of epsilon on average where the file may differ;
     `class_levelled`, `class_local`, `class_ssim` and `class_edit` are the measures of `pipeline.images.effect.Breakage`;
     `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal,
     `universal` that of which it carries a perturbation, or from which its ascent started. `region` is what generators see of

@@ -22,6 +22,7 @@ from pipeline.jobs.options import (
     Photos,
     Record,
     SettingsFile,
+    StandsFor,
     check_weights,
     one_of,
     own_default,
@@ -31,10 +32,11 @@ from pipeline.jobs.options import (
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
+from pipeline.protection.quality import QUALITIES, Quality
 
 T = TypeVar("T")
 Region = Literal["faces", "square", "whole", "box"]
-RESULT_FORMAT = 7
+RESULT_FORMAT = 8
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
 UNIVERSAL = "universal"
 """The start of a recipe with --universal."""
@@ -73,6 +75,10 @@ class ProtectConfig:
     the word shipped for those that come with the package."""
     classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "all")] = ()
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
+    quality: Annotated[Quality | None, StandsFor(QUALITIES), own_default("{high,medium,strong}", "none")] = None
+    """How much may be seen, in a word. high: hard to see, also on skin and sky; medium: visible where you look for it, broken more
+    surely; strong: visible, made to survive JPEG and resizing, slow. Each stands for --mask and values of --epsilon and --recipe,
+    which win where they are given themselves: high 6 quick, medium 9 quick, strong 12 robust."""
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
     mask: bool = False
@@ -170,6 +176,8 @@ class ProtectConfig:
     photos: Annotated[Photos, FLAT] = Photos()
     retry_failed: bool = False
     """Try the photos again that failed or were not disrupted in the run that OUT holds."""
+    preview: bool = False
+    """Protect nothing yet: show the first photo at each --quality, side by side, in the folder OUT-preview."""
     dry_run: bool = False
     """Write nothing; estimate time and disk space from a few photos."""
     record: Annotated[Record, FLAT] = Record(experiment="protect")
@@ -297,6 +305,10 @@ class ProtectConfig:
             within("--min-ssim", self.min_ssim, 0.5, 0.9999, "1 is identical")
         if self.has_floors() and not self.disrupts():
             raise ConfigError(f"--min-psnr and --min-ssim choose the strength of a disruption, and --recipe {NOTHING} has none")
+        if self.preview and not self.disrupts():
+            raise ConfigError(f"--preview shows strengths of a disruption, and --recipe {NOTHING} has none")
+        if self.preview and self.dry_run:
+            raise ConfigError("--preview shows one photo and --dry-run estimates a run: give one")
 
     def _check_ascent(self, recipe: Recipe) -> None:
         within("--steps", recipe.steps, 0 if self.universal else 1, 100_000, "ascent steps")

@@ -38,9 +38,20 @@ from pipeline.protection.row import Measured, Work, effect_of
 from pipeline.protection.stages.measure import Clean, UnusableError, look, measure
 from pipeline.protection.stages.perturb import Perturber
 from pipeline.protection.stages.read import end
-from pipeline.protection.stages.shown import Patch, Shown, batch_view, batches, jittered_view, pad, patches_of, show
+from pipeline.protection.stages.shown import (
+    Limit,
+    Patch,
+    Shown,
+    batch_view,
+    batches,
+    jittered_view,
+    pad,
+    patches_of,
+    radius_of,
+    show,
+)
 from pipeline.protection.stages.sign import Signer
-from pipeline.protection.stages.strength import Floors, Limit, radius_of, strongest
+from pipeline.protection.stages.strength import Floors, strongest
 
 
 def load_generators(config: ProtectConfig) -> list[Generator]:
@@ -135,8 +146,8 @@ class Protect:
         )
 
     def _too_weak(self, one: Shown) -> Work:
-        least = self._signed + 1
-        return _fail(one.work, f"its file reaches {self._floors} with no epsilon from {least} to {self._config.epsilon}: ask for less")
+        tried = f"{self._signed + 1} to {self._config.epsilon}"
+        return _fail(one.work, f"its file reaches {self._floors} with no epsilon from {tried}: ask for less")
 
     def _add_signal(self, photo: Photo, key: str) -> Photo:
         return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo, key))
@@ -275,8 +286,8 @@ class Draft:
     """A file in the making: a shown photo, what the disruption starts from (with its signal), and the pixels so far.
 
     ``read_HWC`` are those that a reader of the file sees, the same where the file is lossless; else ``encoded`` is that file.
-    ``epsilon`` is that of the file. ``measured`` holds what every box does to every class, by the number of the box; ``steps`` those
-    taken, and ``allowed`` the sum of the mask in levels and its pixels, by that of the region.
+    ``epsilon`` is that of the file. ``measured`` holds what every box does to every class, by the number of the box; ``steps``
+    those taken, and ``allowed`` the sum of the mask in levels and its pixels, by that of the region.
     """
 
     shown: Shown

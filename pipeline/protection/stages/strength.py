@@ -1,4 +1,4 @@
-"""How far a photo may be changed: the epsilon of each, found by what its file looks like, and the mask that spreads it over pixels."""
+"""How strong a disruption is: of each photo the largest epsilon whose file looks enough like it. No torch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
-from torch import Tensor
-
-from pipeline.images.levels import level_to_unit
 from pipeline.images.quality import psnr, ssim
 from pipeline.photos.photo import U8
 
 T = TypeVar("T")
-Limit = int | U8
-"""How many levels a region may move: everywhere as many, or a mask (H, W, 1)."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +48,3 @@ def strongest(
                 high[i] = next_try[i]
             next_try[i] = (low[i] + high[i]) // 2
     return best
-
-
-def radius_of(limits: Sequence[Limit]) -> float | Tensor:
-    """The radius of a ball in [-1, 1] units around regions with these limits: a number where all have the same one.
-
-    Else one per region (B, 1, 1, 1), or, of masks, one per pixel (B, 1, H, W), with 0 in the padding.
-    """
-    numbers = [limit for limit in limits if isinstance(limit, int)]
-    if len(numbers) == len(limits):
-        if len(set(numbers)) == 1:
-            return level_to_unit(float(numbers[0]))
-        return level_to_unit(torch.tensor(numbers, dtype=torch.float32)[:, None, None, None])
-    masks = [limit for limit in limits if not isinstance(limit, int)]
-    radius_B1HW = torch.zeros(len(masks), 1, max(len(mask) for mask in masks), max(mask.shape[1] for mask in masks))
-    for b, mask in enumerate(masks):
-        radius_B1HW[b, 0, : len(mask), : mask.shape[1]] = torch.from_numpy(mask[..., 0])
-    return level_to_unit(radius_B1HW)
