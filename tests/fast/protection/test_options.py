@@ -27,6 +27,9 @@ OTHER_RESULTS: dict[str, Any] = {
     "generator": ("cyclegan",),
     "classes": ("Smile",),
     "epsilon": 7,
+    "mask": True,
+    "min_psnr": 40.0,
+    "min_ssim": 0.95,
     "container": "folder",
     "image": "photo",
     "recipe": "spread-spectrum",
@@ -69,6 +72,8 @@ SAME_RESULTS: dict[str, Any] = {
     "limit": 5,
     "retry_failed": True,
     "dry_run": True,
+    "preview": True,
+    "quality": "high",
     "tracking": False,
     "experiment": "mine",
     "examples": 2,
@@ -78,8 +83,8 @@ SAME_RESULTS: dict[str, Any] = {
     "measure_share": 0.5,
     "jpeg_quality": 97,
 }
-"""Options that do not (weights, signals and their key count by what is in them, the quality only when jpeg is written,
-the share only with a universal perturbation alone)."""
+"""Options that do not (weights, signals and their key count by what is in them, the quality of JPEG only when it is written,
+the share only with a universal perturbation alone, --quality by the options that it stands for)."""
 
 
 def signed(config: ProtectConfig, *fingerprints: str) -> str:
@@ -121,7 +126,7 @@ def test_none_takes_back_what_the_recipe_survives() -> None:
 
 
 def test_a_run_keeps_its_signature_as_long_as_the_format_of_results_stays() -> None:
-    assert signature(ProtectConfig("a", "b"), ("f",)) == "02bb2a910619bc17"  # of format 6; with another one no run can be resumed
+    assert signature(ProtectConfig("a", "b"), ("f",)) == "4010b85a7d67542b"  # of format 8; with another one no run can be resumed
 
 
 def test_the_names_of_the_options_are_those_of_the_tables() -> None:
