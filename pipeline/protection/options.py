@@ -76,9 +76,9 @@ class ProtectConfig:
     classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "all")] = ()
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
     quality: Annotated[Quality | None, StandsFor(QUALITIES), own_default("{high,medium,strong}", "none")] = None
-    """How much may be seen, in a word. high: hard to see, also on skin and sky; medium: visible where you look for it, broken more
-    surely; strong: visible, made to survive JPEG and resizing, slow. Each stands for --mask and values of --epsilon and --recipe,
-    which win where they are given themselves: high 6 quick, medium 9 quick, strong 12 robust."""
+    """How good the picture stays, in a word. high: hard to see, on skin and sky too; medium: breaks more surely; strong: made to
+    survive JPEG and resizing, seen, slow. Each stands for --mask, an --epsilon and a --recipe: high 6 quick, medium 9 quick,
+    strong 12 robust. What you give of these yourself wins."""
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
     mask: bool = False

@@ -63,8 +63,9 @@ def line(way: str, paths: Sequence[Path]) -> str:
         if work.pixels_HWC is None or work.effect is None:
             raise ValueError(f"{path.name}: {work.ended}")
         broken, pair = np.array(work.effect.l2) >= THRESHOLD, (photo.pixels_HWC, work.pixels_HWC)
-        rows.append((100 * broken.mean(), np.mean(work.effect.l2), psnr(*pair), ssim(*pair), *visibility(*pair), work.steps or 0))
-    dis, l2, dB, similar, most, mean, smooth, steps = np.mean(rows, axis=0)
+        effect = 100 * float(broken.mean()), sum(work.effect.l2) / len(work.effect.l2)
+        rows.append([*effect, psnr(*pair), ssim(*pair), *visibility(*pair), float(work.steps or 0)])
+    dis, l2, dB, similar, most, mean, smooth, steps = np.array(rows).mean(axis=0)
     seen = f"{most:.2f} | {mean:.2f} | {smooth:.2f}"
     return f"| {way} | {dis:.1f} % | {l2:.3f} | {dB:.1f} | {similar:.4f} | {seen} | {steps:.1f} |"
 
