@@ -110,9 +110,12 @@ class Ball(Protocol):
 
 @dataclass(frozen=True)
 class Linf:
-    """max|eta| <= radius. The ball of FGSM, I-FGSM and PGD in [R20]."""
+    """|eta| <= radius at every pixel: one radius, one per image (B, 1, 1, 1) or one per pixel (B, 1, H, W).
 
-    radius: float
+    With one radius the ball of FGSM, I-FGSM and PGD in [R20].
+    """
+
+    radius: float | Tensor
 
     def project(self, y_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
         """Clip to the box, then to the pixel range; exact, since both are boxes."""
@@ -171,14 +174,24 @@ class L2InLinf:
         return self.l2.draw(x_BCHW, streams)
 
 
-BALLS: dict[str, Callable[[float, int | Tensor], Ball]] = {
+BALLS: dict[str, Callable[[float | Tensor, int | Tensor], Ball]] = {
     "linf": lambda epsilon, values: Linf(epsilon),
-    "l2": lambda epsilon, values: L2InLinf(L2(0.5 * epsilon * values**0.5), Linf(epsilon)),
+    "l2": lambda epsilon, values: L2InLinf(L2(0.5 * mean_radius(epsilon) * values**0.5), Linf(epsilon)),
 }
 """By name: (epsilon in [-1, 1], values per image, one number or one per image (B, 1, 1, 1)) -> ball.
 
-``l2`` holds the root mean square at half of epsilon.
+``epsilon`` is one number, one per image or one per pixel, as the radius of `Linf`. ``l2`` holds the root mean square at half of
+epsilon, where that differs between pixels of its mean.
 """
+
+
+def mean_radius(epsilon: float | Tensor) -> float | Tensor:
+    """One radius per image (B, 1, 1, 1): the mean of its pixels, without those where nothing may move; a number stays."""
+    if not isinstance(epsilon, Tensor):
+        return epsilon
+    moving = (epsilon > 0).sum(dim=(1, 2, 3), keepdim=True).clamp_min(1)
+    return epsilon.sum(dim=(1, 2, 3), keepdim=True) / moving
+
 
 JITTER = 1e-3
 """Half-width, in [-1, 1], of the start that only leaves the point where the gradient is zero."""

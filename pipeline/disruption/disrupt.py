@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pipeline.disruption.ascent import BALLS, STARTS, Leaving, Objective, Rest, ascend
+from pipeline.disruption.ascent import BALLS, STARTS, Leaving, Objective, Rest, ascend, mean_radius
 from pipeline.disruption.objectives import (
     DISTANCES,
     REFERENCES,
@@ -67,7 +67,7 @@ def disrupt(
     targets: Sequence[Target],
     recipe: Recipe,
     *,
-    epsilon: float,
+    epsilon: float | Tensor,
     streams: Sequence[Stream],
     reference: Reference | None = None,
     values: int | Tensor | None = None,
@@ -76,27 +76,34 @@ def disrupt(
 ) -> Tensor:
     """Photos (B, C, H, W) in [-1, 1] with a perturbation of at most ``epsilon`` (same units) that breaks every target.
 
-    One random stream per photo. ``reference`` replaces the recipe's named one; ``values`` is the number of values per photo where
-    padding makes the tensor larger, (B, 1, 1, 1). ``weakest`` measures photos on their way for ``recipe.until``, which is not
-    used without it. ``start_BCHW`` replaces the recipe's named start and is brought into the ball. Raises ValueError without
-    a target or class, and where ``until`` does not fit the objective.
+    ``epsilon`` is one number, one per photo (B, 1, 1, 1) or one per pixel (B, 1, H, W). One random stream per photo.
+    ``reference`` replaces the recipe's named one; ``values`` is the number of values per photo where padding makes the tensor
+    larger, (B, 1, 1, 1). ``weakest`` measures photos on their way for ``recipe.until``, which is not used without it.
+    ``start_BCHW`` replaces the recipe's named start and is brought into the ball. Raises ValueError without a target or class, and
+    where ``until`` does not fit the objective.
     """
     if recipe.until is not None and not recipe.climbs_what_counts:
         raise ValueError("until compares the objective with what counts, and this recipe climbs something else")
     named = reference or REFERENCES[recipe.reference]
     together = weakest_of if recipe.classes == "weakest" else mean_over
 
-    def of_photos(x_BCHW: Tensor, targets: Sequence[Target], streams: Sequence[Stream], values: int | Tensor) -> Rest:
+    def of_photos(
+        x_BCHW: Tensor, targets: Sequence[Target], streams: Sequence[Stream], epsilon: float | Tensor, values: int | Tensor
+    ) -> Rest:
         objective = together([target_objective(t, x_BCHW, recipe, reference=named, streams=streams) for t in targets])
-        step_size: float | Tensor = epsilon if recipe.step_size is None else level_to_unit(recipe.step_size)
+        step_size: float | Tensor = mean_radius(epsilon) if recipe.ball == "l2" else epsilon
+        if recipe.step_size is not None:
+            step_size = level_to_unit(recipe.step_size)
         return objective, BALLS[recipe.ball](epsilon, values), step_size * values**0.5 if recipe.ball == "l2" else step_size
 
     def of_rows(rows_N: Tensor) -> Rest:
         rows, some = rows_N.tolist(), [target.of_rows(rows_N) for target in targets]
-        return of_photos(x_BCHW[rows_N], some, [streams[i] for i in rows], number[rows_N] if isinstance(number, Tensor) else number)
+        own = epsilon[rows_N] if isinstance(epsilon, Tensor) else epsilon
+        count = number[rows_N] if isinstance(number, Tensor) else number
+        return of_photos(x_BCHW[rows_N], some, [streams[i] for i in rows], own, count)
 
     number = x_BCHW[0].numel() if values is None else values
-    objective, ball, step_size = of_photos(x_BCHW, targets, streams, number)
+    objective, ball, step_size = of_photos(x_BCHW, targets, streams, epsilon, number)
     leaving = None
     if weakest is not None and recipe.until is not None:
         least = worth_a_look(recipe.objective, recipe.until)

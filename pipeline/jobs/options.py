@@ -52,6 +52,22 @@ FILE_OR_SHIPPED = PathOption((str(SHIPPED),))
 """A file, or the word for the one that comes with the package."""
 
 
+@dataclass(frozen=True, eq=False)
+class StandsFor:
+    """Marks an option whose values are words for values of other options, by field name; what is given for these itself wins."""
+
+    values: Mapping[str, Mapping[str, Any]]
+
+
+def implied(options: Any) -> dict[str, Any]:
+    """What the words of an options' value stand for, by the names of the fields."""
+    values: dict[str, Any] = {}
+    for name, hint in get_type_hints(type(options), include_extras=True).items():
+        for mark in (mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, StandsFor)):
+            values |= mark.values.get(getattr(options, name), {})
+    return values
+
+
 def with_absolute_paths(options: T) -> T:
     """The options with every local path absolute: they mean the same in any process, whatever its working folder."""
     changes: dict[str, Any] = {}

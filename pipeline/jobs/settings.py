@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 import tyro
 import yaml
 
-from pipeline.jobs.options import ConfigError, with_absolute_paths
+from pipeline.jobs.options import ConfigError, implied, with_absolute_paths
 
 T = TypeVar("T")
 NOT_IN_FILES = ("config", "input_as_typed", "finder")
@@ -18,7 +18,8 @@ NOT_IN_FILES = ("config", "input_as_typed", "finder")
 
 
 def parse(options: type[T], words: Sequence[str], *, prog: str, defaults: Sequence[str] = ()) -> T:
-    """The options that the words set, else those of the file after ``--config``, else the words ``defaults``, else the defaults.
+    """The options that the words set, else those of the file after ``--config``, else what a word stands for (`StandsFor`), else
+    the words ``defaults``, else the defaults.
 
     Local paths are absolute.
     A wrong word or value ends the process with exit code 2; raises ConfigError for a file that cannot be read.
@@ -29,7 +30,15 @@ def parse(options: type[T], words: Sequence[str], *, prog: str, defaults: Sequen
     places = {name: get_type_hints(options)[name](settings.pop(name)) if name in settings else tyro.MISSING for name in needed}
     # A word that takes one value ends the file's words: an option that takes several would swallow the places that follow.
     own = [*(word for name, value in settings.items() for word in _words(name, value)), "--config", str(file)] if file else []
-    return with_absolute_paths(tyro.cli(options, prog=prog, args=[*defaults, *own, *words], default=options(**places)))
+
+    def with_words(*first: str) -> T:
+        parsed: T = tyro.cli(options, prog=prog, args=[*defaults, *first, *own, *words], default=options(**places))
+        return parsed
+
+    parsed = with_words()
+    if more := implied(parsed):
+        parsed = with_words(*(word for name, value in more.items() for word in _words(name, value)))
+    return with_absolute_paths(parsed)
 
 
 def _settings_file(words: Sequence[str]) -> Path | None:

@@ -26,7 +26,8 @@ RETRIED: tuple[str, ...] = ("failed", "not_disrupted")
 class ManifestRow:
     """What became of one input; None where it is not known. The fields are the columns of the manifest, `shard` is set on commit.
 
-    Sizes in bytes and pixels, epsilon and Linf in 8-bit levels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds;
+    Sizes in bytes and pixels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds; in 8-bit levels epsilon, which is
+    that of this file, Linf, and `mask_mean`, what the mask allows of epsilon on average where the file may differ;
     `class_levelled`, `class_local`, `class_lost`, `class_ssim` and `class_edit` are those of `pipeline.images.effect.Breakage`;
     `disrupted` is the share of classes with L2 from the threshold on, `visible` that of lost structure from its own on;
     `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal,
@@ -51,6 +52,7 @@ class ManifestRow:
     mode: str | None = None
     format_in: str | None = None
     epsilon: int | None = None
+    mask_mean: float | None = None
     linf_levels: int | None = None
     psnr: float | None = None
     ssim: float | None = None

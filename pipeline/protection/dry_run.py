@@ -25,7 +25,7 @@ LOOKED_AT = 10_000
 def estimate(job: Job, *, console: Console) -> int:
     """Print how long the run would take and how much disk it would fill; returns 0, or 1 when no tried photo could be used."""
     config = job.config
-    works, count, total_in = _look(job)
+    works, count, total_in = look_at(job)
     tried = _spread(works)
     on_ray = config.compute.on_ray(count)
     protect = pixel_stage(config, job.signer, job.perturber)
@@ -55,7 +55,7 @@ def estimate(job: Job, *, console: Console) -> int:
     return 0
 
 
-def _look(job: Job) -> tuple[list[Work], int, int]:
+def look_at(job: Job) -> tuple[list[Work], int, int]:
     """Some of the photos, how many there are (a guess, where they are in containers), and the bytes of all."""
     some: list[PhotoRef] = []
     count, size, limit, image = 0, 0, job.config.photos.limit, job.config.image

@@ -50,13 +50,13 @@ def _example(
         return None
     if photo.pixels_HWC.shape != protected.pixels_HWC.shape:
         return None
-    before, after = _as_rgb(photo), _as_rgb(protected)
+    before, after = as_rgb(photo), as_rgb(protected)
     difference = difference_png(before, after, epsilon=config.epsilon)
-    per_class = _outputs(photo, protected, boxes_of(row["boxes"]), generators, config) if generators else []
+    per_class = outputs_of(photo, protected, boxes_of(row["boxes"]), generators, config) if generators else []
     return Example(ref.key, picture_png(before), picture_png(after), difference, per_class)
 
 
-def _outputs(
+def outputs_of(
     photo: Photo, protected: Photo, boxes: Sequence[Box], generators: Sequence[Generator], config: ProtectConfig
 ) -> list[tuple[str, bytes, bytes, float]]:
     """(class, what the generator makes of the photo, what of the protected file, L2) for each class of each generator.
@@ -84,7 +84,7 @@ def _outputs(
     return per_class
 
 
-def _as_rgb(photo: Photo) -> U8:
+def as_rgb(photo: Photo) -> U8:
     """The photo's pixels as RGB, turned the way they are shown."""
     shown_HWC = to_upright(photo.pixels_HWC, photo.orientation)
     return np.ascontiguousarray(np.broadcast_to(shown_HWC, (*shown_HWC.shape[:2], 3)))

@@ -80,7 +80,8 @@ def _changing_stage(
 ) -> Callable[[Sequence[Work]], list[Work]]:
     """With --recipe none what is added alone, else the disruption, all of it included."""
     if not config.disrupts():
-        add = Add(signer, perturber, region=config.region or "square")
+        most = config.epsilon - (signer.levels if signer else 0) if config.mask else None
+        add = Add(signer, perturber, region=config.region or "square", mask_most=most)
         if not config.measures():
             return add
         from pipeline.protection.stages.measure_some import AddAndMeasure  # with torch

@@ -15,6 +15,7 @@ from pipeline.photos.faces import INSTALL, finder_version
 from pipeline.protection.options import ProtectConfig, signature
 from pipeline.protection.stages.perturb import Perturber, notes_on_networks, read_perturber
 from pipeline.protection.stages.sign import Signer, read_signer
+from pipeline.protection.stages.strength import Floors
 from pipeline.storage import Folder, scheme_of, split_options
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Job:
     def about(self) -> str:
         """What is done to the photos, for people."""
         config = self.config
-        region = f", {about_region(config)}"
+        region = f", {about_region(config)}{about_limits(config)}"
         parts = [f"generator {', '.join(config.generator)}{region}"] if config.disrupts() else []
         if self.perturber:
             parts.append(f"universal {self.perturber.universal.id}{'' if parts else region}")
@@ -99,6 +100,13 @@ def about_region(config: ProtectConfig) -> str:
     jitter = ", crops jittered by up to 10 %" if config.jitter else ""
     finder = f" (found by {config.finder})" if config.region == "faces" else ""
     return f"region {config.region}{finder}{jitter}"
+
+
+def about_limits(config: ProtectConfig) -> str:
+    """How far photos may be changed, where that is not the same for all pixels of all photos; for people."""
+    mask = ["less where the eye sees more"] if config.mask else []
+    floors = [str(Floors(config.min_psnr, config.min_ssim))] if config.has_floors() else []
+    return "".join(f", {limit}" for limit in [f"epsilon {config.epsilon}", *mask, *floors]) if mask or floors else ""
 
 
 def _generators(config: ProtectConfig) -> tuple[list[Generator], tuple[str, ...]]:

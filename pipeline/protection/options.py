@@ -22,6 +22,7 @@ from pipeline.jobs.options import (
     Photos,
     Record,
     SettingsFile,
+    StandsFor,
     check_weights,
     one_of,
     own_default,
@@ -31,6 +32,7 @@ from pipeline.jobs.options import (
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import FORMATS
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
+from pipeline.protection.quality import QUALITIES, Quality
 
 T = TypeVar("T")
 Region = Literal["faces", "square", "whole", "box"]
@@ -73,8 +75,20 @@ class ProtectConfig:
     the word shipped for those that come with the package."""
     classes: Annotated[tuple[str, ...], own_default("CLASS [CLASS ...]", "all")] = ()
     """Translations to break, by name; disrupt doctor lists those of the shipped generator."""
+    quality: Annotated[Quality | None, StandsFor(QUALITIES), own_default("{high,medium,strong}", "none")] = None
+    """How good the picture stays, in a word. high: hard to see, on skin and sky too; medium: breaks more surely; strong: made to
+    survive JPEG and resizing, seen, slow. Each stands for --mask, an --epsilon and a --recipe: high 6 quick, medium 9 quick,
+    strong 12 robust. What you give of these yourself wins."""
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
+    mask: bool = False
+    """Change a pixel less where the eye sees more: all of --epsilon where the photo is full of texture, down to a sixth of it where
+    it is smooth, as sky and skin are."""
+    min_psnr: Annotated[float | None, own_default("DB", "none")] = None
+    """Each file reaches at least this PSNR beside its photo, 20 to 70 dB: the largest epsilon up to --epsilon that does, for each
+    photo by itself. Up to four times the computing, more above 6 levels."""
+    min_ssim: Annotated[float | None, own_default("SSIM", "none")] = None
+    """The same for SSIM, 0.5 to 0.9999."""
     recipe: Annotated[str, tyro.conf.arg(metavar="RECIPE")] = "quick"
     """One of quick, fgsm, ifgsm, pgd, ifgsm-joint, pgd-joint, towards-input, towards-black, spread-spectrum, eot-blur, feature,
     robust; or none, to add --signals or --universal alone: fast, no generator is loaded and the options of the disruption are not
@@ -170,6 +184,8 @@ class ProtectConfig:
     photos: Annotated[Photos, FLAT] = Photos()
     retry_failed: bool = False
     """Try the photos again that failed or were not disrupted in the run that OUT holds."""
+    preview: bool = False
+    """Protect nothing yet: show the first photo at each --quality, side by side, in the folder OUT-preview."""
     dry_run: bool = False
     """Write nothing; estimate time and disk space from a few photos."""
     record: Annotated[Record, FLAT] = Record(experiment="protect")
@@ -184,6 +200,10 @@ class ProtectConfig:
     def disrupts(self) -> bool:
         """Whether generators are disrupted, or signals alone are added."""
         return self.recipe != NOTHING
+
+    def has_floors(self) -> bool:
+        """Whether files have to reach a PSNR or an SSIM."""
+        return self.min_psnr is not None or self.min_ssim is not None
 
     def measures(self) -> bool:
         """Whether generators are needed: to disrupt them, or to measure what was added unseen."""
@@ -257,6 +277,7 @@ class ProtectConfig:
         if self.find_signed and self.signals is None:
             raise ConfigError("--find-signed looks for signals of the bundle of --signals: give --signals BUNDLE with it")
         within("--epsilon", self.epsilon, 1, 64, "levels of 255; more is easier to see")
+        self._check_floors()
         within("--jpeg-quality", self.jpeg_quality, 95, 100, "lower qualities would undo the protection")
         within("--batch-size", self.batch_size, 1, 4096, "photos")
         within("--part-photos", self.part_photos, 1, 100_000, "photos")
@@ -290,6 +311,18 @@ class ProtectConfig:
             )
         self._check_ascent(recipe)
 
+    def _check_floors(self) -> None:
+        if self.min_psnr is not None:
+            within("--min-psnr", self.min_psnr, 20, 70, "dB; 40 is hard to see")
+        if self.min_ssim is not None:
+            within("--min-ssim", self.min_ssim, 0.5, 0.9999, "1 is identical")
+        if self.has_floors() and not self.disrupts():
+            raise ConfigError(f"--min-psnr and --min-ssim choose the strength of a disruption, and --recipe {NOTHING} has none")
+        if self.preview and not self.disrupts():
+            raise ConfigError(f"--preview shows strengths of a disruption, and --recipe {NOTHING} has none")
+        if self.preview and self.dry_run:
+            raise ConfigError("--preview shows one photo and --dry-run estimates a run: give one")
+
     def _check_ascent(self, recipe: Recipe) -> None:
         within("--steps", recipe.steps, 0 if self.universal else 1, 100_000, "ascent steps")
         if recipe.until is not None:
@@ -322,6 +355,7 @@ class ProtectConfig:
         if self.photos.max_megabytes != Photos().max_megabytes:  # left out at its default, as in earlier runs
             of_every_run["max_megabytes"] = self.photos.max_megabytes
         of_every_run |= {name: getattr(self, name) for name in ("container", "image") if getattr(self, name) not in (None, "same")}
+        of_every_run |= {"mask": True} if self.mask and self.changes_region() else {}
         of_every_run |= {"portable_names": True} if self.portable_names else {}
         of_every_run |= {"find_signed": True} if self.find_signed else {}
         of_every_run |= {"gain_map": self.gain_map} if self.gain_map != "drop" else {}
@@ -336,6 +370,7 @@ class ProtectConfig:
             "region": self.region or "square",
             **({"finder": self.finder} if self.finder else {}),
             **({"jitter": True} if self.jitter else {}),
+            **{name: floor for name in ("min_psnr", "min_ssim") if (floor := getattr(self, name)) is not None},
             "seed": self.seed,
             "precision": self.precision,
             "generator": list(self.generator),

@@ -29,7 +29,7 @@ from pipeline.protection.plan import planned_refs
 from pipeline.protection.row import Work
 from pipeline.storage import Folder
 
-EFFECT = ("epsilon", "linf_levels", "psnr", "ssim", "l2")
+EFFECT = ("epsilon", "mask_mean", "linf_levels", "psnr", "ssim", "l2")
 RECORD = (
     *("key", "status", "stage", "reason", "note", *EFFECT, "region", "boxes", "generator", "recipe", "signals"),
     *("sha256_in", "sha256_out"),

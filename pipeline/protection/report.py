@@ -31,7 +31,8 @@ def terminal_table(summary: Summary) -> Group:
     inputs = outcome_table("inputs", "What became of the photos", summary.counts, summary.reasons, rest="in the manifest")
     inputs.add_row("all", str(summary.total), "")
 
-    quality = [_quality_line(summary), f"files: {_files_line(summary)}"] if summary.measured else []
+    limits = [line] if (line := limits_line(summary)) else []
+    quality = [_quality_line(summary), *limits, f"files: {_files_line(summary)}"] if summary.measured else []
     if not summary.disrupts:
         return Group(inputs, *quality, *([NOT_MEASURED] if summary.measured and summary.universals else []))
     heads = ("class", "samples", "L1", "L2", "% dis.", "lost", "% vis.", "% lev.")
@@ -52,6 +53,14 @@ def measured_line(summary: Summary) -> str:
     """On how many files the effect was measured, where that is not all of them; else nothing."""
     measured = summary.everything.samples // max(1, len(summary.classes))
     return f"The effect was measured on {measured:,} of {_many(summary.written, 'file')}." if measured < summary.written else ""
+
+
+def limits_line(summary: Summary) -> str:
+    """How far photos and their pixels could be changed, where that was not the same for all; else nothing."""
+    varies = summary.measured and summary.epsilon_mean != summary.epsilon
+    mean = f"epsilon {number(summary.epsilon_mean, 1)} levels on average" if varies else ""
+    mask = "" if math.isnan(summary.mask_mean) else f"the mask allowed {number(summary.mask_mean, 1)} levels on average"
+    return "; ".join(part for part in (mean, mask) if part)
 
 
 def _region_line(summary: Summary) -> str:
@@ -150,13 +159,14 @@ def _facts(summary: Summary) -> list[tuple[str, str, str]]:
     """(value, what it is, remark) for the row of numbers at the top."""
     if not summary.measured:
         return []
+    limits = [line] if (line := limits_line(summary)) else []
     unchanged = f"; {summary.unchanged:,} files unchanged" if summary.unchanged else ""
     rate = f"; {summary.images_per_second:.2f} inputs/s by the clock" if summary.images_per_second is not None else ""
     return [
         *_effect_facts(summary),
         (f"{number(summary.psnr_mean, 1)} dB", "mean PSNR", f"lowest {number(summary.psnr_min, 1)} dB{unchanged}"),
         (number(summary.ssim_mean, 4), "mean SSIM", "1 is identical"),
-        (f"{summary.linf_levels} levels", "largest change", f"allowed {summary.epsilon} of 255"),
+        (f"{summary.linf_levels} levels", "largest change", "; ".join([f"allowed {summary.epsilon} of 255", *limits])),
         (size(summary.bytes_out), "files", _files_line(summary)),
         (duration(summary.seconds_mean), "compute a photo", f"{number(summary.seconds, 0)} s in all{rate}"),
     ]

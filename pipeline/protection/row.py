@@ -19,7 +19,8 @@ class Work:
 
     ``data`` is the file as read, ``photo`` its decoded form (only between reading and protecting), ``pixels_HWC`` the protected
     8-bit pixels, ``steps`` those of the ascent that were taken for them, ``encoded`` the file to be written when it had to be made
-    before measuring (JPEG). ``ended`` is the manifest row of an input that goes no further; later stages hand it on.
+    before measuring (JPEG). ``epsilon`` is that of its file where it is the photo's own, ``mask_mean`` the mean of its mask, both
+    in levels. ``ended`` is the manifest row of an input that goes no further; later stages hand it on.
 
     ``region`` and ``boxes`` are what the generators see of it, in upright pixels: set in reading where faces are looked for, else
     in protecting. ``notes`` say what is to be said of them.
@@ -33,6 +34,8 @@ class Work:
     encoded: bytes | None = None
     effect: Effect | None = None
     steps: int | None = None
+    epsilon: int | None = None
+    mask_mean: float | None = None
     seconds: float = 0.0
     ended: ManifestRow | None = None
     region: str | None = None

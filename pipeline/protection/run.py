@@ -27,6 +27,7 @@ from pipeline.protection.flow import part_job
 from pipeline.protection.job import Job, prepare
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.plan import in_containers, plan_run, planned_refs
+from pipeline.protection.preview import preview
 from pipeline.protection.report import terminal_table, write_report
 from pipeline.protection.sizes import with_webp_tried
 from pipeline.protection.summary import Summary, summarise
@@ -38,6 +39,8 @@ def run_protect(config: ProtectConfig, *, command: str, console: Console) -> int
     job = prepare(config)
     for note in job.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    if config.preview:
+        return preview(job, command=command, console=console)
     if config.dry_run:
         return estimate(job, console=console)
     began = time.monotonic()

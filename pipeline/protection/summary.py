@@ -43,12 +43,13 @@ class Summary:
     """The numbers of a run. Means are over what was measured on written files and NaN where nothing was.
 
     ``everything`` counts (photo, class) samples. PSNR is in dB and leaves out the ``unchanged`` files, whose PSNR is infinite;
-    ``linf_levels`` is the largest change of any pixel. ``seconds`` is compute time summed over photos; ``images_per_second`` is
-    None when the wall-clock time is not known. ``bytes_in`` are those of the inputs that were read, ``growth`` is how many times
-    as large the written files are as their photos; ``as_webp`` says how many PNG files were tried as lossless WebP, and the bytes
-    of both. ``steps`` are those of the ascent. ``signals`` are the ids of the bundles whose signals the files carry,
-    ``universals`` those of universal perturbations. ``regions`` counts the photos measured in each region, ``face_pairs`` the
-    pairs of a face that was found and a class.
+    ``linf_levels`` is the largest change of any pixel, ``epsilon`` the largest that any photo had, ``epsilon_mean`` the mean over
+    the files, ``mask_mean`` that of what masks allowed, NaN without one. ``seconds`` is compute time summed over photos;
+    ``images_per_second`` is None when the wall-clock time is not known. ``bytes_in`` are those of the inputs that were read,
+    ``growth`` is how many times as large the written files are as their photos; ``as_webp`` says how many PNG files were tried as
+    lossless WebP, and the bytes of both. ``steps`` are those of the ascent. ``signals`` are the ids of the bundles whose signals
+    the files carry, ``universals`` those of universal perturbations. ``regions`` counts the photos measured in each region,
+    ``face_pairs`` the pairs of a face that was found and a class.
     """
 
     total: int
@@ -61,6 +62,8 @@ class Summary:
     ssim_mean: float
     linf_levels: int | None
     epsilon: int | None
+    epsilon_mean: float
+    mask_mean: float
     unchanged: int
     seconds: float
     seconds_mean: float
@@ -111,6 +114,8 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
         ssim_mean=_mean(sums["ssim"]),
         linf_levels=sums["linf_levels"],
         epsilon=sums["epsilon"],
+        epsilon_mean=_mean(sums["epsilons"]),
+        mask_mean=_mean(sums["masks"]),
         unchanged=sums["unchanged"],
         seconds=sums["seconds"][1],
         seconds_mean=_mean(sums["seconds"]),

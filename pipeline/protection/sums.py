@@ -30,6 +30,7 @@ OVER = {"class_l2": THRESHOLD, "class_levelled": THRESHOLD, "class_lost": LOST}
 """Columns of which it is counted how many values reach a threshold."""
 BYTES = ("bytes_in", "bytes_of_written", "bytes_out")
 """Bytes of the inputs that were read, of those with a file in OUT, and of these files."""
+MOMENTS = ("psnr", "ssim", "seconds", "faces", "steps", "epsilons", "masks")
 LARGEST = ("linf_levels", "epsilon", "steps_most")
 NAMES = ("generator", "recipe", "signals", "universal", "signature")
 SAMPLED = ("key", "output", "shard", "width", "height", "mode", "psnr", "linf_levels", "l2", "region", "boxes")
@@ -53,6 +54,8 @@ def sums_of(rows: pa.Table) -> Sums:
         "seconds": _moments(numbers(rows["seconds"])),
         "linf_levels": pc.max(rows["linf_levels"]).as_py(),
         "epsilon": pc.max(rows["epsilon"]).as_py(),
+        "epsilons": _moments(numbers(rows.filter(pc.is_valid(rows["output"]))["epsilon"])),
+        "masks": _moments(numbers(rows["mask_mean"].drop_null())),
         "bytes_in": _total(rows["bytes_in"].filter(pc.is_valid(rows["sha256_in"]))),
         "bytes_of_written": _total(rows["bytes_in"].filter(pc.is_valid(rows["output"]))),
         "bytes_out": _total(rows["bytes_out"]),
@@ -90,7 +93,7 @@ def _merge(a: Sums, b: Sums) -> Sums:
         classes[name] = [x + y for x, y in zip(classes.get(name, [0] * len(values)), values, strict=True)]
     return {
         **{name: a[name] + b[name] for name in ("rows", "unchanged", *BYTES)},
-        **{name: [x + y for x, y in zip(a[name], b[name], strict=True)] for name in ("psnr", "ssim", "seconds", "faces", "steps")},
+        **{name: [x + y for x, y in zip(a[name], b[name], strict=True)] for name in MOMENTS},
         **{name: max((v for v in (a[name], b[name]) if v is not None), default=None) for name in LARGEST},
         "psnr_min": min(lowest, default=None),
         **{name: dict(Counter(a[name]) + Counter(b[name])) for name in ("counts", "regions")},

@@ -10,7 +10,9 @@ import time
 from collections.abc import Sequence
 
 from pipeline.ledger.schema import ManifestRow
+from pipeline.photos.ball import project_levels
 from pipeline.photos.photo import Photo, PhotoRefusedError
+from pipeline.photos.visibility import mask_levels
 from pipeline.protection.row import Effect, Work
 from pipeline.protection.stages.perturb import Perturber
 from pipeline.protection.stages.read import choose_boxes, end
@@ -18,10 +20,20 @@ from pipeline.protection.stages.sign import Signer
 
 
 class Add:
-    """A callable stage: photos -> photos with what is added. ``region`` is where a perturbation goes."""
+    """A callable stage: photos -> photos with what is added.
 
-    def __init__(self, signer: Signer | None, perturber: Perturber | None = None, *, region: str = "square") -> None:
-        self._signer, self._perturber, self._region = signer, perturber, region
+    ``region`` is where a perturbation goes, ``mask_most`` the most levels of the mask that it is kept within, None without one.
+    """
+
+    def __init__(
+        self,
+        signer: Signer | None,
+        perturber: Perturber | None = None,
+        *,
+        region: str = "square",
+        mask_most: int | None = None,
+    ) -> None:
+        self._signer, self._perturber, self._region, self._mask_most = signer, perturber, region, mask_most
 
     def __call__(self, works: Sequence[Work]) -> list[Work]:
         """The same inputs in the same order; pixels are added."""
@@ -33,7 +45,14 @@ class Add:
             pixels_HWC = self._signer(photo, key) if self._signer else photo.pixels_HWC
             if self._perturber:
                 work = work if work.boxes else choose_boxes(work, photo, work.region or self._region)
-                pixels_HWC = self._perturber(pixels_HWC, key, boxes=work.boxes, orientation=photo.orientation)
+                perturbed_HWC = self._perturber(pixels_HWC, key, boxes=work.boxes, orientation=photo.orientation)
+                if self._mask_most is None:
+                    pixels_HWC = perturbed_HWC
+                else:
+                    mask = mask_levels(photo.pixels_HWC, self._mask_most)
+                    moved = (perturbed_HWC != pixels_HWC).any(axis=2)
+                    pixels_HWC = project_levels(perturbed_HWC, pixels_HWC, mask)
+                    work = dataclasses.replace(work, mask_mean=float(mask[moved].mean()) if moved.any() else None)
         except PhotoRefusedError as refusal:
             row = ManifestRow.skipped(key, stage="protect", reason=str(refusal), bytes_in=len(work.data or b""))
             return end(work, row, data=work.data)

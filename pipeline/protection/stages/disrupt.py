@@ -23,7 +23,7 @@ from pipeline.disruption.objectives import REFERENCES, Reference, image_referenc
 from pipeline.disruption.streams import streams_for
 from pipeline.generators import zoo
 from pipeline.generators.generator import Generator
-from pipeline.images.levels import level_to_unit, unit_to_pixels
+from pipeline.images.levels import unit_to_pixels
 from pipeline.images.orientation import to_upright
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.doctor import check_gpu
@@ -33,13 +33,26 @@ from pipeline.photos.ball import project_levels
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
+from pipeline.photos.visibility import mask_levels
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Measured, Work, effect_of
 from pipeline.protection.stages.measure import Clean, UnusableError, look, measure
 from pipeline.protection.stages.perturb import Perturber
 from pipeline.protection.stages.read import end
-from pipeline.protection.stages.shown import Patch, Shown, batch_view, batches, jittered_view, pad, patches_of, show
+from pipeline.protection.stages.shown import (
+    Limit,
+    Patch,
+    Shown,
+    batch_view,
+    batches,
+    jittered_view,
+    pad,
+    patches_of,
+    radius_of,
+    show,
+)
 from pipeline.protection.stages.sign import Signer
+from pipeline.protection.stages.strength import Floors, strongest
 
 
 def load_generators(config: ProtectConfig) -> list[Generator]:
@@ -66,7 +79,8 @@ class Protect:
         self._config = config
         self._signer = signer
         self._perturber = perturber
-        self._epsilon = config.epsilon - (signer.levels if signer else 0)
+        self._signed = signer.levels if signer else 0
+        self._floors = Floors(config.min_psnr, config.min_ssim)
         self._device = torch.device(config.compute.device)
         self._generators = [generator.to(self._device) for generator in load_generators(config)]
         self._recipe = config.resolved_recipe()
@@ -104,13 +118,37 @@ class Protect:
 
     def _protect(self, batch: list[Shown]) -> list[Work]:
         began = time.perf_counter()
-        drafts = [Draft(one, self._add_signal(one.photo, one.work.ref.key)) for one in batch]
+        if self._config.has_floors():
+            found = self._strongest(batch)
+            works = [self._finish(draft) if draft else self._too_weak(one) for one, draft in zip(batch, found, strict=True)]
+        else:
+            works = [self._finish(draft) for draft in self._draft(batch, [self._config.epsilon] * len(batch))]
+        seconds = (time.perf_counter() - began) / len(batch)
+        return [dataclasses.replace(work, seconds=seconds) for work in works]
+
+    def _draft(self, batch: Sequence[Shown], epsilons: Sequence[int]) -> list[Draft]:
+        """The files of these photos, each disrupted within its own epsilon and measured."""
+        drafts = [
+            Draft(one, self._add_signal(one.photo, one.work.ref.key), epsilon) for one, epsilon in zip(batch, epsilons, strict=True)
+        ]
         done = [(patches, self._disrupt(patches, drafts)) for patches in patches_of(batch, most=self._most)]
         if not self._config.lossless():
             self._measure_whole(done, drafts)
-        works = [self._finish(draft) for draft in drafts]
-        seconds = (time.perf_counter() - began) / len(batch)
-        return [dataclasses.replace(work, seconds=seconds) for work in works]
+        return drafts
+
+    def _strongest(self, batch: Sequence[Shown]) -> list[Draft | None]:
+        """For each photo the file with the largest epsilon that looks as much like it as is asked for; None without one."""
+        return strongest(
+            len(batch),
+            lambda rows, epsilons: self._draft([batch[i] for i in rows], epsilons),
+            lambda draft: self._floors.reached(draft.shown.photo.pixels_HWC, draft.read_HWC),
+            least=self._signed + 1,
+            most=self._config.epsilon,
+        )
+
+    def _too_weak(self, one: Shown) -> Work:
+        tried = f"{self._signed + 1} to {self._config.epsilon}"
+        return _fail(one.work, f"its file reaches {self._floors} with no epsilon from {tried}: ask for less")
 
     def _add_signal(self, photo: Photo, key: str) -> Photo:
         return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo, key))
@@ -125,6 +163,7 @@ class Protect:
         of = [drafts[patch.photo] for patch in patches]
         parts = [region.cut(draft.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
         originals = [region.cut(draft.shown.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
+        limits = [self._limit(patch, draft) for patch, draft in zip(patches, of, strict=True)]
         clean = look(self._generators, self._config.classes, pad(originals).to(self._device), regions)
         share_B = torch.full((len(patches),), -torch.inf, dtype=torch.float64)
 
@@ -133,7 +172,7 @@ class Protect:
             rows = rows_N.tolist()
             written = []
             for b, y_CHW in zip(rows, y_NCHW, strict=True):
-                regions[b].cut(of[b].pixels_HWC)[:] = self._as_levels(parts[b], y_CHW)
+                regions[b].cut(of[b].pixels_HWC)[:] = _as_levels(parts[b], y_CHW, limits[b])
                 of[b].steps[patches[b].number] = steps
                 written.append(regions[b].cut(self._as_file(of[b])))
             found = measure(clean, rows, pad(written).to(self._device), [regions[b] for b in rows])
@@ -142,13 +181,14 @@ class Protect:
                 share_B[b] = min(one.broken(self._recipe.until or 1.0) for per_class in boxes for one in per_class)
             return share_B[rows]
 
+        radius = radius_of(limits)
         values = torch.tensor([part.size for part in parts], device=self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             y_BCHW = disrupt(
                 pad(parts).to(self._device),
                 [self._target(one, patches) for one in clean],
                 self._recipe,
-                epsilon=level_to_unit(float(self._epsilon)),
+                epsilon=radius.to(self._device) if isinstance(radius, Tensor) else radius,
                 streams=streams_for(keys, seed, stored_sizes=sizes, corners=[region.corner for region in regions]),
                 reference=self._reference,
                 values=values[:, None, None, None],
@@ -183,13 +223,14 @@ class Protect:
                 for patch, boxes in zip(some, found, strict=True):
                     drafts[patch.photo].measured.update(zip(patch.region.numbers, boxes, strict=True))
 
-    def _as_levels(self, part_HWC: U8, y_CHW: Tensor) -> U8:
-        """A disrupted region as pixels within the ball around the region of the photo."""
-        height, width = part_HWC.shape[:2]
-        levels_HWC = unit_to_pixels(y_CHW[:, :height, :width]).permute(1, 2, 0).cpu().numpy()
-        if not np.isfinite(levels_HWC).all():
-            raise UnusableError("the generator's gradient is not a number for this photo")
-        return project_levels(levels_HWC, part_HWC, self._epsilon)
+    def _limit(self, patch: Patch, draft: Draft) -> Limit:
+        """How many levels the disruption may move a region: what the signal leaves of epsilon, spread by the mask of the photo."""
+        most = draft.epsilon - self._signed
+        if not self._config.mask:
+            return most
+        mask = mask_levels(draft.shown.photo.pixels_HWC, most, patch.region.box)
+        draft.allowed[patch.number] = (int(mask.sum(dtype=np.int64)), mask.size)
+        return mask
 
     def _as_file(self, draft: Draft) -> U8:
         """The pixels that a reader of the draft's file will see; the file itself is kept where only it can tell (JPEG)."""
@@ -223,7 +264,14 @@ class Protect:
         effect = effect_of(self._labels(), [draft.measured[number] for number in sorted(draft.measured)], moved=moved)
         steps = max(draft.steps.values())
         return dataclasses.replace(
-            draft.shown.work, photo=None, pixels_HWC=draft.read_HWC, encoded=draft.encoded, effect=effect, steps=steps
+            draft.shown.work,
+            photo=None,
+            pixels_HWC=draft.read_HWC,
+            encoded=draft.encoded,
+            effect=effect,
+            steps=steps,
+            epsilon=draft.epsilon,
+            mask_mean=draft.mask_mean(),
         )
 
     def _labels(self) -> list[str]:
@@ -239,19 +287,36 @@ class Draft:
     """A file in the making: a shown photo, what the disruption starts from (with its signal), and the pixels so far.
 
     ``read_HWC`` are those that a reader of the file sees, the same where the file is lossless; else ``encoded`` is that file.
-    ``measured`` holds what every box does to every class, by the number of the box; ``steps`` those taken, by that of the region.
+    ``epsilon`` is that of the file. ``measured`` holds what every box does to every class, by the number of the box; ``steps``
+    those taken, and ``allowed`` the sum of the mask in levels and its pixels, by that of the region.
     """
 
     shown: Shown
     photo: Photo
+    epsilon: int
     pixels_HWC: U8 = dataclasses.field(init=False)
     read_HWC: U8 = dataclasses.field(init=False)
     encoded: bytes | None = None
     measured: dict[int, list[Measured]] = dataclasses.field(default_factory=dict)
     steps: dict[int, int] = dataclasses.field(default_factory=dict)
+    allowed: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.pixels_HWC = self.read_HWC = self.photo.pixels_HWC.copy()
+
+    def mask_mean(self) -> float | None:
+        """The mean of the mask over what may change, in levels; None without one."""
+        levels, pixels = (sum(one) for one in zip(*self.allowed.values(), strict=True)) if self.allowed else (0, 0)
+        return levels / pixels if pixels else None
+
+
+def _as_levels(part_HWC: U8, y_CHW: Tensor, limit: Limit) -> U8:
+    """A disrupted region as pixels within the ball around the region of the photo."""
+    height, width = part_HWC.shape[:2]
+    levels_HWC = unit_to_pixels(y_CHW[:, :height, :width]).permute(1, 2, 0).cpu().numpy()
+    if not np.isfinite(levels_HWC).all():
+        raise UnusableError("the generator's gradient is not a number for this photo")
+    return project_levels(levels_HWC, part_HWC, limit)
 
 
 def _reference(name: str) -> Reference:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.disruption.view import BatchView, Region, regions_of
+from pipeline.images.levels import level_to_unit
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.images.types import Box
 from pipeline.photos.photo import U8, Photo
@@ -18,6 +19,8 @@ from pipeline.protection.row import Work
 from pipeline.protection.stages.read import choose_boxes
 
 T = TypeVar("T")
+Limit = int | U8
+"""How many levels a region may move: everywhere as many, or a mask (H, W, 1)."""
 REGION_PIXELS = 16_000_000
 """Most pixels of regions, padding included, that are computed together: about 2 GB of floating point on the device."""
 PHOTO_PIXELS = 100_000_000
@@ -126,3 +129,20 @@ def pad(parts: Sequence[U8]) -> Tensor:
     for i, part in enumerate(parts):
         x_BCHW[i, :, : part.shape[0], : part.shape[1]] = pixels_to_tensor(part)[0]
     return x_BCHW
+
+
+def radius_of(limits: Sequence[Limit]) -> float | Tensor:
+    """The radius of a ball in [-1, 1] units around regions with these limits: a number where all have the same one.
+
+    Else one per region (B, 1, 1, 1), or, of masks, one per pixel (B, 1, H, W), with 0 in the padding.
+    """
+    numbers = [limit for limit in limits if isinstance(limit, int)]
+    if len(numbers) == len(limits):
+        if len(set(numbers)) == 1:
+            return level_to_unit(float(numbers[0]))
+        return level_to_unit(torch.tensor(numbers, dtype=torch.float32)[:, None, None, None])
+    masks = [limit for limit in limits if not isinstance(limit, int)]
+    radius_B1HW = torch.zeros(len(masks), 1, max(len(mask) for mask in masks), max(mask.shape[1] for mask in masks))
+    for b, mask in enumerate(masks):
+        radius_B1HW[b, 0, : len(mask), : mask.shape[1]] = torch.from_numpy(mask[..., 0])
+    return level_to_unit(radius_B1HW)

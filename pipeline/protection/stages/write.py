@@ -50,7 +50,7 @@ def _finish(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         generator=to.generator,
         recipe=config.recipe,
         signature=to.signature,
-        epsilon=config.epsilon,
+        epsilon=work.epsilon or config.epsilon,
     )
 
 
@@ -68,8 +68,8 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
     except ReadBackError as lost:
         return ManifestRow.failed(key, stage="verify", reason=str(lost), bytes_in=len(data))
     distance = linf_levels(photo.pixels_HWC, written)
-    if config.lossless() and distance > config.epsilon:
-        too_far = f"the file is {distance} levels from the photo, more than epsilon {config.epsilon}"
+    if config.lossless() and distance > (epsilon := work.epsilon or config.epsilon):
+        too_far = f"the file is {distance} levels from the photo, more than epsilon {epsilon}"
         return ManifestRow.failed(key, stage="verify", reason=too_far, bytes_in=len(data))
     try:
         to.folder.write(work.output, encoded, sync=False)  # `PartJob.files` are synced before their rows are kept
@@ -94,6 +94,7 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         height=photo.height,
         mode=photo.mode,
         format_in=photo.format,
+        mask_mean=work.mask_mean,
         linf_levels=distance,
         psnr=psnr(photo.pixels_HWC, written),
         ssim=ssim(photo.pixels_HWC, written),

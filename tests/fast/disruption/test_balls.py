@@ -101,3 +101,24 @@ def test_the_l2_ball_of_the_table_holds_the_root_mean_square_at_half_of_epsilon_
     far[1, :, 2:] = far[1, :, :, 2:] = 0  # the second image is 2 x 2, the rest is padding
     rms = (BALLS["l2"](0.2, values).project(far, x) - x).square().flatten(1).sum(1).div(values.flatten()).sqrt()
     torch.testing.assert_close(rms, torch.full((2,), 0.1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", sorted(BALLS))
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 1, 1, 1), (2, 1, 3, 4)])
+def test_a_radius_for_each_pixel_that_is_everywhere_the_same_is_one_radius(name: str, shape: tuple[int, ...]) -> None:
+    x, y, radius = image(1), image(2, 3), 0.3
+    many, one = BALLS[name](torch.full(shape, radius, dtype=torch.float64), 36), BALLS[name](radius, 36)
+    torch.testing.assert_close(many.project(y, x), one.project(y, x), rtol=0, atol=SMALL)
+    streams = [streams_for(["a", "b"], 0) for _ in range(2)]
+    torch.testing.assert_close(many.draw(x, streams[0]), one.draw(x, streams[1]), rtol=0, atol=SMALL)
+
+
+@given(st.sampled_from(sorted(BALLS)), seeds)
+@quick
+def test_each_pixel_stays_within_its_own_radius(name: str, seed: int) -> None:
+    radius = image(seed + 7)[:, :1].abs()
+    x, y = image(seed), image(seed + 1, 4)
+    z = BALLS[name](radius, 36).project(y, x)
+    assert ((z - x).abs() <= radius + SMALL).all()
+    if name == "linf":
+        torch.testing.assert_close(z, torch.stack([x + radius, y]).amin(0).maximum(x - radius).clamp(-1, 1), rtol=0, atol=SMALL)

@@ -38,6 +38,17 @@ def test_a_projected_pixel_is_the_nearest_level_that_is_allowed(case: tuple[NDAr
     assert linf_levels(projected, original) <= epsilon
 
 
+@given(cases(), st.integers(0, 2**31))
+def test_a_mask_bounds_each_pixel_by_itself(case: tuple[NDArray[Any], U8, int], seed: int) -> None:
+    pixels, original, _ = case
+    mask = np.random.default_rng(seed).integers(0, 256, (*original.shape[:2], 1)).astype(np.uint8)
+    projected = project_levels(pixels, original, mask)
+    for row in range(original.shape[0]):
+        for column in range(original.shape[1]):
+            own = np.s_[row : row + 1, column : column + 1]
+            assert np.array_equal(projected[own], project_levels(pixels[own], original[own], int(mask[row, column, 0])))
+
+
 def test_the_result_does_not_depend_on_the_size_of_the_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(3)
     original = random.integers(0, 256, (17, 5, 3)).astype(np.uint8)
@@ -45,6 +56,7 @@ def test_the_result_does_not_depend_on_the_size_of_the_bands(monkeypatch: pytest
     whole = project_levels(pixels, original, 6)
     monkeypatch.setattr(ball, "_BAND_ELEMENTS", 40)
     assert np.array_equal(project_levels(pixels, original, 6), whole)
+    assert np.array_equal(project_levels(pixels, original, np.full((17, 5, 1), 6, np.uint8)), whole)
     assert linf_levels(whole, original) == 6
 
 
@@ -71,6 +83,8 @@ def test_other_shapes_and_types_are_refused() -> None:
     grey = np.zeros((2, 2, 1), np.uint8)
     with pytest.raises(ValueError, match="differ in shape"):
         project_levels(np.zeros((2, 3, 1)), grey, 6)
+    with pytest.raises(ValueError, match="mask"):
+        project_levels(grey, grey, np.zeros((2, 3, 1), np.uint8))
     with pytest.raises(ValueError, match="uint8"):
         project_levels(grey, np.zeros((2, 2, 1)), 6)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one shape"):

@@ -28,6 +28,9 @@ OTHER_RESULTS: dict[str, Any] = {
     "generator": ("cyclegan",),
     "classes": ("Smile",),
     "epsilon": 7,
+    "mask": True,
+    "min_psnr": 40.0,
+    "min_ssim": 0.95,
     "container": "folder",
     "image": "photo",
     "recipe": "spread-spectrum",
@@ -71,6 +74,8 @@ SAME_RESULTS: dict[str, Any] = {
     "limit": 5,
     "retry_failed": True,
     "dry_run": True,
+    "preview": True,
+    "quality": "high",
     "tracking": False,
     "experiment": "mine",
     "examples": 2,
@@ -80,8 +85,8 @@ SAME_RESULTS: dict[str, Any] = {
     "measure_share": 0.5,
     "jpeg_quality": 97,
 }
-"""Options that do not (weights, signals and their key count by what is in them, the quality only when jpeg is written,
-the share only with a universal perturbation alone)."""
+"""Options that do not (weights, signals and their key count by what is in them, the quality of JPEG only when it is written,
+the share only with a universal perturbation alone, --quality by the options that it stands for)."""
 
 
 def signed(config: ProtectConfig, *fingerprints: str) -> str:
