@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 Weakest = Callable[[Tensor, Tensor, int], Tensor]
-"""(rows (N,) of a batch, their images (N, C, H, W) in [-1, 1], steps taken) -> the least L2 of all outputs on their files (N,)."""
+"""(rows (N,) of a batch, their images (N, C, H, W) in [-1, 1], steps taken) -> the least L2 of all outputs on their files (N,).
+
+Where outputs fall short of the goal, the L2 of one of these does as well: not all need to be looked at."""
 
 
 def stay_until(goal: float, weakest: Weakest, count: int) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:
@@ -16,7 +18,7 @@ def stay_until(goal: float, weakest: Weakest, count: int) -> Callable[[Tensor, T
 
     The objective's value is one of these L2, their mean or their soft minimum, so it is never below the least: while it is below
     the goal the photo stays and nothing else is computed. From then on ``weakest`` decides; a photo that it keeps is asked for
-    again after the steps in which its least L2 would reach the goal if it grew in proportion to them. Each photo goes by its own
+    again after the steps in which that L2 would reach the goal if it grew in proportion to them. Each photo goes by its own
     values alone.
     """
     asked_again_B = torch.zeros(count, dtype=torch.float64)
