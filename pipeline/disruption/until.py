@@ -12,7 +12,9 @@ from pipeline.images import THRESHOLD
 
 Weakest = Callable[[Tensor, Tensor, int], Tensor]
 """(rows (N,) of a batch, their images (N, C, H, W) in [-1, 1], steps taken) -> the least share of the goal that an output on their
-files has reached (N,), see `pipeline.images.share_of_goal`."""
+files reaches (N,), see `pipeline.images.share_of_goal`.
+
+Where outputs fall short of the goal, one of these is enough: not all need to be looked at."""
 
 
 def worth_a_look(objective: str, factor: float) -> float:

@@ -86,16 +86,18 @@ class Generator:
         c_BK = torch.tensor([self.classes[class_name]], dtype=x_BCHW.dtype, device=x_BCHW.device).expand(len(x_BCHW), -1)
         return self.translate(self.net, x_BCHW, c_BK)
 
-    def each(self, x_BCHW: Tensor, class_names: Sequence[str]) -> Tensor:
-        """The translations of images to several classes, (K, B, 3, H, W); classes are computed together up to `TOGETHER` pixels."""
-        B = len(x_BCHW)
-        c_KL = torch.tensor([self.classes[name] for name in class_names], dtype=x_BCHW.dtype, device=x_BCHW.device)
-        most = max(1, TOGETHER // max(1, x_BCHW[:, 0].numel()))
-        parts = [
-            self.translate(self.net, x_BCHW.repeat(len(c), 1, 1, 1), c.repeat_interleave(B, 0)).unflatten(0, (len(c), B))
-            for c in c_KL.split(most)
-        ]
+    def of(self, x_NCHW: Tensor, class_names: Sequence[str]) -> Tensor:
+        """The translation of each image to a class of its own (N, 3, H, W), computed together up to `TOGETHER` pixels."""
+        c_NK = torch.tensor([self.classes[name] for name in class_names], dtype=x_NCHW.dtype, device=x_NCHW.device)
+        most = max(1, TOGETHER // max(1, x_NCHW[:, 0].numel() // max(1, len(x_NCHW))))
+        parts = [self.translate(self.net, x, c) for x, c in zip(x_NCHW.split(most), c_NK.split(most), strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def each(self, x_BCHW: Tensor, class_names: Sequence[str]) -> Tensor:
+        """The translations of images to several classes, (K, B, 3, H, W)."""
+        names = [name for name in class_names for _ in range(len(x_BCHW))]
+        y_KBCHW: Tensor = self.of(x_BCHW.repeat(len(class_names), 1, 1, 1), names).unflatten(0, (len(class_names), -1))
+        return y_KBCHW
 
     def output(self, class_name: str) -> Callable[[Tensor], Tensor]:
         """The translation to one class as a function of images."""

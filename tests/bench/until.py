@@ -2,7 +2,8 @@
 
 FACES holds labels.csv (columns file, split). ``--split val`` chooses, ``--split test`` reports: no person is in both. Files are
 measured as written, after JPEG 92 (4:2:0), and in the window of 95 % of the sides that a crop leaves. Passes are counted in the
-nets: images with a gradient, and other images. Processor time is that of the protecting stage, one thread, without its start.
+nets: images with a gradient, and other images. Processor time is that of the protecting stage, one thread, without its start; the
+ways take turns at each photo, so that whatever else the machine does slows all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -63,42 +65,51 @@ def broken(generator: Generator, classes: Sequence[str], before_HWC: U8, after_H
     return [is_broken(*pair) for pair in zip(l2(after - before).tolist(), structure_lost(after, before).tolist(), strict=True)]
 
 
-def line(config: ProtectConfig, paths: Sequence[Path]) -> str:
-    """The numbers of one way to protect the photos, as a line of the table."""
-    stage, passes = Protect(config, threads=1), Counter[str]()
-    for generator in stage._generators:
-        count(generator.net, passes)
-    total, seconds, done = Counter[str](), 0.0, []
-    survived: dict[str, list[bool]] = {name: [] for name in CHANNELS}
-    for path in paths:
+@dataclass
+class Way:
+    """One way to protect photos, and the sums of what it took and did."""
+
+    config: ProtectConfig
+    seconds: float = 0.0
+    passes: Counter[str] = field(default_factory=Counter)
+    done: list[Work] = field(default_factory=list)
+    survived: dict[str, list[bool]] = field(default_factory=lambda: {name: [] for name in CHANNELS})
+
+    def __post_init__(self) -> None:
+        self.stage, self.counted = Protect(self.config, threads=1), Counter[str]()
+        for generator in self.stage._generators:
+            count(generator.net, self.counted)
+
+    def protect(self, path: Path) -> None:
+        """Protect one photo and see what survives."""
         data = path.read_bytes()
         photo = decode_photo(data)
-        passes.clear()
+        self.counted.clear()
         began = time.process_time()
-        (work,) = stage([Work(PhotoRef(path.name, "", len(data)), path.name, data=data, photo=photo)])
-        seconds += time.process_time() - began
-        total.update(passes)
+        (work,) = self.stage([Work(PhotoRef(path.name, "", len(data)), path.name, data=data, photo=photo)])
+        self.seconds += time.process_time() - began
+        self.passes.update(self.counted)
         if work.effect is None or work.pixels_HWC is None:
-            continue
-        done.append(work)
+            return
+        self.done.append(work)
         for name, channel in CHANNELS.items():
-            for generator in stage._generators:
-                classes = generator.select_classes(config.classes)
-                survived[name] += broken(generator, classes, channel(photo.pixels_HWC), channel(work.pixels_HWC))
-    n, steps = len(paths), [work.steps or 0 for work in done]
-    effects = [work.effect for work in done if work.effect]
-    protected = sum(all(map(is_broken, effect.l2, effect.lost)) for effect in effects)
-    l2s, losts = ([value for effect in effects for value in getattr(effect, name)] for name in ("l2", "lost"))
-    shares = [f"{100 * sum(values) / len(values):.1f} %" for values in survived.values()]
-    numbers = [f"{100 * sum(v >= THRESHOLD for v in l2s) / len(l2s):.1f}", f"{sum(l2s) / len(l2s):.3f}"]
-    numbers += [f"{sum(losts) / len(losts):.3f}", f"{sum(steps) / n:.2f}", str(max(steps))]
-    numbers += [
-        f"{total['backward'] / n:.2f}",
-        f"{(total['forward'] - total['backward'] + total['other']) / n:.2f}",
-        f"{seconds / n:.3f}",
-    ]
-    until = config.resolved_recipe().until
-    return f"| {config.recipe}, until {until or 'none'} | {protected} of {n} | {' | '.join([*shares, *numbers])} |"
+            for generator in self.stage._generators:
+                classes = generator.select_classes(self.config.classes)
+                self.survived[name] += broken(generator, classes, channel(photo.pixels_HWC), channel(work.pixels_HWC))
+
+    def line(self, n: int) -> str:
+        """The line of the table, of n photos."""
+        steps = [work.steps or 0 for work in self.done]
+        effects = [work.effect for work in self.done if work.effect]
+        protected = sum(all(map(is_broken, effect.l2, effect.lost)) for effect in effects)
+        l2s, losts = ([value for effect in effects for value in getattr(effect, name)] for name in ("l2", "lost"))
+        shares = [f"{100 * sum(values) / len(values):.1f} %" for values in self.survived.values()]
+        numbers = [f"{100 * sum(v >= THRESHOLD for v in l2s) / len(l2s):.1f}", f"{sum(l2s) / len(l2s):.3f}"]
+        numbers += [f"{sum(losts) / len(losts):.3f}", f"{sum(steps) / n:.2f}", str(max(steps))]
+        backward, other = self.passes["backward"], self.passes["forward"] + self.passes["other"] - self.passes["backward"]
+        numbers += [f"{backward / n:.2f}", f"{other / n:.2f}", f"{self.seconds / n:.3f}"]
+        until = self.config.resolved_recipe().until
+        return f"| {self.config.recipe}, until {until or 'none'} | {protected} of {n} | {' | '.join([*shares, *numbers])} |"
 
 
 def main() -> None:
@@ -114,9 +125,15 @@ def main() -> None:
     args = parser.parse_args()
     paths = photos_of(args.faces, args.split)[args.first :][: args.photos]
     print(f"{', '.join(args.generator)}, {len(paths)} faces of split {args.split}\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
+    ways = []
     for recipe, until in (way.split(":") for way in args.ways):
         config = ProtectConfig("in", "out", generator=tuple(args.generator), classes=tuple(args.classes), recipe=recipe)
-        print(line(dataclasses.replace(config, until="none" if until == "none" else float(until)), paths), flush=True)
+        ways.append(Way(dataclasses.replace(config, until="none" if until == "none" else float(until))))
+    for path in paths:
+        for way in ways:
+            way.protect(path)
+    for way in ways:
+        print(way.line(len(paths)), flush=True)
 
 
 if __name__ == "__main__":

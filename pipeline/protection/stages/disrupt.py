@@ -36,7 +36,7 @@ from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.photos.visibility import mask_levels
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Measured, Work, effect_of
-from pipeline.protection.stages.measure import Clean, UnusableError, look, measure
+from pipeline.protection.stages.measure import Boxes, Clean, UnusableError, check, look, measure
 from pipeline.protection.stages.perturb import Perturber
 from pipeline.protection.stages.read import end
 from pipeline.protection.stages.shown import (
@@ -164,22 +164,35 @@ class Protect:
         parts = [region.cut(draft.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
         originals = [region.cut(draft.shown.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
         limits = [self._limit(patch, draft) for patch, draft in zip(patches, of, strict=True)]
-        clean = look(self._generators, self._config.classes, pad(originals).to(self._device), regions)
-        share_B = torch.full((len(patches),), -torch.inf, dtype=torch.float64)
+        at_photo = self._recipe.start == "clean"
+        clean = look(self._generators, self._config.classes, pad(originals).to(self._device), regions, one_by_one=at_photo)
+        factor = self._recipe.until or 1.0
+        left: set[int] = set()  # patches whose files reach the goal
+        weakest: dict[int, int] = {}  # the output that fell short when a patch was last checked
 
-        def put(rows_N: Tensor, y_NCHW: Tensor, steps: int) -> Tensor:
-            """Put these regions into the drafts and measure them there: their shares of the goal (N,). Later ones replace them."""
-            rows = rows_N.tolist()
+        def put(rows: Sequence[int], y_NCHW: Tensor, steps: int) -> Tensor:
+            """Put these regions into the drafts, in place of what was there; what a reader sees of them comes back, padded."""
             written = []
             for b, y_CHW in zip(rows, y_NCHW, strict=True):
                 regions[b].cut(of[b].pixels_HWC)[:] = _as_levels(parts[b], y_CHW, limits[b])
                 of[b].steps[patches[b].number] = steps
                 written.append(regions[b].cut(self._as_file(of[b])))
-            found = measure(clean, rows, pad(written).to(self._device), [regions[b] for b in rows])
-            for b, boxes in zip(rows, found, strict=True):
-                of[b].measured.update(zip(regions[b].numbers, boxes, strict=True))
-                share_B[b] = min(one.broken(self._recipe.until or 1.0) for per_class in boxes for one in per_class)
-            return share_B[rows]
+            return pad(written).to(self._device)
+
+        def note(b: int, boxes: Boxes) -> None:
+            of[b].measured.update(zip(regions[b].numbers, boxes, strict=True))
+
+        def least(rows_N: Tensor, y_NCHW: Tensor, steps: int) -> Tensor:
+            """The share of the goal that an output of each file reaches (N,), from the next class, or the weakest known, on."""
+            rows = rows_N.tolist()
+            first = [weakest.get(b, (steps + 1) % sum(len(one.classes) for one in clean)) for b in rows]
+            found = check(clean, rows, put(rows, y_NCHW, steps), [regions[b] for b in rows], factor=factor, first=first)
+            for b, one in zip(rows, found, strict=True):
+                weakest[b] = one.weakest
+                if one.boxes is not None:
+                    left.add(b)
+                    note(b, one.boxes)
+            return torch.tensor([one.least for one in found], dtype=torch.float64)
 
         radius = radius_of(limits)
         values = torch.tensor([part.size for part in parts], device=self._device)
@@ -192,12 +205,13 @@ class Protect:
                 streams=streams_for(keys, seed, stored_sizes=sizes, corners=[region.corner for region in regions]),
                 reference=self._reference,
                 values=values[:, None, None, None],
-                weakest=put,
+                weakest=least,
                 start_BCHW=self._start(patches, drafts, parts),
             )
-        goal = torch.inf if self._recipe.until is None else 1.0
-        if len(last_N := (~(share_B >= goal)).nonzero().flatten()):  # all others left the ascent as they were put
-            put(last_N, y_BCHW if len(last_N) == len(y_BCHW) else y_BCHW[last_N], self._recipe.steps)
+        if last := [b for b in range(len(patches)) if b not in left]:
+            found = measure(clean, last, put(last, y_BCHW[last], self._recipe.steps), [regions[b] for b in last])
+            for b, boxes in zip(last, found, strict=True):
+                note(b, boxes)
         return clean
 
     def _start(self, patches: list[Patch], drafts: list[Draft], parts: list[U8]) -> Tensor | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from pipeline.disruption.view import Region
 from pipeline.generators.generator import Generator
-from pipeline.images.effect import breakage, l1, l2
+from pipeline.images import share_of_goal
+from pipeline.images.effect import breakage, l1, l2, structure_lost
 from pipeline.protection.row import Measured
 from pipeline.protection.stages.shown import batch_view
 
@@ -39,18 +41,23 @@ class Clean:
 
 
 @torch.no_grad()
-def look(generators: Sequence[Generator], classes: Sequence[str], x_BCHW: Tensor, regions: Sequence[Region]) -> list[Clean]:
+def look(
+    generators: Sequence[Generator], classes: Sequence[str], x_BCHW: Tensor, regions: Sequence[Region], *, one_by_one: bool = False
+) -> list[Clean]:
     """What each generator makes of each box of padded untouched regions (B, C, H, W), box after box.
 
-    Class by class, as the ascent computes them: then the distance from the reference is exactly zero at the photo itself. Raises
-    UnusableError where an output is not a number.
+    ``one_by_one`` translates to one class at a time, as the ascent does: then the distance from the reference is exactly zero at
+    the photo itself. Raises UnusableError where an output is not a number.
     """
     found = []
     for which in range(len(regions[0].boxes)):
         for generator in generators:
             names = generator.select_classes(classes)
             seen_BCHW = batch_view(regions, generator.size, which)(x_BCHW)
-            outputs_KBCHW = torch.stack([generator(seen_BCHW, name) for name in names])
+            if one_by_one:
+                outputs_KBCHW = torch.stack([generator(seen_BCHW, name) for name in names])
+            else:
+                outputs_KBCHW = generator.each(seen_BCHW, names)
             for name, output_BCHW in zip(names, outputs_KBCHW, strict=True):
                 if not output_BCHW.isfinite().all():
                     raise UnusableError(f"{generator.name} gives values that are not numbers for class {name}")
@@ -59,24 +66,113 @@ def look(generators: Sequence[Generator], classes: Sequence[str], x_BCHW: Tensor
     return found
 
 
-@torch.no_grad()
-def measure(
-    clean: Sequence[Clean], rows: Sequence[int], protected_NCHW: Tensor, regions: Sequence[Region]
-) -> list[list[list[Measured]]]:
-    """What the files of these rows of the batch do to every output, in fp32: for each row, each of its boxes and each class.
+Boxes = list[list[Measured]]
+"""Of one file: each of its boxes and each class."""
+
+
+def measure(clean: Sequence[Clean], rows: Sequence[int], protected_NCHW: Tensor, regions: Sequence[Region]) -> list[Boxes]:
+    """What the files of these rows of the batch do to every output, in fp32.
 
     ``protected_NCHW`` holds the padded ``regions`` of the files.
     """
-    measured: list[dict[int, list[Measured]]] = [{} for _ in rows]
-    for one in clean:
-        seen_NCHW = batch_view(regions, one.generator.size, one.which)(protected_NCHW)
-        with torch.autocast(seen_NCHW.device.type, enabled=False):
-            disrupted = one.generator.each(seen_NCHW, one.classes).flatten(0, 1)
-        output = one.outputs_KBCHW[:, rows].flatten(0, 1)
-        d = (disrupted - output).double()
-        broken = breakage(disrupted, output, one.seen_BCHW[rows].repeat(len(one.classes), 1, 1, 1))
-        values = (l1(d).cpu(), l2(d).cpu(), broken.levelled, broken.local, broken.lost, broken.ssim, broken.edit)
-        values_VKN = torch.stack(values).unflatten(1, (len(one.classes), len(rows)))
-        for boxes, values_VK in zip(measured, values_VKN.unbind(2), strict=True):
-            boxes.setdefault(one.which, []).extend(Measured(*values_V) for values_V in values_VK.T.tolist())
-    return [list(boxes.values()) for boxes in measured]
+    files = Files(clean, rows, protected_NCHW, regions)
+    files.translate([(m, n) for m in range(len(files.outputs)) for n in range(len(rows))])
+    return files.measured(range(len(rows)))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file against the goal: the least share that an output reaches of those that were looked at, which output that is, and all
+    numbers if none fell short."""
+
+    least: float
+    weakest: int
+    boxes: Boxes | None
+
+
+CHUNKS = (1, 2)
+"""Outputs that a check translates first, and then, before it translates all others together."""
+
+
+def check(
+    clean: Sequence[Clean],
+    rows: Sequence[int],
+    protected_NCHW: Tensor,
+    regions: Sequence[Region],
+    *,
+    factor: float,
+    first: Sequence[int],
+) -> list[Checked]:
+    """`measure` for files whose outputs must all be broken (`share_of_goal`): a file that falls short is left there, not measured.
+
+    Outputs are looked at from number ``first`` of each file on, in turn; those of a file do not depend on the others.
+    """
+    files = Files(clean, rows, protected_NCHW, regions)
+    M = len(files.outputs)
+    ahead = {n: [(start + i) % M for i in range(M)] for n, start in enumerate(first)}
+    least, weakest = [math.inf] * len(rows), list(first)
+    for size in (*CHUNKS, M):
+        pairs = sorted((m, n) for n, numbers in ahead.items() for m in numbers[:size])
+        files.translate(pairs)
+        for (m, n), value in zip(pairs, files.shares(pairs, factor), strict=True):
+            if value < least[n]:
+                least[n], weakest[n] = value, m
+        ahead = {n: numbers[size:] for n, numbers in ahead.items() if least[n] >= 1}
+    boxes = dict(zip(ahead, files.measured(list(ahead)), strict=True))
+    return [Checked(least[n], weakest[n], boxes.get(n)) for n in range(len(rows))]
+
+
+class Files:
+    """The files of some rows of a batch and what generators make of them, translated as far as is asked for, in fp32.
+
+    ``outputs`` are numbered as the manifest has them: which of ``clean``, and which of its classes.
+    """
+
+    def __init__(self, clean: Sequence[Clean], rows: Sequence[int], protected_NCHW: Tensor, regions: Sequence[Region]) -> None:
+        self.outputs = [(c, k) for c, one in enumerate(clean) for k in range(len(one.classes))]
+        self._clean = clean
+        self._rows = list(rows)
+        self._seen = [batch_view(regions, one.generator.size, one.which)(protected_NCHW) for one in clean]
+        self._untouched = [one.outputs_KBCHW[:, self._rows] for one in clean]
+        self._broken = [torch.full_like(output, math.nan) for output in self._untouched]
+
+    @torch.no_grad()
+    def translate(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Translate these (output, file), of which the same output stands together."""
+        for c, k_P, n_P in self._by_network(pairs):
+            one = self._clean[c]
+            with torch.autocast(self._seen[c].device.type, enabled=False):
+                broken_PCHW = one.generator.of(self._seen[c][n_P], [one.classes[k] for k in k_P])
+            self._broken[c][k_P, n_P] = broken_PCHW
+
+    def shares(self, pairs: Sequence[tuple[int, int]], factor: float) -> list[float]:
+        """How far these outputs are on their way to being broken, each once translated; a number that is none is no way at all."""
+        found: list[float] = []
+        for c, k_P, n_P in self._by_network(pairs):
+            broken_PCHW, output_PCHW = (y[c][k_P, n_P].double() for y in (self._broken, self._untouched))
+            values = torch.stack([l2(broken_PCHW - output_PCHW), structure_lost(broken_PCHW, output_PCHW)], 1).tolist()
+            found += [-math.inf if math.isnan(pair[0]) else share_of_goal(*pair, factor=factor) for pair in values]
+        return found
+
+    def _by_network(self, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[int], list[int]]]:
+        """Which of ``clean``, and for each of its pairs the class and the file."""
+        for c in range(len(self._clean)):
+            of = [(self.outputs[m][1], n) for m, n in pairs if self.outputs[m][0] == c]
+            if of:
+                yield c, [k for k, _ in of], [n for _, n in of]
+
+    def measured(self, places: Sequence[int]) -> list[Boxes]:
+        """All numbers of these files, every output of which has been translated."""
+        if not places:
+            return []
+        measured: list[dict[int, list[Measured]]] = [{} for _ in places]
+        for one, untouched, broken in zip(self._clean, self._untouched, self._broken, strict=True):
+            disrupted, output = (y_KNCHW[:, list(places)].flatten(0, 1) for y_KNCHW in (broken, untouched))
+            seen_NCHW = one.seen_BCHW[[self._rows[n] for n in places]]
+            d = (disrupted - output).double()
+            how = breakage(disrupted, output, seen_NCHW.repeat(len(one.classes), 1, 1, 1))
+            values = (l1(d).cpu(), l2(d).cpu(), how.levelled, how.local, how.lost, how.ssim, how.edit)
+            values_VKN = torch.stack(values).unflatten(1, (len(one.classes), len(places)))
+            for boxes, values_VK in zip(measured, values_VKN.unbind(2), strict=True):
+                boxes.setdefault(one.which, []).extend(Measured(*values_V) for values_V in values_VK.T.tolist())
+        return [list(boxes.values()) for boxes in measured]
