@@ -68,7 +68,7 @@ def test_a_photo_that_leaves_early_takes_as_many_passes_as_steps_and_its_file_is
     assert 0 < done.steps < 20
     assert images["backward"] == done.steps
     assert images["forward"] == done.steps + 1
-    assert images["extra"] in {16, 24}  # 24 where it was measured once in vain
+    assert 16 <= images["extra"] <= 16 + 3 * (done.steps - 1)  # a look in vain ends at the first or third output
 
 
 def test_references_are_made_for_classes_that_get_a_step_and_end_at_the_layer() -> None:
