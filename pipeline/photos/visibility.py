@@ -34,7 +34,7 @@ POOL = 4.0
 FULL = 12.0
 """The JND, in levels, from which on a mask allows all of epsilon; below, in proportion."""
 LEAST = 6
-"""A mask allows one in so many of epsilon everywhere, and at least one level."""
+"""A mask allows one in so many of epsilon everywhere, and at least one level; smooth grey gets a quarter, so few pixels need it."""
 REACH = 2 + round(4 * POOL)
 """How far from a pixel the photo decides its mask."""
 

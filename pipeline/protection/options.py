@@ -82,8 +82,8 @@ class ProtectConfig:
     epsilon: Annotated[int, tyro.conf.arg(metavar="LEVELS")] = 6
     """Largest change of any pixel, in 8-bit levels, 1 to 64."""
     mask: bool = False
-    """Change a pixel less where the eye sees more: all of --epsilon where the photo is full of texture, down to a sixth of it where
-    it is smooth, as sky and skin are."""
+    """Change a pixel less where the eye sees more: by all of --epsilon where the photo is full of texture, by a quarter where it is
+    smooth, as sky and skin are, and nowhere by less than a sixth (at least one level)."""
     min_psnr: Annotated[float | None, own_default("DB", "none")] = None
     """Each file reaches at least this PSNR beside its photo, 20 to 70 dB: the largest epsilon up to --epsilon that does, for each
     photo by itself. Up to four times the computing, more above 6 levels."""

@@ -68,18 +68,22 @@ def test_no_pixel_of_a_file_moves_by_more_than_the_mask_of_its_photo(photos: Pat
         assert key != "half.png" or (mask.min(), mask.max()) == (4, EPSILON)
 
 
-def test_the_mask_holds_in_turned_photos_with_several_boxes_and_in_batches() -> None:
-    masked = [dataclasses.replace(work(str(i), seed=i, size=(40 + i, 30)), region="box", boxes=((1, 2, 14, 15), (20, 9, 37, 26)))
-              for i in range(3)]  # fmt: skip
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_mask_holds_in_several_boxes_of_turned_photos_in_one_batch(orientation: int) -> None:
+    boxes = ((1, 2, 14, 15), (20, 9, 37, 26)) if orientation == 1 else ((1, 2, 14, 15), (9, 20, 26, 37))
+    shown = []
+    for i in range(3):
+        one = work(str(i), seed=i, size=(40 + i, 30))
+        assert one.photo is not None
+        turned = dataclasses.replace(one.photo, orientation=orientation)
+        shown.append(show(dataclasses.replace(one, photo=turned, region="box", boxes=boxes), turned, "box"))
     stage = Protect(ProtectConfig("in", "out", generator=(BUILD,), steps=4, mask=True, epsilon=EPSILON, batch_size=3), threads=1)
-    shown = [show(one, one.photo, "box") for one in masked if one.photo]
-    for before, done in zip(masked, stage._protect(shown), strict=True):
-        assert before.photo is not None
-        mask = mask_levels(before.photo.pixels_HWC, EPSILON).astype(int)
-        moved = np.abs(pixels(done).astype(int) - before.photo.pixels_HWC)
+    for before, done in zip(shown, stage._protect(shown), strict=True):
+        photo_HWC = before.photo.pixels_HWC
+        mask, moved = mask_levels(photo_HWC, EPSILON), np.abs(pixels(done).astype(int) - photo_HWC)
         assert (moved <= mask).all()
-        assert moved[2:15, 1:14].any() and moved[9:26, 20:37].any()
-        inside = np.concatenate([mask[2:15, 1:14].ravel(), mask[9:26, 20:37].ravel()])
+        assert all(region.cut(moved.astype(np.uint8)).any() for region in before.regions)
+        inside = np.concatenate([region.cut(mask).ravel() for region in before.regions])
         assert done.mask_mean == pytest.approx(inside.mean())
 
 
