@@ -81,7 +81,7 @@ def measure(clean: Sequence[Clean], rows: Sequence[int], protected_NCHW: Tensor,
 
 @dataclass(frozen=True)
 class Checked:
-    """A file against a goal: the least L2 of the outputs that were looked at, which output that is, all numbers if none fell short."""
+    """A file against a goal: the least L2 of the outputs looked at, which one it is, and all numbers if none fell short."""
 
     least: float
     weakest: int
