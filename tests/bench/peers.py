@@ -34,8 +34,9 @@ from pipeline.images import THRESHOLD
 from pipeline.images.effect import l2
 from pipeline.images.levels import level_to_unit, unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor, resize
+from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import encode_photo, read_back
-from pipeline.photos.photo import U8, Photo
+from pipeline.photos.photo import U8
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.add import Add
@@ -151,15 +152,18 @@ class Way:
         for generator in self.generators:
             count(generator.net, self.passes)
 
-    def __call__(self, path: Path, judge: Generator) -> None:
-        """Protect a photo, write it, read it back and measure it."""
+    def __call__(self, path: Path, judge: Generator, clean: Sequence[Tensor]) -> None:
+        """Protect a photo, write it, read it back and measure it against the ``clean`` outputs."""
         work = work_of(path)
         photo = work.photo
         assert photo is not None
         began = time.process_time()
         pixels_HWC = self.protect(work)
         self.seconds += time.process_time() - began
-        self.l2s += measured(judge, photo, pixels_HWC)
+        file = encode_photo(photo, pixels_HWC, format="png")
+        after_HWC = read_back(file, photo, pixels_HWC, format="png").pixels_HWC
+        broken = outputs(judge, pixels_to_tensor(after_HWC))
+        self.l2s += [float(l2(y - x)) for x, y in zip(clean, broken, strict=True)]
 
     def line(self, n: int, of: Way) -> str:
         """The line of the table, of n photos; ``of`` is what it is compared with."""
@@ -169,14 +173,6 @@ class Way:
         cells = f"{1 / each:.2f}", f"{each:.3f}", f"{self.passes['backward'] / n:.2f}", f"{other / n:.2f}"
         effect = f"{broken:.1f}", f"{sum(self.l2s) / len(self.l2s):.3f}", f"{of.seconds / self.seconds:.2f}"
         return f"| {' | '.join([self.label, *cells, *effect])} |"
-
-
-def measured(judge: Generator, photo: Photo, pixels_HWC: U8) -> list[float]:
-    """The L2 of each class on the file."""
-    file = encode_photo(photo, pixels_HWC, format="png")
-    after_HWC = read_back(file, photo, pixels_HWC, format="png").pixels_HWC
-    before, after = (outputs(judge, pixels_to_tensor(px)) for px in (photo.pixels_HWC, after_HWC))
-    return [float(l2(y - x)) for x, y in zip(before, after, strict=True)]
 
 
 def ways_of(universal: Path) -> list[Way]:
@@ -215,14 +211,15 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", "pipeline.cli", *words], check=True, stdout=sys.stderr)
         ways = ways_of(bundle)
     (judge,) = load_generators(ProtectConfig("in", "out"))
-    for way in ways:  # the first photo pays for the warm-up
-        way(paths[0], judge)
-        way.seconds = 0.0
-        way.passes.clear()
-        way.l2s.clear()
-    for path in paths:
+    for number, path in enumerate([paths[0], *paths]):
+        clean = outputs(judge, pixels_to_tensor(decode_photo(path.read_bytes()).pixels_HWC))
         for way in ways:
-            way(path, judge)
+            way(path, judge, clean)
+            if number == 0:  # it pays for the warm-up, and is done again
+                way.seconds = 0.0
+                way.passes.clear()
+                way.l2s.clear()
+        print(f"{number} of {len(paths)}", *(f"{way.seconds:.1f}" for way in ways), file=sys.stderr, flush=True)
     print(f"stargan-faces, {len(paths)} faces of split test, one thread\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     for way in ways:
         print(way.line(len(paths), ways[0]))
