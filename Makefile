@@ -30,7 +30,7 @@ TABLE_FLAGS = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GPU),--gpu) $(if $(WEIGH
 SSH_PROGRAMS := sshd ssh rsync ip unshare nsenter
 ACTORS ?= 2
 RUNS ?= 20
-BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py tests/bench/chaos.py tests/bench/s3.py tests/bench/objectives.py tests/bench/faces.py tests/bench/centerface.py tests/bench/metadata.py tests/bench/find_signed.py tests/bench/until.py tests/bench/probe.py tests/bench/twice.py tests/bench/universal.py tests/bench/colours.py tests/bench/edits.py tests/bench/arbitrary.py tests/bench/visibility.py,$(sort $(wildcard tests/bench/*.py)))
+BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py tests/bench/chaos.py tests/bench/s3.py tests/bench/objectives.py tests/bench/faces.py tests/bench/centerface.py tests/bench/metadata.py tests/bench/find_signed.py tests/bench/until.py tests/bench/probe.py tests/bench/twice.py tests/bench/universal.py tests/bench/colours.py tests/bench/edits.py tests/bench/arbitrary.py tests/bench/visibility.py tests/bench/peers.py,$(sort $(wildcard tests/bench/*.py)))
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -83,7 +83,11 @@ bench: $(VENV)/.dev  ## speed and memory, printed; no pass or fail
 	@[ -n "$(BENCHES)" ] || echo "tests/bench: no scripts yet"
 	@for script in $(BENCHES); do echo "== $$script"; PYTHONPATH=. $(PY) $$script; done
 
-.PHONY: bench-scale chaos
+.PHONY: bench-peers bench-scale chaos
+bench-peers: $(VENV)/.dev  ## the field's loop and this project's ways side by side (FACES=folder, with labels.csv); ten minutes
+	@[ -n "$(FACES)" ] || { echo "make $@: name a folder of faces: make $@ FACES=folder"; exit 2; }
+	@PYTHONPATH=. OMP_NUM_THREADS=1 $(PY) tests/bench/peers.py "$(FACES)" $(if $(PHOTOS),--photos $(PHOTOS))
+
 chaos: $(VENV)/.dev  ## runs on three hosts in namespaces, disturbed at random (Linux, root); goes on after a stop: chaos.jsonl
 	@PYTHONPATH=. $(PY) tests/bench/chaos.py --runs $(RUNS)
 

@@ -33,6 +33,7 @@ def run_doctor(_config: DoctorConfig, *, command: str, console: Console) -> int:
     import torch
 
     from pipeline.generators.checkpoint import CheckpointError
+    from pipeline.generators.precision import has_bf16
     from pipeline.generators.zoo import WEIGHTS, ZOO, load_generator, local_weights
 
     found = versions()
@@ -47,7 +48,7 @@ def run_doctor(_config: DoctorConfig, *, command: str, console: Console) -> int:
     say("disk here", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GB free")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     say("GPU", ", ".join(gpus) or "none: networks run on the CPU (--gpus-per-actor 0, the default)")
-    fast = bool(gpus) or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    fast = bool(gpus) or has_bf16(torch.device("cpu"))
     say("bf16", "in hardware" if fast else "not in hardware: leave --precision at fp32")
     say("Ray", f"{found.get('ray', 'missing: pip install ray[default,data]')}; address {os.environ.get('RAY_ADDRESS', 'not set')}")
     say("MLflow", os.environ.get("MLFLOW_TRACKING_URI", "mlflow.db in the working folder"))

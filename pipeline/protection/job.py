@@ -65,6 +65,8 @@ def prepare(config: ProtectConfig) -> Job:
     signer = read_signer(config)
     perturber = read_perturber(config, signer)
     generators, notes = _generators(config)
+    config, chosen = _with_precision(config, generators)
+    notes += chosen
     fingerprints = tuple(generator.fingerprint for generator in generators)
     if perturber and generators:
         notes += notes_on_networks(config, perturber, fingerprints)
@@ -93,6 +95,26 @@ def with_region(config: ProtectConfig, *, takes_faces: bool) -> ProtectConfig:
     if finder is None:
         raise ConfigError(f"--region faces needs the extra faces, which is not installed: {INSTALL}; or give --region square")
     return dataclasses.replace(config, region=region, finder=finder)
+
+
+def _with_precision(config: ProtectConfig, generators: list[Generator]) -> tuple[ProtectConfig, tuple[str, ...]]:
+    """The options with the precision that --precision auto chooses here, and a note of it; the signature covers what was chosen."""
+    if config.precision != "auto":
+        return config, ()
+    if not config.disrupts():
+        return dataclasses.replace(config, precision="fp32"), ()
+    import torch
+
+    from pipeline.generators.precision import choose_precision
+
+    device = torch.device(config.compute.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return dataclasses.replace(config, precision="fp32"), ("--precision auto is fp32: torch sees no GPU where the run starts",)
+    torch.set_num_threads(config.compute.threads)
+    precision, why = choose_precision([generator.to(device) for generator in generators], device)
+    for generator in generators:
+        generator.to(torch.device("cpu"))
+    return dataclasses.replace(config, precision=precision), (f"--precision auto is {precision}: {why}",)
 
 
 def about_region(config: ProtectConfig) -> str:

@@ -176,8 +176,10 @@ class ProtectConfig:
     compute: Annotated[Compute, FLAT] = Compute()
     batch_size: int = 16
     """Most photos computed together on a GPU, fewer large ones; on the CPU one by one, so that no batch changes a pixel."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the networks. bf16 is faster on hardware made for it (recent GPUs and server CPUs), much slower elsewhere."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """Arithmetic of the ascent; what counts is always measured in fp32. bf16 is faster on hardware made for it (recent GPUs and
+    server CPUs), much slower elsewhere. auto takes bf16 where the machine that starts the run has it and a probe of a second finds
+    it faster, else fp32; then the bytes depend on that machine, so it is not the default."""
     part_photos: int = 1024
     """Most photos of a part, which one process does from reading to committing; a small run is cut finer."""
 

@@ -209,8 +209,8 @@ class Protect:
                 start_BCHW=self._start(patches, drafts, parts),
             )
         if last := [b for b in range(len(patches)) if b not in left]:
-            found = measure(clean, last, put(last, y_BCHW[last], self._recipe.steps), [regions[b] for b in last])
-            for b, boxes in zip(last, found, strict=True):
+            written = put(last, y_BCHW if len(last) == len(y_BCHW) else y_BCHW[last], self._recipe.steps)
+            for b, boxes in zip(last, measure(clean, last, written, [regions[b] for b in last]), strict=True):
                 note(b, boxes)
         return clean
 

@@ -82,8 +82,7 @@ def measure(clean: Sequence[Clean], rows: Sequence[int], protected_NCHW: Tensor,
 
 @dataclass(frozen=True)
 class Checked:
-    """A file against the goal: the least share that an output reaches of those that were looked at, which output that is, and all
-    numbers if none fell short."""
+    """A file against the goal: the least share that outputs looked at reach, which one it is, all numbers if none fell short."""
 
     least: float
     weakest: int

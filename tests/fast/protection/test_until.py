@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.images.resize import pixels_to_tensor
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Work
 from pipeline.protection.stages.disrupt import Protect
+from pipeline.protection.stages.measure import Checked
 from pipeline.protection.stages.shown import batch_view, show
 from tests.fast.protection.test_disrupt import pixels, work
 from tests.fast.runs import failing, files, rows, run
@@ -47,12 +49,12 @@ class Passes:
             output.register_hook(lambda g: self.images.update(backward=len(g)))
 
 
-def passes(recipe: str, **options: Any) -> tuple[Counter[str], Work]:
+def passes(recipe: str, *, photo: int = 0, **options: Any) -> tuple[Counter[str], Work]:
     """What protecting one photo takes, and the photo."""
     config = ProtectConfig("in", "out", generator=(EIGHT,), recipe=recipe)
     stage = Protect(dataclasses.replace(config, **options), threads=1)
     counted = Passes(stage._generators[0].net)
-    (done,) = stage([WORKS[0]])
+    (done,) = stage([WORKS[photo]])
     return counted.images, done
 
 
@@ -68,7 +70,31 @@ def test_a_photo_that_leaves_early_takes_as_many_passes_as_steps_and_its_file_is
     assert 0 < done.steps < 20
     assert images["backward"] == done.steps
     assert images["forward"] == done.steps + 1
-    assert 16 <= images["extra"] <= 16 + 3 * (done.steps - 1)  # a look in vain ends at the first or third output
+    assert 16 <= images["extra"] < 24  # more than 16 where it was checked in vain
+
+
+@pytest.mark.parametrize(("photo", "until", "steps", "in_vain"), [(0, 1.0, 2, 0), (3, 1.0, 2, 1)])
+def test_the_default_takes_as_many_passes_as_steps_and_few_looks_in_vain(
+    photo: int, until: float, steps: int, in_vain: int
+) -> None:
+    images, done = passes("quick", photo=photo, until=until)
+    assert done.steps == steps
+    assert images == {"forward": steps + 1, "backward": steps, "extra": 16 + in_vain}
+
+
+def test_a_check_begins_after_the_class_that_was_climbed_and_the_next_with_the_one_that_fell_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    firsts: list[int] = []
+
+    def fall_short(*arguments: Any, factor: float, first: Sequence[int]) -> list[Checked]:
+        firsts.extend(first)
+        return [Checked(0.99, weakest=6, boxes=None)]
+
+    monkeypatch.setattr("pipeline.protection.stages.disrupt.check", fall_short)
+    _, done = passes("pgd", until=1.0)
+    assert firsts[:3] == [4 + 1, 6, 6]  # the fifth class is climbed after four steps
+    assert done.steps == 20
 
 
 def test_references_are_made_for_classes_that_get_a_step_and_end_at_the_layer() -> None:
