@@ -23,19 +23,17 @@ from pipeline.disruption.objectives import REFERENCES, Reference, image_referenc
 from pipeline.disruption.streams import streams_for
 from pipeline.generators import zoo
 from pipeline.generators.generator import Generator
-from pipeline.images.levels import unit_to_pixels
 from pipeline.images.orientation import to_upright
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import SHIPPED
 from pipeline.ledger.schema import ManifestRow
-from pipeline.photos.ball import project_levels
 from pipeline.photos.decode import decode_photo
-from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.photos.visibility import mask_levels
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.row import Measured, Work, effect_of
+from pipeline.protection.row import Work, effect_of
+from pipeline.protection.stages.draft import Draft, as_levels
 from pipeline.protection.stages.measure import Boxes, Clean, UnusableError, check, look, measure
 from pipeline.protection.stages.perturb import Perturber
 from pipeline.protection.stages.read import end
@@ -174,9 +172,9 @@ class Protect:
             """Put these regions into the drafts, in place of what was there; what a reader sees of them comes back, padded."""
             written = []
             for b, y_CHW in zip(rows, y_NCHW, strict=True):
-                regions[b].cut(of[b].pixels_HWC)[:] = _as_levels(parts[b], y_CHW, limits[b])
+                regions[b].cut(of[b].pixels_HWC)[:] = as_levels(parts[b], y_CHW, limits[b])
                 of[b].steps[patches[b].number] = steps
-                written.append(regions[b].cut(self._as_file(of[b])))
+                written.append(regions[b].cut(of[b].as_file(self._config)))
             return pad(written).to(self._device)
 
         def note(b: int, boxes: Boxes) -> None:
@@ -228,7 +226,7 @@ class Protect:
         """Measures files of several regions again: each region was measured before the next one was in its file."""
         several = [len(draft.shown.regions) > 1 for draft in drafts]
         for draft in (draft for draft, is_one_of_them in zip(drafts, several, strict=True) if is_one_of_them):
-            self._as_file(draft)
+            draft.as_file(self._config)
         for patches, clean in done:
             if rows := [b for b, patch in enumerate(patches) if several[patch.photo]]:
                 some = [patches[b] for b in rows]
@@ -245,14 +243,6 @@ class Protect:
         mask = mask_levels(draft.shown.photo.pixels_HWC, most, patch.region.box)
         draft.allowed[patch.number] = (int(mask.sum(dtype=np.int64)), mask.size)
         return mask
-
-    def _as_file(self, draft: Draft) -> U8:
-        """The pixels that a reader of the draft's file will see; the file itself is kept where only it can tell (JPEG)."""
-        config, photo = self._config, draft.photo
-        if not config.lossless():
-            draft.encoded = encode_photo(photo, draft.pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
-            draft.read_HWC = read_back(draft.encoded, photo, draft.pixels_HWC, format=config.format).pixels_HWC
-        return draft.read_HWC
 
     def _target(self, clean: Clean, patches: list[Patch]) -> Target:
         """A generator to break in a box: its outputs, of which the untouched ones are known, or the activations of a layer."""
@@ -294,43 +284,6 @@ class Protect:
             (generator.name, name) for generator in self._generators for name in generator.select_classes(self._config.classes)
         ]
         return [name if len(self._generators) == 1 else f"{generator}/{name}" for generator, name in named]
-
-
-@dataclasses.dataclass
-class Draft:
-    """A file in the making: a shown photo, what the disruption starts from (with its signal), and the pixels so far.
-
-    ``read_HWC`` are those that a reader of the file sees, the same where the file is lossless; else ``encoded`` is that file.
-    ``epsilon`` is that of the file. ``measured`` holds what every box does to every class, by the number of the box; ``steps``
-    those taken, and ``allowed`` the sum of the mask in levels and its pixels, by that of the region.
-    """
-
-    shown: Shown
-    photo: Photo
-    epsilon: int
-    pixels_HWC: U8 = dataclasses.field(init=False)
-    read_HWC: U8 = dataclasses.field(init=False)
-    encoded: bytes | None = None
-    measured: dict[int, list[Measured]] = dataclasses.field(default_factory=dict)
-    steps: dict[int, int] = dataclasses.field(default_factory=dict)
-    allowed: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.pixels_HWC = self.read_HWC = self.photo.pixels_HWC.copy()
-
-    def mask_mean(self) -> float | None:
-        """The mean of the mask over what may change, in levels; None without one."""
-        levels, pixels = (sum(one) for one in zip(*self.allowed.values(), strict=True)) if self.allowed else (0, 0)
-        return levels / pixels if pixels else None
-
-
-def _as_levels(part_HWC: U8, y_CHW: Tensor, limit: Limit) -> U8:
-    """A disrupted region as pixels within the ball around the region of the photo."""
-    height, width = part_HWC.shape[:2]
-    levels_HWC = unit_to_pixels(y_CHW[:, :height, :width]).permute(1, 2, 0).cpu().numpy()
-    if not np.isfinite(levels_HWC).all():
-        raise UnusableError("the generator's gradient is not a number for this photo")
-    return project_levels(levels_HWC, part_HWC, limit)
 
 
 def _reference(name: str) -> Reference:
