@@ -39,7 +39,7 @@ def l2(generator: Generator, name: str, eta_CHW: Tensor, *, grey: bool = False) 
     return float((after - before).square().mean())
 
 
-@pytest.mark.parametrize("objective", ["l2", "local", "levelled", "edge"])
+@pytest.mark.parametrize("objective", ["visible", "l2", "local", "levelled", "edge"])
 def test_a_learned_perturbation_breaks_people_it_never_saw_and_stays_in_the_ball(objective: str) -> None:
     plan = dataclasses.replace(PLAN, objective=objective)  # type: ignore[arg-type]
     (eta,) = learned(plan).perturbations_nCHW
