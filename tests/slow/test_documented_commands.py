@@ -49,21 +49,21 @@ LIBRARIES = [
 """What every command would load anew, a second each."""
 LANGUAGES = {"", "python", "csv", "yaml", "json"}
 """Of fenced blocks; those without one hold commands."""
-FEW = "--limit 1 --steps 4 --examples 0"
+FEW = "--limit 1 --steps 4 --epsilon 20 --examples 0"
 NARROW = "--steps 1 --conv-dim 4 --d-conv-dim 4 --batch 2 --grid-every 0"
 SMALL_SIGNALS = "--steps 1 --batch 2 --size 32 --d-conv-dim 8 --generator stargan-faces --survive none"
 
 SMALL = {
     "disrupt doctor": "",
     "disrupt protect": FEW,
-    "disrupt protect photos protected": "--limit 2 --steps 4",
+    "disrupt protect photos protected": "--limit 2 --steps 4 --epsilon 20",
     "disrupt protect photos protected --actors": f"{FEW} --actors 1 --address RAY",
     "disrupt protect photos scaled": f"{FEW} --actors 1 --address RAY",
-    "disrupt protect photos robust": "--limit 1 --steps 20 --examples 0",
+    "disrupt protect photos robust": "--limit 1 --steps 20 --epsilon 20 --examples 0",
     "disrupt protect photos signed": "--examples 0",
     "disrupt protect shards": "--steps 4 --examples 0",
     "disrupt protect 'shards": "--steps 4 --examples 0",
-    "disrupt protect photos out": f"{FEW} --epsilon 20",
+    "disrupt protect photos out": FEW,
     "disrupt protect photos out4": FEW,
     "disrupt protect photos out5": FEW,
     "disrupt protect photos crops": "--limit 1 --steps 20 --epsilon 20 --examples 0",
