@@ -48,7 +48,7 @@ def ascend(
     """Climb ``objective`` from ``start`` without leaving ``ball`` around ``x``; returns images (B, C, H, W).
 
     ``step_size`` is in the units of the ball, one for all or one per image (B, 1, 1, 1); steps shrink evenly to the share
-    ``last_step`` of it. With ``momentum`` a step follows the sum of all gradients so far, each at a mean absolute value of 1 and
+    ``last_step`` of it. With ``momentum`` a step follows the sum of all gradients so far, each at an L1 norm of 1 and
     shrunk by this factor in every step since: where classes take turns, that is nearly the gradient of them all.
 
     The start is not projected, every later point is. An image does not move where its gradient is zero: with the reference G(x)
@@ -75,7 +75,7 @@ def ascend(
             so_far_NCHW = None if so_far_NCHW is None else so_far_NCHW[stay_N]
             objective, ball, step_size = leaving.rest(rows_N)
         if momentum:
-            g_NCHW = _at_unit_mean(g_NCHW)
+            g_NCHW = _at_unit_l1(g_NCHW)
             so_far_NCHW = g_NCHW = g_NCHW if so_far_NCHW is None else momentum * so_far_NCHW + g_NCHW
         share = 1 - (1 - last_step) * t / max(1, steps - 1)
         y_NCHW = ball.project(y_NCHW.detach() + share * step_size * ball.steepest(g_NCHW), x_BCHW)
@@ -217,9 +217,9 @@ def uniform(x_BCHW: Tensor, ball: Ball, streams: Sequence[Stream]) -> Tensor:
 STARTS: dict[str, Start] = {"clean": clean, "jitter": jitter, "uniform": uniform}
 
 
-def _at_unit_mean(g_BCHW: Tensor) -> Tensor:
-    """Each image's gradient at a mean absolute value of 1; zero stays zero."""
-    return g_BCHW / g_BCHW.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(g_BCHW.dtype).tiny)
+def _at_unit_l1(g_BCHW: Tensor) -> Tensor:
+    """Each image's gradient at an L1 norm of 1, so that padding changes nothing; zero stays zero."""
+    return g_BCHW / g_BCHW.abs().sum(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(g_BCHW.dtype).tiny)
 
 
 def _norms(v_BCHW: Tensor) -> Tensor:

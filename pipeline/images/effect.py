@@ -47,8 +47,7 @@ class Breakage:
 def breakage(disrupted_BCHW: Tensor, output_BCHW: Tensor, x_BCHW: Tensor) -> Breakage:
     """`l2_levelled`, `l2_local`, `structure_lost`, SSIM and the edit's L2 of outputs G(x_d), G(x) and what the generator saw, x."""
     d, y, x = (image.detach().cpu().double() for image in (disrupted_BCHW, output_BCHW, x_BCHW))
-    local_B = l2_local(d, y)
-    return Breakage(l2_levelled(d, y), local_B, share_lost(local_B, y), output_ssim(d, y), l2(y - x))
+    return Breakage(l2_levelled(d, y), *_local_and_lost(d, y), output_ssim(d, y), l2(y - x))
 
 
 def manipulation_mask(output_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
@@ -84,7 +83,7 @@ def l2_levelled(disrupted_B: Tensor, output_B: Tensor) -> Tensor:
 
 def l2_local(disrupted_BCHW: Tensor, output_BCHW: Tensor) -> Tensor:
     """`l2_levelled` of the two outputs less their local means, (B,): what changed in lines and texture, whatever the shading."""
-    return l2_levelled(disrupted_BCHW - local_mean(disrupted_BCHW), output_BCHW - local_mean(output_BCHW))
+    return _local_and_lost(disrupted_BCHW, output_BCHW)[0]
 
 
 def structure_lost(disrupted_BCHW: Tensor, output_BCHW: Tensor) -> Tensor:
@@ -93,13 +92,14 @@ def structure_lost(disrupted_BCHW: Tensor, output_BCHW: Tensor) -> Tensor:
     `l2_local` over the variance of the output less its local mean, channels together: of one channel 1 - rho^2, rho the correlation
     of the two outputs less their local means. 0 where the output has no structure, and nothing is lost.
     """
-    return share_lost(l2_local(disrupted_BCHW, output_BCHW), output_BCHW)
+    return _local_and_lost(disrupted_BCHW, output_BCHW)[1]
 
 
-def share_lost(local_B: Tensor, output_BCHW: Tensor) -> Tensor:
-    """`structure_lost` from `l2_local`."""
-    structure_B = l2(_centred(output_BCHW - local_mean(output_BCHW)))
-    return local_B / structure_B.clamp_min(torch.finfo(structure_B.dtype).tiny)
+def _local_and_lost(disrupted_BCHW: Tensor, output_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """`l2_local` and `structure_lost`, with one local mean of each output."""
+    d_BCHW, y_BCHW = (image - local_mean(image) for image in (disrupted_BCHW, output_BCHW))
+    local_B, structure_B = l2_levelled(d_BCHW, y_BCHW), l2(_centred(y_BCHW))
+    return local_B, local_B / structure_B.clamp_min(torch.finfo(structure_B.dtype).tiny)
 
 
 def l2_edges(disrupted_BCHW: Tensor, output_BCHW: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pipeline.images.effect import l1, l2, l2_levelled, structure_lost
 from pipeline.images.levels import unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor, resize
 from pipeline.images.types import U8
-from pipeline.report.examples import Example, difference_png, picture_png, spread
+from pipeline.report.examples import Example, Outputs, difference_png, picture_png, spread
 from pipeline.training.data.faces import Faces
 from pipeline.universal.add import with_perturbation
 from pipeline.universal.bundle import Universal
@@ -97,13 +97,13 @@ def examples(
     names = [faces.names[i] for i in spread(len(faces.names), most)]
     shown = []
     for key, (before_HWC, after_HWC) in zip(names, _pairs(universal, faces, most), strict=True):
-        per_class = []
+        per_class: list[Outputs] = []
         for generator in generators:
             own = generator.select_classes(classes)
             clean, broken = (_outputs(generator, own, pixels_HWC) for pixels_HWC in (before_HWC, after_HWC))
-            values = l2(broken - clean).tolist()
+            values = l2(broken - clean).tolist(), structure_lost(broken, clean).tolist()
             labels = own if len(generators) == 1 else [f"{generator.name}/{name}" for name in own]
-            per_class += list(zip(labels, map(_png, clean), map(_png, broken), values, strict=True))
+            per_class += [Outputs(*one) for one in zip(labels, map(_png, clean), map(_png, broken), *values, strict=True)]
         difference = difference_png(before_HWC, after_HWC, epsilon=universal.epsilon)
         shown.append(Example(key, picture_png(before_HWC), picture_png(after_HWC), difference, per_class))
     return shown

@@ -20,7 +20,7 @@ from pipeline.photos.photo import U8, Photo, PhotoBrokenError, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.plan import photo_of_plan
 from pipeline.protection.sums import Sums
-from pipeline.report.examples import Example, difference_png, picture_png, spread
+from pipeline.report.examples import Example, Outputs, difference_png, picture_png, spread
 from pipeline.storage import read_uri
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ def _example(
 
 def outputs_of(
     photo: Photo, protected: Photo, boxes: Sequence[Box], generators: Sequence[Generator], config: ProtectConfig
-) -> list[tuple[str, bytes, bytes, float]]:
-    """(class, what the generator makes of the photo, what of the protected file, L2) for each class of each generator.
+) -> list[Outputs]:
+    """What each generator makes of the photo and of the protected file for each class.
 
     Of several boxes the one in which the class breaks least is shown, as in the row.
     """
     import torch
 
-    from pipeline.images.effect import l2
+    from pipeline.images.effect import l2, structure_lost
     from pipeline.images.resize import pixels_to_tensor
     from pipeline.protection.stages.shown import photo_regions
 
@@ -78,9 +78,9 @@ def outputs_of(
         for name in generator.select_classes(config.classes):
             with torch.no_grad():
                 outputs = [(generator(x, name), generator(y, name)) for x, y in zip(before, after, strict=True)]
-            clean, broken = min(outputs, key=lambda pair: float(l2(pair[1] - pair[0])))
             label = name if len(generators) == 1 else f"{generator.name}/{name}"
-            per_class.append((label, _png(clean), _png(broken), float(l2(broken - clean))))
+            shown = [Outputs(label, _png(x), _png(y), float(l2(y - x)), float(structure_lost(y, x))) for x, y in outputs]
+            per_class.append(min(shown, key=lambda one: one.share_of_goal))
     return per_class
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from scipy import ndimage
 
-from pipeline.images import THRESHOLD
+from pipeline.images import LOST, THRESHOLD
 from pipeline.images.quality import psnr, ssim
 from pipeline.jobs.options import ConfigError, beside
 from pipeline.jobs.versions import versions
@@ -26,7 +26,7 @@ from pipeline.protection.options import ProtectConfig
 from pipeline.protection.quality import QUALITIES
 from pipeline.protection.row import Work
 from pipeline.protection.stages.read import reader
-from pipeline.report.examples import picture_png
+from pipeline.report.examples import Outputs, picture_png
 from pipeline.report.page import as_yaml, template
 from pipeline.storage import Folder
 
@@ -42,7 +42,7 @@ DETAIL, ZOOM = 112, 3
 class Strength:
     """The photo at one quality: its pictures as PNG bytes and what was measured.
 
-    ``outputs`` holds (class, G(photo), G(protected), L2); ``refused`` says why there is nothing, if so.
+    ``refused`` says why there is nothing, if so.
     """
 
     name: str
@@ -52,13 +52,13 @@ class Strength:
     ssim: float = 0.0
     epsilon: int = 0
     seconds: float = 0.0
-    outputs: tuple[tuple[str, bytes, bytes, float], ...] = ()
+    outputs: tuple[Outputs, ...] = ()
     refused: str = ""
 
     @property
     def broken(self) -> int:
-        """How many outputs count as broken."""
-        return sum(l2 >= THRESHOLD for *_, l2 in self.outputs)
+        """How many outputs count as broken, by both measures."""
+        return sum(one.share_of_goal >= 1 for one in self.outputs)
 
 
 def preview(job: Job, *, command: str, console: Console) -> int:
@@ -136,7 +136,7 @@ def _page(job: Job, work: Work, photo: Photo, shown: list[Strength], *, command:
         enlarged = np.repeat(np.repeat(detail, ZOOM, axis=0), ZOOM, axis=1)
         return {"whole": picture_png(pixels_HWC, max_side=480), "detail": picture_png(enlarged, max_side=ZOOM * DETAIL)}
 
-    weakest = [min(one.outputs, key=lambda output: output[3]) if one.outputs else None for one in usable]
+    weakest = [min(one.outputs, key=lambda output: output.share_of_goal) if one.outputs else None for one in usable]
     text: str = template("preview.html").render(
         summary={"total": 0, "counts": {}, "reasons": ()},
         verdict="Nothing is protected yet: the first photo at each strength.",
@@ -151,6 +151,7 @@ def _page(job: Job, work: Work, photo: Photo, shown: list[Strength], *, command:
         config=as_yaml(_without_qualities(job.options)),
         versions=versions(),
         threshold=THRESHOLD,
+        lost=LOST,
     )
     return text.encode("utf-8", "backslashreplace").decode()
 

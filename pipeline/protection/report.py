@@ -191,12 +191,6 @@ def _effect_facts(summary: Summary) -> list[tuple[str, str, str]]:
     ]
 
 
-def _steps_facts(summary: Summary) -> list[tuple[str, str, str]]:
-    """How many steps the photos took; nothing where that is not on record."""
-    most = summary.steps_most
-    return [] if most is None else [(number(summary.steps_mean, 1), "mean steps", f"of the ascent; at most {most}")]
-
-
 def _region_facts(summary: Summary) -> list[tuple[str, str, str]]:
     """What the generators saw: faces, and how many of them are broken, or another region."""
     others = [f"{name} of {_many(count, 'photo')}" for name, count in summary.regions.items() if name != "faces"]

@@ -10,26 +10,44 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.images import share_of_goal
+
 Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network makes of a photo and of its file for one class, as PNG bytes, and how far they differ."""
+
+    class_name: str
+    clean_png: bytes
+    disrupted_png: bytes
+    l2: float
+    lost: float
+
+    @property
+    def share_of_goal(self) -> float:
+        """How far they are on the way to being broken by both measures; from 1 on they are."""
+        return share_of_goal(self.l2, self.lost)
 
 
 @dataclass(frozen=True)
 class Example:
     """One photo of the grid, its pictures as PNG bytes.
 
-    ``difference_png`` is what `difference_png` makes; ``per_class`` holds (class, G(photo), G(protected), L2) for each class.
+    ``difference_png`` is what `difference_png` makes; ``per_class`` holds the outputs for each class.
     """
 
     key: str
     photo_png: bytes
     protected_png: bytes
     difference_png: bytes
-    per_class: Sequence[tuple[str, bytes, bytes, float]]
+    per_class: Sequence[Outputs]
 
     @property
     def l2(self) -> float:
         """Mean L2 over the classes; 0 without classes."""
-        return sum(l2 for *_, l2 in self.per_class) / max(1, len(self.per_class))
+        return sum(one.l2 for one in self.per_class) / max(1, len(self.per_class))
 
 
 def spread(count: int, most: int) -> list[int]:

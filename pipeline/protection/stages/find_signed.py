@@ -14,6 +14,7 @@ from pipeline.signals.bundle import Bundle
 from pipeline.signals.judge import Judge
 
 SIGNED_BEFORE = "it carries a signal of this bundle already: give the original photo; two signals show more and may hide each other"
+NOT_LOOKED_AT = "not looked at for a signal: too little memory"
 RATE = 0.01
 """At most this share of photos without a signal gets the note, or the least that the bundle's held-out people can vouch for."""
 
@@ -35,7 +36,7 @@ class FindSigned:
         try:
             judgement = self._judge([to_upright(photo.pixels_HWC, photo.orientation)])
         except MemoryError:
-            return work
+            return dataclasses.replace(work, notes=(*work.notes, NOT_LOOKED_AT))
         limit = self._limits[judgement.grey_B[0]]
         if limit is None or not float(judgement.likeness_B[0]) > limit:
             return work

@@ -17,7 +17,7 @@ from PIL import Image
 from pipeline.ledger.schema import BY_CLASS, MANIFEST, ManifestRow, rows_to_table
 from pipeline.protection.report import write_report
 from pipeline.protection.sums import sums_of
-from pipeline.report.examples import Example, picture_png
+from pipeline.report.examples import Example, Outputs, picture_png
 
 EVIL = """<script>alert("1")</script>'"><img src=x onerror=alert(2)>&amp;{{ 7*7 }}\u202egpj.exe"""
 PICTURE = picture_png(np.full((8, 12, 3), 90, np.uint8))
@@ -83,7 +83,9 @@ def row(key: str, **changes: Any) -> ManifestRow:
 
 
 def example(key: str, l2: float = 0.4) -> Example:
-    return Example(key, PICTURE, PICTURE, PICTURE, [("smile", PICTURE, PICTURE, l2), ("hair", PICTURE, PICTURE, 0.02)])
+    return Example(
+        key, PICTURE, PICTURE, PICTURE, [Outputs("smile", PICTURE, PICTURE, l2, 0.4), Outputs("hair", PICTURE, PICTURE, 0.3, 0.2)]
+    )
 
 
 def page_of(rows: list[ManifestRow], *, examples: list[Example] | None = None, **options: Any) -> tuple[str, Page]:
@@ -139,7 +141,7 @@ def test_text_from_outside_is_never_markup() -> None:
         ManifestRow.failed(f"{EVIL}2", stage="read", reason=EVIL),
         ManifestRow.failed(f"{EVIL}3", stage="read", reason=EVIL),
     ]
-    evil = Example(EVIL, PICTURE, PICTURE, PICTURE, [(EVIL, PICTURE, PICTURE, 0.4)])
+    evil = Example(EVIL, PICTURE, PICTURE, PICTURE, [Outputs(EVIL, PICTURE, PICTURE, 0.4, 0.4)])
     html, page = page_of(rows, examples=[evil], config={EVIL: EVIL}, command=EVIL, versions={EVIL: EVIL})
     assert not [tag for tag, _ in page.tags if tag == "script"]
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
