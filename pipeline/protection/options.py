@@ -105,8 +105,7 @@ class ProtectConfig:
     last_step: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.1")] = None
     """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
     momentum: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.7")] = None
-    """The share of the sum of earlier gradients that a step keeps, 0 to 1. It evens out classes that take turns, and helps
-    transfer to other networks."""
+    """The share of the sum of earlier gradients that a step keeps, 0 to 1. It evens out classes that take turns."""
     start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", BY_RECIPE)] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball; with --universal there."""
     aim: Annotated[Literal["away", "towards"] | None, own_default("{away,towards}", BY_RECIPE)] = None
