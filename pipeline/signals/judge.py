@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,10 @@ from pipeline.images.types import F64, U8
 from pipeline.photos.photo import Photo
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import GREY, Bundle, Signals
-from pipeline.signals.detector import Detector, detector_input, place
+from pipeline.signals.detector import Detector, detector_input
 from pipeline.signals.judgement import Judgement
-from pipeline.signals.search import Search
-from pipeline.signals.signal_set import LUMA, grey_signals
+from pipeline.signals.search import Place, Search
+from pipeline.signals.signal_set import LUMA, grey_signals, mixed_signals, phases_of
 
 AT_A_TIME = 64
 Handle = Callable[[U8, int], U8]
@@ -42,22 +43,27 @@ HONEST: Mapping[str, Handle] = {
 
 
 class Judge:
-    """A detector with its signals, ready to judge pictures on the detector's device; one is made per process."""
+    """A detector with its signals, ready to judge pictures on the detector's device; one is made per process.
 
-    def __init__(self, detector: Detector, signals_nCHW: Tensor) -> None:
+    ``offsets`` are what the secret decides. Without them a picture's own best ones are taken, and only that they are the same all
+    over the picture tells anything.
+    """
+
+    def __init__(self, detector: Detector, signals_nCHW: Tensor, offsets: Sequence[float] | None = None) -> None:
         self.size = detector.size
         self._detector = detector.eval()
         self._device = next(detector.parameters()).device
+        self._offsets = offsets
         self._signals = {False: signals_nCHW.detach().float().cpu()}
         self._signals[True] = grey_signals(self._signals[False])
         self._search = {grey: Search(signals) for grey, signals in self._signals.items()} if len(signals_nCHW) else {}
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, *, device: torch.device | str = "cpu") -> Judge:
+    def from_bundle(cls, bundle: Bundle, offsets: Sequence[float] | None = None, *, device: torch.device | str = "cpu") -> Judge:
         """The detector and the signals of a bundle; raises BundleError for a file that can no longer be read."""
         detector = Detector(size=bundle.size, width=bundle.width)
         detector.load_state_dict({name: torch.from_numpy(array) for name, array in bundle.detector_weights().items()})
-        return cls(detector.to(device), torch.from_numpy(bundle.signals_nCHW))
+        return cls(detector.to(device), torch.from_numpy(bundle.signals_nCHW), offsets)
 
     def __call__(self, pictures: Sequence[U8]) -> Judgement:
         """The judgement of upright pictures (H, W, 3 or 1) of any sizes; the others of a batch change nothing but rounding."""
@@ -65,27 +71,39 @@ class Judge:
 
     @torch.no_grad()
     def judge_tensors(self, x_BCHW: Tensor) -> Judgement:
-        """The judgement of images (B, 3, H, W) in [-1, 1]."""
-        x_BCHW = x_BCHW.to(self._device)
-        recovery = self._detector.recover(x_BCHW)
+        """The judgement of images (B, 3, S, S) in [-1, 1]."""
+        recovery = self._detector.recover(x_BCHW.to(self._device))
         recovered_BCHW = recovery.signals_B3SS.float().cpu()
         grey_B = (x_BCHW.amax(1) == x_BCHW.amin(1)).flatten(1).all(1).tolist()
-        placed_BCHW, signals, likenesses = torch.zeros_like(recovered_BCHW), [0] * len(x_BCHW), [-1.0] * len(x_BCHW)
+        placed_BCHW, likenesses, fits = torch.zeros_like(recovered_BCHW), [-1.0] * len(x_BCHW), [math.nan] * len(x_BCHW)
+        phase_BmHW = phases_of(x_BCHW.float().cpu(), len(self._signals[False]))
         for i, grey in enumerate(grey_B if self._search else ()):
-            signals[i], placement_23, likenesses[i] = self._search[grey](recovered_BCHW[i])
-            placed_BCHW[i] = place(self._signals[grey][signals[i]][None], placement_23[None])[0]
-        detection = self._detector(x_BCHW, recovery, placed_BCHW.to(self._device))
+            found = self._search[grey](recovered_BCHW[i], phase_BmHW[i])
+            likenesses[i] = found.likeness
+            if self._offsets is not None:
+                fits[i] = _agreement(found, self._offsets)
+            offsets_1m = torch.tensor([found.offsets if self._offsets is None else self._offsets])
+            mixed = mixed_signals(self._signals[grey], phase_BmHW[i : i + 1], offsets_1m, found.placement_23[None])
+            placed_BCHW[i] = mixed[0]
+        detection = self._detector(x_BCHW.to(self._device), recovery, placed_BCHW.to(self._device))
         return Judgement(
             torch.sigmoid(-detection.logit_B.double()).cpu().numpy(),
-            tuple(signals),
             np.array(likenesses, np.float32),
+            np.array(fits, np.float32),
             torch.sigmoid(detection.changed_B1HW[:, 0].float()).cpu().numpy(),
             tuple(grey_B),
         )
 
 
+def _agreement(found: Place, offsets: Sequence[float]) -> float:
+    """The mean cosine between offsets as found and as they should be, each weighed by how much of its pair was found."""
+    parts = zip(found.offsets, offsets, found.strengths, strict=True)
+    return sum(math.cos(one - other) * much for one, other, much in parts) / max(sum(found.strengths), 1e-12)
+
+
 def calibration_scores(
     signals: Signals,
+    offsets: Sequence[float],
     judge: Callable[[Sequence[U8]], Judgement],
     photos: Sequence[U8],
     people: Sequence[str],
@@ -94,6 +112,7 @@ def calibration_scores(
 ) -> dict[str, F64]:
     """Scores of held-out photos (H, W, 3) of ``people``: each person's worst over photos and `HONEST` handlings, in no order.
 
+    The photos are signed with ``offsets``, which the judge knows.
     ``untouched`` is the probability of manipulation and ``carried`` the likeness of files with a signal, ``plain`` the likeness of
     those without, which a bundle of no signals does not have; the same for grey files under `GREY` and the name. See `Bundle`.
     Raises PhotoRefusedError for a photo that is too small.
@@ -102,7 +121,7 @@ def calibration_scores(
     photos_of_each = [[i for i, one in enumerate(people) if one == person] for person in dict.fromkeys(people)]
     for prefix, files in (("", list(photos)), (GREY, [_as_grey(x) for x in photos])):
         n = signals.count
-        signed = [with_signal(Photo(x, None, "PNG"), signals, i % n) if n else x for i, x in enumerate(files)]
+        signed = [with_signal(Photo(x, None, "PNG"), signals, offsets) if n else x for x in files]
         of_signed, of_plain = (
             [_judgements(judge, [handle(x, i) for i, x in enumerate(some)]) for handle in handlings.values()]
             for some in ((signed, files) if n else (signed, []))

@@ -1,9 +1,10 @@
-"""Which signal a photo gets: a keyed hash of its name, so that nobody without the secret can tell which photos share one."""
+"""What the secret decides: which perturbation of a universal set a photo gets, and the offsets that mix its signals."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import os
 import posixpath
 from pathlib import Path
@@ -45,6 +46,16 @@ def signal_of(secret: bytes, photo_id: str, count: int) -> int:
     name = posixpath.splitext(photo_id)[0]
     digest = hmac.new(secret, name.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
     return int.from_bytes(digest, "big") % count
+
+
+def offsets_of(secret: bytes, count: int) -> tuple[float, ...]:
+    """The offsets by which the tints of a photo mix ``count`` signals, one for each pair, in radians from 0 to 2 pi.
+
+    HMAC-SHA256(secret, a label with the pair's number), of whose digest the first 8 bytes are a share of a turn.
+    """
+    labels = (b"disrupt: offset of pair %d" % pair for pair in range(count // 2))
+    digests = (hmac.new(secret, label, hashlib.sha256).digest() for label in labels)
+    return tuple(2 * math.pi * int.from_bytes(digest[:8], "big") / 2**64 for digest in digests)
 
 
 def fingerprint(secret: bytes) -> str:

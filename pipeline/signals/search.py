@@ -1,4 +1,4 @@
-"""Where in a picture a signal of the set lies: as signed, turned, mirrored or cropped. That there is none is an answer too."""
+"""Where in a picture its signal lies: as signed, turned, mirrored or cropped. That there is none is an answer too."""
 
 from __future__ import annotations
 
@@ -29,79 +29,93 @@ Window = tuple[float, float, float, float]
 
 
 class Place(NamedTuple):
-    """The signal of the set that fits best: its index, how it lies in the picture (2, 3) as `place` takes it, and its likeness.
+    """How the signal lies in the picture, (2, 3) as `place` takes it, the offsets of its pairs, in radians, and its likeness.
 
-    The likeness is the cosine between it and what was recovered, for a window less `HANDICAP`.
+    The likeness is the cosine between what was recovered and the mixture with these offsets, for a window less `HANDICAP`.
+    ``strengths`` says how much of each pair there is.
     """
 
-    signal: int
     placement_23: Tensor
+    offsets: tuple[float, ...]
+    strengths: tuple[float, ...]
     likeness: float
 
 
 class Search:
-    """Looks for signals (n, 3, S, S) in what a detector recovered, one picture at a time so that no batch changes a digit."""
+    """Looks for signals (n, 3, S, S) in what a detector recovered, one picture at a time so that no batch changes a digit.
+
+    A pair is one signal of complex numbers here, and the mixture that a photo carries is the real part of the sum of the pairs, each
+    turned back by its phase and its offset. So what was recovered is turned by the picture's own phases, place by place. Then it fits
+    the pairs wherever they lie, and the angle of how it fits is the offset.
+    """
 
     def __init__(self, signals_n3SS: Tensor) -> None:
-        self._signals = signals_n3SS
-        self._small = F.avg_pool2d(signals_n3SS, 2)  # windows are searched at half the side: signals are mostly coarse
+        self._pairs_m3SS = torch.complex(signals_n3SS[0::2].contiguous(), signals_n3SS[1::2].contiguous())
+        small = F.avg_pool2d(signals_n3SS, 2)  # windows are searched at half the side: signals are mostly coarse
+        self._small_m3ss = torch.complex(small[0::2].contiguous(), small[1::2].contiguous())
         self._turned = [F.pad(turned(mirrored, turns), (0, 1)) for mirrored, turns in product((False, True), range(4))]
-        n = len(signals_n3SS)
-        whole = [place(signals_n3SS, turn.expand(n, 2, 3)) for turn in self._turned]
-        self._whole_TnD = F.normalize(torch.stack(whole).flatten(2), dim=2)
+        self._whole_Tm3SS = _placed(self._pairs_m3SS, torch.stack(self._turned))
 
-    def __call__(self, recovered_3SS: Tensor) -> Place:
+    def __call__(self, recovered_3SS: Tensor, phase_mSS: Tensor) -> Place:
         """The best place: the whole photo in one of eight turns, else a window of it, upright or mirrored."""
-        unit_D = F.normalize(recovered_3SS.flatten(), dim=0)
-        cosine_Tn = self._whole_TnD @ unit_D
-        turn, signal = divmod(int(cosine_Tn.argmax()), len(self._signals))
-        whole = Place(signal, self._turned[turn], float(cosine_Tn[turn, signal]))
+        turned_m3SS = recovered_3SS * torch.polar(torch.ones_like(phase_mSS), -phase_mSS)[:, None]
+        turn = int(_fit(self._whole_Tm3SS, turned_m3SS).abs().sum(1).argmax())
+        whole = self._place(recovered_3SS, turned_m3SS, phase_mSS, self._turned[turn])
         if whole.likeness >= CERTAIN:
             return whole
-        signal, placement_23 = self._window(F.avg_pool2d(recovered_3SS, 2))
-        cosine = float(F.normalize(place(self._signals[signal][None], placement_23[None]).flatten(), dim=0) @ unit_D)
-        return max(whole, Place(signal, placement_23, cosine - HANDICAP), key=lambda each: each.likeness)
+        small_m3ss = torch.complex(F.avg_pool2d(turned_m3SS.real, 2), F.avg_pool2d(turned_m3SS.imag, 2))
+        found = self._place(recovered_3SS, turned_m3SS, phase_mSS, self._window(small_m3ss))
+        return max(whole, found._replace(likeness=found.likeness - HANDICAP), key=lambda each: each.likeness)
 
-    def _window(self, small_3ss: Tensor) -> tuple[int, Tensor]:
-        """The signal and the placement of the window of the photo that correlates best with the picture, upright or mirrored."""
-        s, spectra = small_3ss.shape[-1], self._spectra
-        length = spectra[-1][2].shape[-2]
-        pictures_23ss = torch.fft.rfft2(torch.stack([small_3ss, small_3ss.flip(2)]), s=(length, length)).conj()
-        best = (-1.0, 0, False, (0.0, 0.0, 1.0, 1.0))
-        for width, height, signals_n3ss in spectra:
-            correlation = torch.fft.irfft2((signals_n3ss[:, None] * pictures_23ss).sum(2), s=(length, length))
+    def _place(self, recovered_3SS: Tensor, turned_m3SS: Tensor, phase_mSS: Tensor, placement_23: Tensor) -> Place:
+        """The place with the offsets that fit best there."""
+        placed_m3SS = _placed(self._pairs_m3SS, placement_23[None])[0]
+        fit_m = _fit(placed_m3SS[None], turned_m3SS)[0]
+        back_mSS = torch.polar(torch.ones_like(phase_mSS), -(phase_mSS + fit_m.angle()[:, None, None]))
+        mixture_3SS = (placed_m3SS * back_mSS[:, None]).sum(0).real
+        likeness = F.cosine_similarity(mixture_3SS.flatten(), recovered_3SS.flatten(), dim=0, eps=1e-12)
+        return Place(placement_23, tuple(fit_m.angle().tolist()), tuple(fit_m.abs().tolist()), float(likeness))
+
+    def _window(self, small_m3ss: Tensor) -> Tensor:
+        """The placement of the window of the photo that correlates best with the picture, upright or mirrored."""
+        s, spectra = small_m3ss.shape[-1], self._spectra
+        length = spectra[-1][2].shape[-1]
+        pictures_2m3ss = torch.fft.fft2(torch.stack([small_m3ss, small_m3ss.flip(3)]).conj(), s=(length, length)).conj()
+        best = (-1.0, False, (0.0, 0.0, 1.0, 1.0))
+        for width, height, pairs_m3ss in spectra:
+            fit_2mss = torch.fft.ifft2((pairs_m3ss * pictures_2m3ss).sum(2))
             down, across = round(s / height) - s + 1, round(s / width) - s + 1
-            valid = correlation[..., :down, :across].flatten()  # the picture lies inside the photo
+            valid = fit_2mss[..., :down, :across].abs().sum(1).flatten()  # the picture lies inside the photo
             at = int(valid.argmax())
             if float(valid[at]) > best[0]:
                 rest, x = divmod(at, across)
-                rest, y = divmod(rest, down)
+                mirrored, y = divmod(rest, down)
                 left, top = x * width / s, y * height / s
-                best = (float(valid[at]), rest // 2, bool(rest % 2), (left, top, left + width, top + height))
-        _, signal, mirrored, window = best
-        return signal, _placement(self._refined(small_3ss, signal, mirrored, window), mirrored)
+                best = (float(valid[at]), bool(mirrored), (left, top, left + width, top + height))
+        return _placement(self._refined(small_m3ss, best[1], best[2]), best[1])
 
     @cached_property
     def _spectra(self) -> list[tuple[float, float, Tensor]]:
-        """Of each width and height of a window: the signals enlarged so that the window is as large as a picture, as spectra."""
-        s = self._small.shape[-1]
+        """Of each width and height of a window: the pairs enlarged so that the window is as large as a picture, as spectra."""
+        s = self._small_m3ss.shape[-1]
         shares = [1 - i * SHARE_STEP for i in range(round((1 - LEAST_SHARE) / SHARE_STEP) + 1)]
         length = round(s / shares[-1])
         spectra = []
         for width, height in product(shares, shares):
-            large = F.interpolate(self._small, (round(s / height), round(s / width)), mode="bicubic", align_corners=False)
-            rms = large.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
-            spectra.append((width, height, torch.fft.rfft2(large / rms, s=(length, length))))
+            size = (round(s / height), round(s / width))
+            parts = (self._small_m3ss.real, self._small_m3ss.imag)
+            large = torch.complex(*(F.interpolate(part, size, mode="bicubic", align_corners=False) for part in parts))
+            rms = large.abs().square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
+            spectra.append((width, height, torch.fft.fft2(large / rms, s=(length, length))))
         return spectra
 
-    def _refined(self, small_3ss: Tensor, signal: int, mirrored: bool, window: Window) -> Window:
+    def _refined(self, small_m3ss: Tensor, mirrored: bool, window: Window) -> Window:
         """The window with its four edges moved to where it fits best."""
-        unit_D = F.normalize(small_3ss.flatten(), dim=0)
 
         def likeness(windows: list[Window]) -> Tensor:
-            placements = torch.stack([_placement(each, mirrored) for each in windows])
-            placed = place(self._small[signal].expand(len(windows), -1, -1, -1), placements)
-            return F.normalize(placed.flatten(1), dim=1) @ unit_D
+            placed = _placed(self._small_m3ss, torch.stack([_placement(each, mirrored) for each in windows]))
+            rms = placed.abs().square().mean((2, 3, 4)).sqrt().clamp_min(1e-6)
+            return (_fit(placed, small_m3ss).abs() / rms).sum(1)
 
         best = float(likeness([window])[0])
         for step in REFINED:
@@ -113,6 +127,19 @@ class Search:
                     break
                 window, best = moved[at], float(values[at])
         return window
+
+
+def _placed(pairs_m3SS: Tensor, placement_W23: Tensor) -> Tensor:
+    """All pairs in each of W places: (W, m, 3, S, S)."""
+    W, m = len(placement_W23), len(pairs_m3SS)
+    placement = placement_W23.repeat_interleave(m, 0)
+    parts = (place(part.repeat(W, 1, 1, 1), placement) for part in (pairs_m3SS.real, pairs_m3SS.imag))
+    return torch.complex(*parts).unflatten(0, (W, m))
+
+
+def _fit(placed_Wm3SS: Tensor, turned_m3SS: Tensor) -> Tensor:
+    """How well pairs in W places fit what was recovered and turned: (W, m), of complex numbers whose angle is the offset."""
+    return (placed_Wm3SS * turned_m3SS).sum((2, 3, 4))
 
 
 def _moved(window: Window, edges: tuple[int, ...], step: float) -> Window:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
+from pipeline.signals import binding
 from pipeline.signals.bundle import GREEN
+from pipeline.signals.detector import place
 
 START = 1.5
 """Strength of fresh signals: the detector tells them apart after a few steps, while weak ones become all alike."""
@@ -38,6 +41,33 @@ class SignalSet(nn.Module):
     def signals(self) -> Tensor:
         """The signals, (n, 3, S, S), in [-1, 1] units; without the mean of each plane, which looks like one of the photo."""
         return level_to_unit(self.budget) * torch.tanh(GAIN * (self.raw - self.raw.mean((2, 3), keepdim=True)))
+
+    def cut(self, mixed_BCSS: Tensor) -> Tensor:
+        """Mixtures as photos get them: stronger, and cut to the budget."""
+        most = float(level_to_unit(self.budget))
+        return (binding.DRIVE * mixed_BCSS).clamp(-most, most)
+
+
+def phases_of(x_B3SS: Tensor, count: int) -> Tensor:
+    """`binding.phases` of pictures in [-1, 1], for ``count`` signals: (B, n / 2, S, S) in radians; no gradient."""
+    levels_B3SS = unit_to_pixels(x_B3SS.detach().float()).cpu().numpy()
+    phase_BmSS = np.stack([binding.phases(levels_3SS, count // 2) for levels_3SS in levels_B3SS])
+    return torch.from_numpy(phase_BmSS).to(x_B3SS.device)
+
+
+def mixed_signals(signals_nCSS: Tensor, phase_BmSS: Tensor, offset_Bm: Tensor, placement_B23: Tensor | None = None) -> Tensor:
+    """The mixture that each picture asks for, (B, C, S, S), not cut to a budget.
+
+    ``phase`` is of the picture's own places. With ``placement`` the signals lie there, as `place` takes it.
+    """
+    B, n = len(phase_BmSS), len(signals_nCSS)
+    angle_BmSS = phase_BmSS + offset_Bm.to(phase_BmSS)[:, :, None, None]
+    weight_BnSS = torch.stack([angle_BmSS.cos(), angle_BmSS.sin()], 2).flatten(1, 2) / max(n // 2, 1) ** 0.5
+    placed_BnCSS = signals_nCSS[None]
+    if placement_B23 is not None:
+        placed = place(signals_nCSS.repeat(B, 1, 1, 1), placement_B23.repeat_interleave(n, 0))
+        placed_BnCSS = placed.unflatten(0, (B, n))
+    return (placed_BnCSS * weight_BnSS[:, :, None].to(signals_nCSS)).sum(1)
 
 
 def add_signals(x_BCHW: Tensor, signals_B3HW: Tensor) -> Tensor:

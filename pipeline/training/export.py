@@ -16,12 +16,15 @@ from pipeline.jobs.versions import versions
 from pipeline.signals.bundle import Signals, write_bundle
 from pipeline.signals.detector import Detector
 from pipeline.signals.judge import Judge, calibration_scores
+from pipeline.signals.key import offsets_of
 from pipeline.training.data.faces import Faces
 from pipeline.training.state import TrainState
 from pipeline.training.systems.signals import SignalSystem, signal_set
 from pipeline.training.systems.system import System
 
 BUNDLE_FILE = "bundle.safetensors"
+CALIBRATION = b"disrupt: calibration"
+"""In place of a secret, where held-out photos are signed for the thresholds."""
 
 
 def export(system: System, G: nn.ModuleDict, out: Path, *, size: int, blur: float = 0.0) -> list[Path]:
@@ -50,6 +53,7 @@ def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out:
     signals_nCHW = signal_set(state.nets.G).signals().detach()
     signals = Signals(unit_to_level(signals_nCHW.float().cpu()).numpy(), system.budget)
     power = max(float(np.square(signals.signals_nCHW).mean((1, 2, 3)).max(initial=0)), 1e-12)
+    offsets = offsets_of(CALIBRATION, signals.count)
     photos = list(held_out.in_memory.permute(0, 2, 3, 1).contiguous().numpy())
     return write_bundle(
         out / BUNDLE_FILE,
@@ -57,7 +61,7 @@ def export_bundle(system: SignalSystem, state: TrainState, held_out: Faces, out:
         budget=signals.budget,
         detector={name: tensor.float().cpu().numpy() for name, tensor in detector.state_dict().items()},
         width=state.sizes.d_conv_dim,
-        scores=calibration_scores(signals, Judge(detector, signals_nCHW), photos, held_out.people),
+        scores=calibration_scores(signals, offsets, Judge(detector, signals_nCHW, offsets), photos, held_out.people),
         card={
             "system": {name: _plain(value) for name, value in dataclasses.asdict(system).items()},
             "config": {name: _plain(value) for name, value in config.items()},

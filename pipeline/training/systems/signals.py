@@ -5,6 +5,8 @@ G holds the set of signals, D the detector. Its examples of manipulation come fr
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +16,11 @@ from torch import Tensor, nn
 from pipeline.images.resize import resize
 from pipeline.signals import losses
 from pipeline.signals.bundle import HANDLINGS
-from pipeline.signals.detector import Detector, detector_input, place
+from pipeline.signals.detector import Detector, detector_input
 from pipeline.signals.edits import Draws, blob, edit_part, edit_whole
 from pipeline.signals.handling import Handling, random_handling
 from pipeline.signals.manipulation import SourceName, load_source, manipulate
-from pipeline.signals.signal_set import SignalSet, add_signals, grey_signals, turn_grey
+from pipeline.signals.signal_set import SignalSet, add_signals, grey_signals, mixed_signals, phases_of, turn_grey
 from pipeline.training.options import TrainError
 from pipeline.training.systems.system import Batch, Images, Nets, Parts, Sizes, System, check_side, weigh
 
@@ -83,7 +85,7 @@ class SignalSystem(System):
         )
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
-        """Adds to each photo another one, its signal, class, edit and two handlings, and whether it is grey; to all one network."""
+        """Adds to each photo another one, its offsets, class, edit and two handlings, and whether it is grey; to all one network."""
         B = len(batch["image"])
         moved = min(max((step - MOVED_FROM) / (MOVED_AT - MOVED_FROM), 0.0), 1.0)
         strong = min(max((FULL_AT - step) / (FULL_AT - STRONG_UNTIL), 0.0), 1.0)
@@ -93,7 +95,7 @@ class SignalSystem(System):
             **batch,
             "other": batch["image"].roll(1, 0),
             "source": torch.full((B,), int(torch.randint(0, len(self.sources), (), generator=rng))),
-            "signal": torch.randint(0, max(self.count, 1), (B,), generator=rng),
+            "offset": torch.rand(B, self.count // 2, generator=rng) * 2 * math.pi,
             "class": torch.rand(B, generator=rng),
             "edit": torch.randint(0, 2**62, (B,), generator=rng),
             "edited": torch.rand(B, generator=rng) < self.edits,
@@ -120,7 +122,8 @@ class SignalSystem(System):
         side = photo_BCHW.shape[-1] // 2
         signed_BCHW = photo_BCHW
         if self.count:
-            signal_BCHW = _signal_of_each(signals.signals(), batch) * batch["strength"].to(photo_BCHW)[:, None, None, None]
+            signal_BCHW = signals.cut(_asked_for(signals.signals(), photo_BCHW, batch))
+            signal_BCHW = signal_BCHW * batch["strength"].to(photo_BCHW)[:, None, None, None]
             signed_BCHW = add_signals(photo_BCHW, F.interpolate(signal_BCHW, scale_factor=2, mode="bicubic", align_corners=False))
         with torch.set_grad_enabled(self.through_generators and torch.is_grad_enabled()):
             fake_BCHW, changed_B1HW = self._manipulated(signed_BCHW, batch)
@@ -154,10 +157,15 @@ class SignalSystem(System):
         """The photo, with its signal, the signal alone and amplified, and what each generator makes of it."""
         photo_BCHW = batch["image"]
         class_B = torch.rand(len(photo_BCHW), generator=torch.Generator().manual_seed(0))
-        which_B = torch.arange(len(photo_BCHW)) % max(self.count, 1)
         signal_BCHW = torch.zeros_like(photo_BCHW)
         if self.count:
-            signal_BCHW = F.interpolate(signal_set(G).signals()[which_B], photo_BCHW.shape[2:], mode="bicubic", align_corners=False)
+            signals = signal_set(G)
+            colour = {
+                "offset": torch.zeros(len(photo_BCHW), self.count // 2),
+                "grey": torch.zeros(len(photo_BCHW), dtype=torch.bool),
+            }
+            mixed_BCHW = signals.cut(_asked_for(signals.signals(), photo_BCHW, colour))
+            signal_BCHW = F.interpolate(mixed_BCHW, photo_BCHW.shape[2:], mode="bicubic", align_corners=False)
         signed_BCHW = add_signals(photo_BCHW, signal_BCHW)
         generators = [load_source(source, str(signed_BCHW.device), signed_BCHW.dtype) for source in self.sources]
         fakes = [manipulate(generator, signed_BCHW, class_B) for generator in generators]
@@ -167,12 +175,16 @@ class SignalSystem(System):
         """What detector and signals minimise together, on images that are untouched and manipulated, each beside its signal."""
         images_BCHW, B = torch.cat([shown[UNTOUCHED], shown[MANIPULATED]]), len(shown[UNTOUCHED])
         recovery = detector.recover(images_BCHW)
-        signal_BCHW = _signal_of_each(signals_nCHW, batch) if self.count else torch.zeros_like(shown[UNTOUCHED])
         ways = list(zip(*self._handlings(batch), strict=True))
         exact, searched = (
-            torch.stack([one.placement(searched=off) for way in ways for one in way]).to(signal_BCHW) for off in (False, True)
+            torch.stack([one.placement(searched=off) for way in ways for one in way]).to(images_BCHW) for off in (False, True)
         )
-        detection = detector(images_BCHW, recovery, place(torch.cat([signal_BCHW, signal_BCHW]), searched))
+        wanted = exact_BCHW = torch.zeros_like(images_BCHW)
+        if self.count:
+            two = {name: torch.cat([batch[name], batch[name]]) for name in ("offset", "grey")}
+            wanted = _asked_for(signals_nCHW, images_BCHW, two, searched)
+            exact_BCHW = _asked_for(signals_nCHW, shown[UNTOUCHED], batch, exact[:B])
+        detection = detector(images_BCHW, recovery, wanted)
         untouched, manipulated = detection.logit_B.chunk(2)
         bce = [losses.detection(each, torch.full_like(each, r)) for each, r in ((untouched, 1.0), (manipulated, 0.0))]
         changed_B1HW = torch.cat([torch.zeros_like(shown[CHANGED]), shown[CHANGED]]).clamp(0, 1)
@@ -182,7 +194,7 @@ class SignalSystem(System):
         }
         if self.count:
             recovered = recovery.signals_B3SS
-            terms["recovery"] = losses.recovery(place(signal_BCHW, exact[:B]), recovered[:B])
+            terms["recovery"] = losses.recovery(exact_BCHW, recovered[:B])
             whole_B = (shown[CHANGED].amin((1, 2, 3)) > 0.99).to(recovered)
             terms["separation"] = losses.separation(signals_nCHW, recovered[B:], weight_B=whole_B)
         return terms
@@ -245,7 +257,9 @@ def _detector(net: nn.Module) -> Detector:
     return net
 
 
-def _signal_of_each(signals_nCHW: Tensor, batch: Batch) -> Tensor:
-    """The signal that each photo carries."""
-    signal_BCHW = signals_nCHW[batch["signal"]]
-    return torch.where(batch["grey"][:, None, None, None], grey_signals(signal_BCHW), signal_BCHW)
+def _asked_for(signals_nCHW: Tensor, x_B3HW: Tensor, batch: Mapping[str, Tensor], placement_B23: Tensor | None = None) -> Tensor:
+    """The mixture of signals that each picture of any size asks for by its own tints, (B, 3, S, S), where they lie in it."""
+    S = signals_nCHW.shape[-1]
+    phase_BmHW = phases_of(resize(x_B3HW.detach(), (S, S)), len(signals_nCHW))
+    mixed_B3HW = mixed_signals(signals_nCHW, phase_BmHW, batch["offset"], placement_B23)
+    return torch.where(batch["grey"].to(x_B3HW.device)[:, None, None, None], grey_signals(mixed_B3HW), mixed_B3HW)
