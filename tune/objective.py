@@ -20,8 +20,9 @@ from pipeline.photos.photo import U8, Photo
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Signals
 from pipeline.signals.detector import Detector
-from pipeline.signals.judge import Judge
+from pipeline.signals.judge import CALIBRATION, Judge
 from pipeline.signals.judgement import Judgement
+from pipeline.signals.key import offsets_of
 from pipeline.signals.manipulation import SourceName, load_source, manipulate
 from pipeline.signals.measures import average_precision, roc_auc
 from pipeline.training.data.batches import Source
@@ -127,8 +128,9 @@ def score(system: object, state: TrainState, held_out: HeldOut, losses: Mapping[
         raise TypeError("only trainings of signals are scored")
     signals_nCHW = signal_set(state.nets.G).signals().detach()
     signals = Signals(unit_to_level(signals_nCHW.float().cpu()).numpy(), system.budget)
-    judge = Judge(deepcopy(net).float(), signals_nCHW)
-    signed = [with_signal(Photo(photo, None, "PNG"), signals, i % signals.count) for i, photo in enumerate(held_out.photos)]
+    offsets = offsets_of(CALIBRATION, signals.count)
+    judge = Judge(deepcopy(net).float(), signals_nCHW, offsets)
+    signed = [with_signal(Photo(photo, None, "PNG"), signals, offsets) for photo in held_out.photos]
     quality = [psnr(photo, pixels) for photo, pixels in zip(held_out.photos, signed, strict=True)]
     limit = float(np.quantile(np.concatenate([each.likeness_B for each in _judgements(judge, held_out.photos)]), CARRIES))
     untouched = _suspicions(judge, signed, limit)

@@ -35,7 +35,7 @@ PARAMETERS: dict[str, Parameter] = {
     "pairwise": Parameter(FloatDistribution(0.02, 2, log=True), 0, MOST_WEIGHT, "l5"),
     "recovery": Parameter(FloatDistribution(0.1, 10, log=True), 0, MOST_WEIGHT, "l6"),
     "k": Parameter(FloatDistribution(0.2, 0.9), 0, 1, "k"),
-    SIGNALS: Parameter(IntDistribution(2, 8), 1, 4096, "n"),
+    SIGNALS: Parameter(IntDistribution(2, 8, step=2), 2, 4096, "n"),
     BUDGET: Parameter(FloatDistribution(1.5, 4), 0.5, 16, "levels"),
 }
 """The names are those of ``disrupt train --loss``, ``--signals`` and ``--budget``. Only ratios of weights matter, so l1 stays 1.
@@ -89,7 +89,9 @@ def _read_range(word: str) -> tuple[str, Range]:
     if isinstance(parameter.usual, IntDistribution):
         if not (low.is_integer() and high.is_integer()):
             raise ConfigError(f"--range {name} takes whole numbers, not {low:g}:{high:g}")
-        return name, IntDistribution(int(low), int(high))
+        if low % 2 or high % 2:
+            raise ConfigError(f"--range {name} takes even numbers, since signals come in pairs, not {low:g}:{high:g}")
+        return name, IntDistribution(int(low), int(high), step=2)
     if parameter.usual.log and low <= 0 < high:
         raise ConfigError(f"--range {name} is searched by logarithm: its lower end must be above 0, not {low:g}")
     return name, FloatDistribution(low, high, log=parameter.usual.log and low > 0)

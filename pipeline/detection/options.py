@@ -37,10 +37,9 @@ class DetectConfig:
     Each picture is untouched, manipulated, or carries no signal: it was never signed, or so much was changed that nothing is left.
     Crops of up to 20 %, mirrored and turned pictures are searched for. Of a manipulated picture the map says where.
 
-    With the secret (--key-file, or DISRUPT_SIGNAL_KEY is set), a picture is also called out when the signal it carries is not the
-    one that its name stands for: another photo under this name, or one that was renamed. Pictures must have the names under which
-    the photos were signed, relative to IN and with their suffix; in a folder that disrupt protect wrote, its manifest knows them.
-    The secret itself is never written.
+    With the secret (--key-file, or DISRUPT_SIGNAL_KEY is set), a picture is also called out when its signal does not fit its tints:
+    its colours were changed, or the signal comes from another photo. Names of files do not matter. Without the secret only a fit
+    that differs from place to place is seen. The secret itself is never written.
 
     Writes detection.parquet (one row for each picture) and report.html. They say which signal a picture carries: keep them to
     yourself. Exit code: 0 when every picture is judged or deliberately skipped, 1 when some failed, 2 for a wrong call.
@@ -60,7 +59,7 @@ class DetectConfig:
     handling (JPEG 85, WebP 80, half size, a crop of 10 %, mirrored, turned), and of their unsigned files as carrying one. Refused
     where the bundle's held-out people are too few for the rate."""
     key_file: Annotated[Path | None, own_default("FILE", "DISRUPT_SIGNAL_KEY, else none")] = None
-    """File with the secret with which the photos were signed; with it, each name is compared with the signal found."""
+    """File with the secret with which the photos were signed; with it, each signal is compared with the tints of its picture."""
     image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None
     """Column of a Parquet file that holds the pictures; or the suffix of the picture where samples of a tar have several, such as
     input.png. In a tar that disrupt protect wrote its records say which."""

@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.detection.summary import NOT_KNOWN, Summary
+from pipeline.detection.summary import NOT_KNOWN, UNFIT, Summary
 from pipeline.report.outcome import number, outcome_table
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import BAD, BINS, GOOD, INK, drawing, histogram
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NO_SIGNAL = "No signal: never signed, or changed until nothing of it is left. Knowing which photos were signed tells the two apart."
+
+UNFIT_MEANS = "colours were changed, or the signal comes from another photo or another secret"
 
 MAPS = 12
 """Maps of changed places that the report shows."""
@@ -66,12 +68,8 @@ def _lines(summary: Summary, rate: float) -> list[str]:
     carries = "" if summary.limits.carries is None else f", a signal above a likeness of {summary.limits.carries:.4f}"
     limit = f"manipulated above a probability of {summary.limits.manipulated:.4f}{carries}"
     said = [f"{limit}: false-positive rate {rate:.2g} or less after honest handling, by the bundle's held-out people"]
-    if summary.matching is not None:
-        said.append(f"{summary.matching} carry the signal of their name")
-    if summary.stranger_count:
-        keys = ", ".join(row["key"] for row in summary.strangers[:5])
-        more = f" and {summary.stranger_count - 5} more, in the report" if summary.stranger_count > 5 else ""
-        said.append(f"{summary.stranger_count} carry the signal of another name (another photo, or renamed): {keys}{more}")
+    if summary.unfit:
+        said.append(f"{summary.unfit} carry a signal that does not fit their tints (fit below {UNFIT}): {UNFIT_MEANS}")
     if summary.decisions["no signal"]:
         said.append(NO_SIGNAL)
     return said
@@ -95,11 +93,11 @@ def _facts(summary: Summary, bundle: Bundle, rate: float) -> list[tuple[str, str
     ]
     if summary.limits.carries is None:
         return [*facts, ("-", "carry a signal", NOT_KNOWN)]
-    carrying = f"one of {bundle.count}; {summary.carrying:,} pictures"
+    carrying = f"{summary.carrying:,} pictures"
     facts.insert(1, (_percent(summary, summary.carrying), "carry a signal", carrying))
     facts.append((number(summary.limits.carries, 4), "threshold of the likeness", "at the same rate, for files without a signal"))
-    if summary.matching is not None:
-        facts.append((f"{summary.stranger_count:,}", "signal of another name", f"{summary.matching:,} carry that of their own"))
+    if summary.unfit is not None:
+        facts.append((f"{summary.unfit:,}", "signal of other tints", UNFIT_MEANS))
     return facts
 
 
@@ -119,7 +117,7 @@ def _plots(summary: Summary) -> list[tuple[str, Markup]]:
     drawn = [("Probability that a picture is manipulated; the line is the threshold", drawing(paint, name="odds", size=(4.2, 2.3)))]
     limit = summary.limits.carries
     likeness = histogram(*summary.likenesses, name="like", label="likeness (cosine)", counted="pictures", threshold=limit)
-    drawn.append(("Likeness to the nearest signal; above the line a picture carries it", likeness))
+    drawn.append(("Likeness to a signal of the bundle; above the line a picture carries one", likeness))
     return [(caption, Markup(svg)) for caption, svg in drawn if svg]
 
 

@@ -21,13 +21,13 @@ ORDER = ("key", "stage", "reason")
 class DetectionRow:
     """What is known of a picture; None where it is not. The fields are the columns.
 
-    Sizes are in pixels as the picture is shown, ``likeness`` from -1 to 1.
+    Sizes are in pixels as the picture is shown, ``likeness`` and ``fit`` from -1 to 1.
 
-    ``signal`` is the index of the signal that the picture is most like, by ``likeness``; ``carries`` says whether that is enough.
-    ``decision`` is ``no signal`` for a picture that carries none; else it follows from ``manipulated``, the probability. Of a
-    manipulated picture ``map`` is a grey PNG of S / 2 pixels a side over the upright picture, brighter where it was more likely
-    changed, and ``changed`` the share of the area (0..1) that is marked there. ``expected`` is the signal that the picture's name
-    stands for, ``matches`` whether it is the one that the picture carries; None where it carries none.
+    ``likeness`` is that of what the picture carries to the set's signals; ``carries`` says whether that is enough. ``fit`` says how
+    well it is the signal that the picture's own tints and the secret ask for; None without the secret. ``decision`` is
+    ``no signal`` for a picture that carries none; else it follows from ``manipulated``, the probability. Of a manipulated picture
+    ``map`` is a grey PNG of S / 2 pixels a side over the upright picture, brighter where it was more likely changed, and
+    ``changed`` the share of the area (0..1) that is marked there.
     """
 
     key: str
@@ -36,15 +36,13 @@ class DetectionRow:
     reason: str | None = None
     width: int | None = None
     height: int | None = None
-    signal: int | None = None
     likeness: float | None = None
     carries: bool | None = None
+    fit: float | None = None
     manipulated: float | None = None
     decision: Decision | None = None
     changed: float | None = None
     map: bytes | None = None
-    expected: int | None = None
-    matches: bool | None = None
 
 
 DETECTION = schema_of(DetectionRow)

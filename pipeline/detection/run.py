@@ -13,7 +13,6 @@ from rich.console import Console
 from pipeline.containers.find import find_photos
 from pipeline.containers.listing import PhotoRef
 from pipeline.containers.samples import about_photos
-from pipeline.detection.decide import Expectation
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.report import terminal_table, write_page
 from pipeline.detection.row import DETECTION
@@ -25,13 +24,12 @@ from pipeline.jobs.options import RAY_FROM, ConfigError, flat, signature_of
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.tracking import Tracking, record_run
 from pipeline.jobs.versions import versions
-from pipeline.ledger.manifest import read_manifest
 from pipeline.ledger.parts import read_parts
-from pipeline.ledger.places import base_folder, check_places
+from pipeline.ledger.places import check_places
 from pipeline.ledger.results import write_result, write_tables
 from pipeline.ledger.run import work_folder
 from pipeline.signals.bundle import Bundle, read_bundle
-from pipeline.signals.key import VARIABLE, read_secret
+from pipeline.signals.key import VARIABLE, fingerprint, offsets_of, read_secret
 from pipeline.storage import Folder
 
 ROWS_FILE, REPORT_FILE = "detection.parquet", "report.html"
@@ -39,12 +37,13 @@ ROWS_FILE, REPORT_FILE = "detection.parquet", "report.html"
 
 @dataclass(frozen=True)
 class Job:
-    """A checked call: its options with nothing left out, its bundle, its pictures, and what their names stand for."""
+    """A checked call: its options with nothing left out, its bundle, its pictures, and what the secret decides."""
 
     config: DetectConfig
     bundle: Bundle
     refs: tuple[PhotoRef, ...]
-    expect: Expectation | None
+    offsets: tuple[float, ...] | None
+    key: str | None
 
     @property
     def in_containers(self) -> bool:
@@ -68,9 +67,10 @@ def prepare(asked: DetectConfig) -> Job:
     _check_out(config.out)
     if not config.compute.on_ray(0):
         check_gpu(config.compute)
-    expect = _expectation(config, bundle)
+    secret = read_secret(config.key_file) if config.key_file is not None or VARIABLE in os.environ else None
+    offsets = None if secret is None else offsets_of(secret, bundle.count)
     listing = find_photos(config.input, containers=True, limit=config.photos.limit, image=config.image)
-    return Job(config, bundle, listing.refs, expect)
+    return Job(config, bundle, listing.refs, offsets, None if secret is None else fingerprint(secret))
 
 
 def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int:
@@ -81,10 +81,10 @@ def run_detection(asked: DetectConfig, *, command: str, console: Console) -> int
     tags = {"command": command, "bundle": job.bundle.id}
     with record_run(job.config.record, "detect", flat(job.config) | {what: len(job.refs)}, tags) as tracking:
         progress = Progress(console, total=None if job.in_containers else len(job.refs), tracking=tracking)
-        options = job.config.what_changes_results() | {"bundle": job.bundle.id}
+        options = job.config.what_changes_results() | {"bundle": job.bundle.id, "signal_key": job.key}
         signature = signature_of([options, [[ref.key, ref.size_bytes] for ref in job.refs]])
         with work_folder(job.config.out, "detect", signature=signature, config=options) as work:
-            done, compute = part_job(job.config, job.sight, work.folder), job.config.compute
+            done, compute = part_job(job.config, job.sight, job.offsets, work.folder), job.config.compute
             parts = do_all(job.refs, refs_as_table, done, about=about(job), compute=compute, console=console, progress=progress)
             progress.close()
             summary = conclude(job, read_parts(work.folder, parts), command=command, tracking=tracking)
@@ -111,9 +111,8 @@ def conclude(job: Job, tables: Iterator[pa.Table], *, command: str, tracking: Tr
     def told() -> Iterator[pa.Table]:
         nonlocal total
         for table in tables:
-            rows = job.expect(table) if job.expect else table
-            total += sums_of(rows, limits)
-            yield rows
+            total += sums_of(table, limits)
+            yield table
 
     write_tables(folder, ROWS_FILE, told(), DETECTION)
     summary = summarise(total, limits)
@@ -133,20 +132,9 @@ def finals(summary: Summary) -> dict[str, float]:
     values |= {"threshold_manipulated": summary.limits.manipulated}
     if summary.limits.carries is not None:
         values |= {"share_carrying": summary.share(summary.carrying), "threshold_carries": summary.limits.carries}
-    if summary.matching is not None:
-        values |= {"count_matching": float(summary.matching), "count_another_name": float(summary.stranger_count)}
+    if summary.unfit is not None:
+        values |= {"count_unfit": float(summary.unfit)}
     return values
-
-
-def _expectation(config: DetectConfig, bundle: Bundle) -> Expectation | None:
-    """What names stand for: nothing without a secret or without signals. The manifest of a protection run knows its names."""
-    if config.key_file is None and VARIABLE not in os.environ:
-        return None
-    secret = read_secret(config.key_file)
-    if not bundle.count:
-        return None
-    written = read_manifest(base_folder(config.input)) or []
-    return Expectation(secret, bundle.count, {row["output"]: row["key"] for row in written if row["output"]})
 
 
 def _about(bundle: Bundle) -> str:

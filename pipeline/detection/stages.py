@@ -41,10 +41,13 @@ TOGETHER = 64
 """Pictures that are judged together on a GPU."""
 
 
-def part_job(config: DetectConfig, sight: Sight, folder: Folder) -> PartJob:
-    """How the parts of a detection are done, in a work folder; the secret stays in the process that was started by hand."""
+def part_job(config: DetectConfig, sight: Sight, offsets: Sequence[float] | None, folder: Folder) -> PartJob:
+    """How the parts of a detection are done, in a work folder; the secret stays in the process that was started by hand.
+
+    Its ``offsets`` go to those that judge: they say which signals fit, and not what the secret is.
+    """
     config = dataclasses.replace(config, signals=bundle_path(config.signals), key_file=None)
-    stages = (Stage("look", partial(same, partial(look, sight=sight))), Stage("detect", partial(Detect, config)))
+    stages = (Stage("look", partial(same, partial(look, sight=sight))), Stage("detect", partial(Detect, config, offsets)))
     return PartJob(
         folder,
         stages,
@@ -171,11 +174,11 @@ def _detector_view(photo: Photo, size: int) -> NDArray[np.float32]:
 class Detect:
     """A callable stage: pictures as seen -> rows. One is made per process. Raises the bundle's errors when it is made."""
 
-    def __init__(self, config: DetectConfig) -> None:
+    def __init__(self, config: DetectConfig, offsets: Sequence[float] | None = None) -> None:
         torch.set_num_threads(config.compute.threads)
         check_gpu(config.compute)
         bundle = read_bundle(config.signals)
-        self._judge = Judge.from_bundle(bundle, device=config.compute.device)
+        self._judge = Judge.from_bundle(bundle, offsets, device=config.compute.device)
         rate = config.rate(bundle)
         self._limits = {grey: bundle.thresholds(rate, grey=grey) for grey in (False, True)}
         self._together = config.compute.on_gpu

@@ -21,6 +21,8 @@ SHOWN = 20
 """Pictures in a list of the report."""
 LIKENESS_BIN = 0.005
 """Width of the bins in which likenesses are counted; the threshold is the border of one."""
+UNFIT = 0.5
+"""Below this fit a signal counts as that of other tints."""
 NOT_KNOWN = "no signals in the bundle"
 
 
@@ -37,18 +39,16 @@ class Case:
 class Summary:
     """The numbers of a detection. ``counts`` are of all pictures, shares (0..1) of the judged ones.
 
-    ``suspicious`` are the manipulated rows of the highest probability, ``strangers`` the first of those that carry another signal
-    than their name stands for, of which there are ``stranger_count``; ``matching`` is None when no secret was given. ``odds`` are
-    counts of probabilities, (2, BINS) from 0 to 1, first those up to the threshold; ``likenesses`` are middles and counts of bins.
+    ``suspicious`` are the manipulated rows of the highest probability. ``unfit`` counts the manipulated ones whose signal does not
+    fit their tints (`UNFIT`); None when no secret was given. ``odds`` are counts of probabilities, (2, BINS) from 0 to 1, first
+    those up to the threshold; ``likenesses`` are middles and counts of bins.
     """
 
     counts: Mapping[str, int]
     decisions: Mapping[str, int]
     cases: tuple[Case, ...]
     carrying: int
-    matching: int | None
-    stranger_count: int
-    strangers: tuple[Mapping[str, Any], ...]
+    unfit: int | None
     suspicious: tuple[Mapping[str, Any], ...]
     reasons: tuple[Reason, ...]
     limits: Thresholds
@@ -77,10 +77,8 @@ class Sums:
     counts: Counter[str]
     decisions: Counter[str]
     carrying: int
-    expected: int
-    matching: int
-    stranger_count: int
-    strangers: list[dict[str, Any]]
+    with_fit: int
+    unfit: int
     suspicious: list[dict[str, Any]]
     reasons: list[list[Any]]
     odds: NDArray[np.int64]
@@ -92,10 +90,8 @@ class Sums:
             self.counts + other.counts,
             self.decisions + other.decisions,
             self.carrying + other.carrying,
-            self.expected + other.expected,
-            self.matching + other.matching,
-            self.stranger_count + other.stranger_count,
-            _first_strangers(self.strangers + other.strangers),
+            self.with_fit + other.with_fit,
+            self.unfit + other.unfit,
             _most_suspicious(self.suspicious + other.suspicious),
             few_reasons([*self.reasons, *other.reasons]),
             self.odds + other.odds,
@@ -106,7 +102,7 @@ class Sums:
 def sums_of(rows: pa.Table, limits: Thresholds) -> Sums:
     """The sums of a DETECTION table; ``limits`` are the thresholds that its decisions come from."""
     judged = rows.filter(pc.equal(rows["status"], "judged"))
-    strangers = judged.filter(pc.equal(judged["matches"], pa.scalar(False)))
+    manipulated = judged.filter(pc.equal(judged["decision"], "manipulated"))
     order = [("manipulated", "descending"), ("key", "ascending")]
     probabilities = numbers(judged["manipulated"])
     is_above = probabilities > limits.manipulated
@@ -115,11 +111,9 @@ def sums_of(rows: pa.Table, limits: Thresholds) -> Sums:
         counts=Counter(rows["status"].to_pylist()),
         decisions=Counter(judged["decision"].to_pylist()),
         carrying=pc.sum(judged["carries"]).as_py() or 0,
-        expected=judged.num_rows - judged["expected"].null_count,
-        matching=pc.sum(judged["matches"]).as_py() or 0,
-        stranger_count=strangers.num_rows,
-        strangers=strangers.sort_by("key").slice(0, SHOWN).to_pylist(),
-        suspicious=judged.filter(pc.equal(judged["decision"], "manipulated")).sort_by(order).slice(0, SHOWN).to_pylist(),
+        with_fit=judged.num_rows - judged["fit"].null_count,
+        unfit=int((numbers(manipulated["fit"]) < UNFIT).sum()),
+        suspicious=manipulated.sort_by(order).slice(0, SHOWN).to_pylist(),
         reasons=tally_reasons(rows.filter(pc.not_equal(rows["status"], "judged")), STATUSES[::-1]),
         odds=np.stack([np.histogram(probabilities[pick], BINS, (0, 1))[0] for pick in (~is_above, is_above)]),
         likenesses=Counter(bins.tolist()),
@@ -136,19 +130,13 @@ def summarise(sums: Sums, limits: Thresholds) -> Summary:
         decisions={decision: sums.decisions[decision] for decision in DECISIONS},
         cases=tuple(Case(name, sums.decisions[name], sums.decisions[name] / max(judged, 1)) for name in DECISIONS),
         carrying=sums.carrying,
-        matching=sums.matching if sums.expected else None,
-        stranger_count=sums.stranger_count,
-        strangers=tuple(sums.strangers),
+        unfit=sums.unfit if sums.with_fit else None,
         suspicious=tuple(sums.suspicious),
         reasons=tell_reasons(sums.reasons, STATUSES[::-1]),
         limits=limits,
         odds=sums.odds,
         likenesses=(middles, [count for _, count in bins]),
     )
-
-
-def _first_strangers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: str(row["key"]))[:SHOWN]
 
 
 def _most_suspicious(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

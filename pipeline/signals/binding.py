@@ -44,15 +44,16 @@ def phases(levels_3SS: F32, pairs: int) -> F32:
     tint_2SS = KNEE * np.arcsinh(tint_2SS / KNEE)
     angles = [math.pi * pair / pairs for pair in range(pairs)]
     directions_m2 = np.array([[math.cos(angle), math.sin(angle)] for angle in angles], np.float32).reshape(pairs, 2)
-    phase_mSS: F32 = 2 * math.pi / PERIOD * np.tensordot(directions_m2, tint_2SS, 1)
+    phase_mSS: F32 = (2 * math.pi / PERIOD * np.tensordot(directions_m2, tint_2SS, 1)).astype(np.float32)
     return phase_mSS
 
 
 def weights(phase_mSS: F32, offsets: Sequence[float]) -> F32:
-    """The weight of each of n signals at each place, (n, S, S), of pairs with these offsets in radians; their squares add up to 1."""
+    """The weight of each of n signals at each place, (n, S, S), with the pairs' offsets in radians; their squares add up to 1."""
     angle_mSS = phase_mSS + np.asarray(offsets, np.float32)[:, None, None]
-    weight_nSS = np.stack([np.cos(angle_mSS), np.sin(angle_mSS)], 1).reshape(-1, *phase_mSS.shape[1:])
-    return weight_nSS / np.float32(math.sqrt(max(len(offsets), 1)))
+    weight_nSS: F32 = np.stack([np.cos(angle_mSS), np.sin(angle_mSS)], 1).reshape(-1, *phase_mSS.shape[1:])
+    weight_nSS /= np.float32(math.sqrt(max(len(offsets), 1)))
+    return weight_nSS
 
 
 def mixture(signals_nCSS: F32, weight_nSS: F32, budget: float) -> F32:

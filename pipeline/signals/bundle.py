@@ -19,7 +19,7 @@ from safetensors.numpy import save as safetensors_bytes
 from pipeline.images.types import F32, F64
 from pipeline.storage import write_uri
 
-VERSION = 2
+VERSION = 3
 """Raised when older bundles cannot be read any more."""
 SHIPPED = Path(str(files("pipeline.signals"))) / "bundles" / "signals-faces.safetensors"
 GREEN = 1
@@ -207,6 +207,8 @@ def _check(bundle: Bundle, tensors: Mapping[str, NDArray[Any]]) -> None:
         raise BundleError(f"{bundle.path}: changed since it was written: its signals or its detector do not fit its id {bundle.id}")
     if signals.ndim != 4 or signals.shape[1] != 3 or signals.shape[2] != signals.shape[3] or signals.shape[3] < 1:
         raise BundleError(f"{bundle.path}: expected square signals of 3 planes, got {signals.shape}")
+    if bundle.count % 2:
+        raise BundleError(f"{bundle.path}: expected an even number of signals, which come in pairs, got {bundle.count}")
     if not 0 <= bundle.budget <= MOST_LEVELS or _largest(signals) > bundle.budget + ROUNDING:
         raise BundleError(f"{bundle.path}: its signals of {_largest(signals):.3g} levels do not fit its budget {bundle.budget:g}")
 

@@ -22,6 +22,8 @@ from pipeline.signals.search import Place, Search
 from pipeline.signals.signal_set import LUMA, grey_signals, mixed_signals, phases_of
 
 AT_A_TIME = 64
+CALIBRATION = b"disrupt: calibration"
+"""In place of a secret, where held-out photos are signed."""
 Handle = Callable[[U8, int], U8]
 
 
@@ -68,6 +70,13 @@ class Judge:
     def __call__(self, pictures: Sequence[U8]) -> Judgement:
         """The judgement of upright pictures (H, W, 3 or 1) of any sizes; the others of a batch change nothing but rounding."""
         return self.judge_tensors(torch.cat([detector_input(pixels_to_tensor(pixels_HWC), self.size) for pixels_HWC in pictures]))
+
+    @torch.no_grad()
+    def offsets_in(self, upright_HWC: U8) -> tuple[float, ...]:
+        """The offsets that fit a signed picture (H, W, 3) best: what somebody with the bundle can read without the secret."""
+        x_13SS = detector_input(pixels_to_tensor(upright_HWC), self.size)
+        recovered_3SS = self._detector.recover(x_13SS.to(self._device)).signals_B3SS[0].float().cpu()
+        return self._search[False](recovered_3SS, phases_of(x_13SS, len(self._signals[False]))[0]).offsets
 
     @torch.no_grad()
     def judge_tensors(self, x_BCHW: Tensor) -> Judgement:

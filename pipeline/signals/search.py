@@ -44,9 +44,9 @@ class Place(NamedTuple):
 class Search:
     """Looks for signals (n, 3, S, S) in what a detector recovered, one picture at a time so that no batch changes a digit.
 
-    A pair is one signal of complex numbers here, and the mixture that a photo carries is the real part of the sum of the pairs, each
-    turned back by its phase and its offset. So what was recovered is turned by the picture's own phases, place by place. Then it fits
-    the pairs wherever they lie, and the angle of how it fits is the offset.
+    A pair is one signal of complex numbers here, and the mixture that a photo carries is the real part of the sum of the pairs,
+    each turned back by its phase and its offset. So what was recovered is turned by the picture's own phases, place by place. Then
+    it fits the pairs wherever they lie, and the angle of how it fits is the offset.
     """
 
     def __init__(self, signals_n3SS: Tensor) -> None:
@@ -131,15 +131,15 @@ class Search:
 
 def _placed(pairs_m3SS: Tensor, placement_W23: Tensor) -> Tensor:
     """All pairs in each of W places: (W, m, 3, S, S)."""
-    W, m = len(placement_W23), len(pairs_m3SS)
-    placement = placement_W23.repeat_interleave(m, 0)
-    parts = (place(part.repeat(W, 1, 1, 1), placement) for part in (pairs_m3SS.real, pairs_m3SS.imag))
-    return torch.complex(*parts).unflatten(0, (W, m))
+    parts_12m3SS = torch.view_as_real(pairs_m3SS).permute(4, 0, 1, 2, 3)[None]  # as planes of one image: places are reckoned once
+    placed = place(parts_12m3SS.flatten(1, 3).expand(len(placement_W23), -1, -1, -1), placement_W23)
+    return torch.complex(*placed.unflatten(1, parts_12m3SS.shape[1:4]).unbind(1))
 
 
 def _fit(placed_Wm3SS: Tensor, turned_m3SS: Tensor) -> Tensor:
     """How well pairs in W places fit what was recovered and turned: (W, m), of complex numbers whose angle is the offset."""
-    return (placed_Wm3SS * turned_m3SS).sum((2, 3, 4))
+    fit_Wm: Tensor = (placed_Wm3SS * turned_m3SS).sum((2, 3, 4))
+    return fit_Wm
 
 
 def _moved(window: Window, edges: tuple[int, ...], step: float) -> Window:

@@ -65,9 +65,10 @@ def mixed_signals(signals_nCSS: Tensor, phase_BmSS: Tensor, offset_Bm: Tensor, p
     weight_BnSS = torch.stack([angle_BmSS.cos(), angle_BmSS.sin()], 2).flatten(1, 2) / max(n // 2, 1) ** 0.5
     placed_BnCSS = signals_nCSS[None]
     if placement_B23 is not None:
-        placed = place(signals_nCSS.repeat(B, 1, 1, 1), placement_B23.repeat_interleave(n, 0))
-        placed_BnCSS = placed.unflatten(0, (B, n))
-    return (placed_BnCSS * weight_BnSS[:, :, None].to(signals_nCSS)).sum(1)
+        together_1DSS = signals_nCSS.flatten(0, 1)[None]  # as planes of one image: places are reckoned once
+        placed_BnCSS = place(together_1DSS.expand(B, -1, -1, -1), placement_B23).unflatten(1, signals_nCSS.shape[:2])
+    mixed_BCSS: Tensor = (placed_BnCSS * weight_BnSS[:, :, None].to(signals_nCSS)).sum(1)
+    return mixed_BCSS
 
 
 def add_signals(x_BCHW: Tensor, signals_B3HW: Tensor) -> Tensor:

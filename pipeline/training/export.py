@@ -15,7 +15,7 @@ from pipeline.images.levels import unit_to_level
 from pipeline.jobs.versions import versions
 from pipeline.signals.bundle import Signals, write_bundle
 from pipeline.signals.detector import Detector
-from pipeline.signals.judge import Judge, calibration_scores
+from pipeline.signals.judge import CALIBRATION, Judge, calibration_scores
 from pipeline.signals.key import offsets_of
 from pipeline.training.data.faces import Faces
 from pipeline.training.state import TrainState
@@ -23,8 +23,6 @@ from pipeline.training.systems.signals import SignalSystem, signal_set
 from pipeline.training.systems.system import System
 
 BUNDLE_FILE = "bundle.safetensors"
-CALIBRATION = b"disrupt: calibration"
-"""In place of a secret, where held-out photos are signed for the thresholds."""
 
 
 def export(system: System, G: nn.ModuleDict, out: Path, *, size: int, blur: float = 0.0) -> list[Path]:

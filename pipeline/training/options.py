@@ -170,7 +170,8 @@ class TrainConfig:
     vgg: Annotated[Path | None, own_default("FILE", "none")] = None
     """Weights of VGG19 for the perceptual loss of pix2pixhd; without them that loss is left out."""
     signals: int = 4
-    """Signals: how many are in the set; 0 learns the passive detector, which has only the photos to go by."""
+    """Signals: how many are in the set, an even number, since they come in pairs; 0 learns the passive detector, which has only the
+    photos to go by."""
     budget: Annotated[float, tyro.conf.arg(metavar="LEVELS")] = 1.5
     """Signals: largest change of a pixel by a signal, in 8-bit levels, 0.5 to 16; 3 keeps PSNR above 38 dB whatever is learned."""
     manipulations: Annotated[Manipulations, FLAT] = Manipulations()
@@ -233,6 +234,8 @@ class TrainConfig:
         self.loss_weights()
         if self.system == "signals":
             self.manipulations.check()
+            if self.signals % 2:
+                raise ConfigError(f"--signals must be even, since signals come in pairs, not {self.signals}")
             if self.adversarial != "none":
                 raise ConfigError("--adversarial hardens generators; leave it out for signals")
 

@@ -78,7 +78,7 @@ def main() -> None:
     print("| photos | all | unsigned, noted | signed, noted |\n|---|---|---|---|")
     for name, files in (("faces", faces), ("photos", sorted(args.photos.glob("*.jpg")))):
         photos = readable(files)
-        signed = {key: dataclasses.replace(photo, pixels_HWC=signer(photo, key)) for key, photo in photos.items()}
+        signed = {key: dataclasses.replace(photo, pixels_HWC=signer(photo)) for key, photo in photos.items()}
         print(f"| {name} | {len(photos)} | {noted(find, photos)} | {noted(find, signed)} |")
     print("\n| side | ms signing alone | ms finding | share |\n|---|---|---|---|")
     for side, count in SIDES.items():

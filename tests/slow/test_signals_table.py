@@ -64,14 +64,10 @@ def test_the_mean_over_generators_is_the_mean_of_their_numbers() -> None:
     assert auc == pytest.approx({"G": 1.0, "H": 0.5, "m": 0.75})
 
 
-def test_a_known_signal_subtracted_gives_the_photo_back_and_averaging_finds_the_signal(tmp_path: Path) -> None:
+def test_averaging_finds_a_signal_that_photos_of_one_tint_share(tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle(tmp_path))
-    rng = np.random.default_rng(0)
-    photos = [rng.integers(10, 240, (16, 16, 3)).astype(np.uint8) for _ in range(40)]
     signal = sign([np.full((16, 16, 3), 128, np.uint8)], bundle)[0].astype(float) - 128
-    assert np.array_equal(sign(photos[:1], bundle)[0] - signal, photos[0].astype(float))
-    flat = [np.full((16, 16, 3), 100 + i, np.uint8) for i in range(10)]
-    guess = residue([sign([x], bundle)[0] for x in flat])
+    guess = residue(sign([np.full((16, 16, 3), 100 + i, np.uint8) for i in range(10)], bundle))
     assert np.corrcoef(guess.ravel(), signal.ravel())[0, 1] > 0.9
 
 
@@ -83,7 +79,7 @@ def test_every_attack_has_a_share_and_averages_need_enough_photos(tmp_path: Path
     names = " ".join(attack for attack, _, _ in found)
     assert "mean of 10 photos" in names
     assert "mean of 100" not in names
-    assert "carry others" in names
+    assert "that of another photo" in names
 
 
 def test_the_command_writes_numbers_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ class Add:
     def _add(self, work: Work, photo: Photo) -> Work:
         began, key = time.perf_counter(), work.ref.key
         try:
-            pixels_HWC = self._signer(photo, key) if self._signer else photo.pixels_HWC
+            pixels_HWC = self._signer(photo) if self._signer else photo.pixels_HWC
             if self._perturber:
                 work = work if work.boxes else choose_boxes(work, photo, work.region or self._region)
                 perturbed_HWC = self._perturber(pixels_HWC, key, boxes=work.boxes, orientation=photo.orientation)

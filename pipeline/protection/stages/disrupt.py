@@ -149,7 +149,7 @@ class Protect:
         return _fail(one.work, f"its file reaches {self._floors} with no epsilon from {tried}: ask for less")
 
     def _add_signal(self, photo: Photo, key: str) -> Photo:
-        return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo, key))
+        return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo))
 
     def _disrupt(self, patches: list[Patch], drafts: list[Draft]) -> list[Clean]:
         """Puts the disrupted regions into the drafts of their photos, with what is measured there.

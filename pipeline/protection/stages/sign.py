@@ -9,20 +9,21 @@ from pipeline.photos.photo import U8, Photo
 from pipeline.protection.options import ProtectConfig
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle, read_bundle
-from pipeline.signals.key import fingerprint, read_secret, signal_of
+from pipeline.signals.key import fingerprint, offsets_of, read_secret
 
 
 class Signer:
-    """Gives each photo the signal that the secret assigns to its key.
+    """Gives each photo the signal that the secret and its tints ask for.
 
     No dataclass on purpose: Ray writes the fields of dataclasses among its own records, and the secret is to be in none.
     """
 
-    __slots__ = ("_secret", "bundle")
+    __slots__ = ("_offsets", "_secret", "bundle")
 
     def __init__(self, bundle: Bundle, secret: bytes) -> None:
         self.bundle = bundle
         self._secret = secret
+        self._offsets = offsets_of(secret, bundle.count)
 
     def __repr__(self) -> str:
         return f"Signer({self.bundle.id})"
@@ -36,9 +37,9 @@ class Signer:
         """What tells runs with other signals or another secret apart, without giving either away."""
         return {"signals": self.bundle.id, "signal_key": fingerprint(self._secret)}
 
-    def __call__(self, photo: Photo, key: str) -> U8:
+    def __call__(self, photo: Photo) -> U8:
         """The pixels of the photo with its signal; raises PhotoRefusedError for a photo that is too small."""
-        return with_signal(photo, self.bundle, signal_of(self._secret, key, self.bundle.count))
+        return with_signal(photo, self.bundle, self._offsets)
 
 
 def read_signer(config: ProtectConfig) -> Signer | None:

@@ -23,6 +23,7 @@ from pipeline.photos.photo import U8, Photo
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import Bundle
 from pipeline.signals.judge import HONEST, Handle, Judge
+from pipeline.signals.key import offsets_of
 from pipeline.signals.manipulation import SourceName, load_source, manipulate
 from pipeline.signals.measures import average_precision, roc_auc
 
@@ -30,6 +31,8 @@ F64 = NDArray[np.float64]
 UNTOUCHED = "untouched"
 ACTIVE, PASSIVE, DIFFERENCE = "with signals", "passive", "difference"
 AT_A_TIME = 16
+SECRET = b"disrupt: measurements"
+"""By which photos are signed here."""
 RATE = 0.01
 """False-positive rate of the decision; a bundle of fewer held-out people decides by the least rate that they vouch for."""
 LOST = 2.0
@@ -102,12 +105,17 @@ def read_photos(paths: Sequence[Path], count: int) -> list[U8]:
     return photos
 
 
-def sign(photos: Sequence[U8], bundle: Bundle, *, first: int = 0, count: int | None = None) -> list[U8]:
-    """The photos with ``count`` (all) of a bundle's signals in turn, from the ``first`` on; as they are for a bundle of none."""
+def sign(photos: Sequence[U8], bundle: Bundle, *, offsets: Sequence[float] | None = None) -> list[U8]:
+    """The photos with their signals, by `SECRET` or other ``offsets``; as they are for a bundle of none."""
     if not bundle.count:
         return list(photos)
-    count = count or bundle.count
-    return [with_signal(Photo(pixels, None, "PNG"), bundle, first + i % count) for i, pixels in enumerate(photos)]
+    offsets = offsets_of(SECRET, bundle.count) if offsets is None else offsets
+    return [with_signal(Photo(pixels, None, "PNG"), bundle, offsets) for pixels in photos]
+
+
+def judge_of(bundle: Bundle) -> Judge:
+    """The judge of a bundle who knows `SECRET`."""
+    return Judge.from_bundle(bundle, offsets_of(SECRET, bundle.count))
 
 
 def as_tensor(pictures: Sequence[U8]) -> Tensor:
@@ -133,7 +141,7 @@ def find_handlings(names: Sequence[str]) -> dict[str, Handle]:
 
 def scores_of(bundle: Bundle, photos: Sequence[U8], translators: Sequence[Translator], channels: Sequence[str]) -> Scores:
     """The scores of photos with the bundle's signals, and of what each generator makes of these."""
-    judge, signed = Judge.from_bundle(bundle), sign(photos, bundle)
+    judge, signed = judge_of(bundle), sign(photos, bundle)
     made = {UNTOUCHED: signed, **{each.label: each(signed) for each in translators}}
     return {
         (who, name): score(bundle, judge, [handle(x, i) for i, x in enumerate(pictures)])

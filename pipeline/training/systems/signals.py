@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pipeline.images.resize import resize
 from pipeline.signals import losses
 from pipeline.signals.bundle import HANDLINGS
-from pipeline.signals.detector import Detector, detector_input
+from pipeline.signals.detector import Detector, detector_input, place
 from pipeline.signals.edits import Draws, blob, edit_part, edit_whole
 from pipeline.signals.handling import Handling, random_handling
 from pipeline.signals.manipulation import SourceName, load_source, manipulate
@@ -30,7 +30,7 @@ MOVED_FROM, MOVED_AT = 50, 250
 """In the first steps photos stay in place, from the last on all may be cropped, mirrored and turned."""
 STRONG, STRONG_UNTIL, FULL_AT = 2.0, 200, 500
 """Signals are added so many times stronger at first, then less and less, and from the last step on as they are."""
-UNTOUCHED, MANIPULATED, CHANGED = "untouched", "manipulated", "changed"
+UNTOUCHED, MANIPULATED, CHANGED, CARRIED = "untouched", "manipulated", "changed", "carried"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class SignalSystem(System):
         )
 
     def draw(self, batch: Batch, step: int, rng: torch.Generator) -> Batch:
-        """Adds to each photo another one, its offsets, class, edit and two handlings, and whether it is grey; to all one network."""
+        """Adds to each photo another one, offsets, class, edit, two handlings, and whether it is grey; to all one network."""
         B = len(batch["image"])
         moved = min(max((step - MOVED_FROM) / (MOVED_AT - MOVED_FROM), 0.0), 1.0)
         strong = min(max((FULL_AT - step) / (FULL_AT - STRONG_UNTIL), 0.0), 1.0)
@@ -114,16 +114,16 @@ class SignalSystem(System):
         return {}
 
     def translate(self, G: nn.ModuleDict, inputs: Images, batch: Batch) -> Images:
-        """Photos with their signals, untouched and manipulated, as they arrive at the detector, and where these were changed."""
+        """Photos with their signals, untouched and manipulated, as they arrive; where these were changed; and what they carried."""
         with torch.autocast(inputs["photo"].device.type, enabled=False):  # it would round away single levels
             return self._arrived(signal_set(G), inputs["photo"], batch)
 
     def _arrived(self, signals: SignalSet, photo_BCHW: Tensor, batch: Batch) -> Images:
         side = photo_BCHW.shape[-1] // 2
-        signed_BCHW = photo_BCHW
+        signed_BCHW, carried_BCHW = photo_BCHW, photo_BCHW.new_zeros(len(photo_BCHW), 3, side, side)
         if self.count:
-            signal_BCHW = signals.cut(_asked_for(signals.signals(), photo_BCHW, batch))
-            signal_BCHW = signal_BCHW * batch["strength"].to(photo_BCHW)[:, None, None, None]
+            carried_BCHW = _asked_for(signals.signals(), photo_BCHW, batch)
+            signal_BCHW = signals.cut(carried_BCHW) * batch["strength"].to(photo_BCHW)[:, None, None, None]
             signed_BCHW = add_signals(photo_BCHW, F.interpolate(signal_BCHW, scale_factor=2, mode="bicubic", align_corners=False))
         with torch.set_grad_enabled(self.through_generators and torch.is_grad_enabled()):
             fake_BCHW, changed_B1HW = self._manipulated(signed_BCHW, batch)
@@ -132,7 +132,7 @@ class SignalSystem(System):
             arrived[UNTOUCHED].append(detector_input(as_signed(signed_BCHW[i : i + 1]), side))
             arrived[MANIPULATED].append(detector_input(after(fake_BCHW[i : i + 1]), side))
             arrived[CHANGED].append(resize(after.move(changed_B1HW[i : i + 1]), (side // 2, side // 2)))
-        return {name: torch.cat(images) for name, images in arrived.items()}
+        return {name: torch.cat(images) for name, images in arrived.items()} | {CARRIED: carried_BCHW}
 
     def score(self, D: nn.ModuleDict, name: str, images_BCHW: Tensor, batch: Batch) -> Tensor:
         """The detector's logit without a signal to compare with, (B,)."""
@@ -179,11 +179,10 @@ class SignalSystem(System):
         exact, searched = (
             torch.stack([one.placement(searched=off) for way in ways for one in way]).to(images_BCHW) for off in (False, True)
         )
-        wanted = exact_BCHW = torch.zeros_like(images_BCHW)
+        wanted = torch.zeros_like(images_BCHW)
         if self.count:
             two = {name: torch.cat([batch[name], batch[name]]) for name in ("offset", "grey")}
             wanted = _asked_for(signals_nCHW, images_BCHW, two, searched)
-            exact_BCHW = _asked_for(signals_nCHW, shown[UNTOUCHED], batch, exact[:B])
         detection = detector(images_BCHW, recovery, wanted)
         untouched, manipulated = detection.logit_B.chunk(2)
         bce = [losses.detection(each, torch.full_like(each, r)) for each, r in ((untouched, 1.0), (manipulated, 0.0))]
@@ -194,7 +193,7 @@ class SignalSystem(System):
         }
         if self.count:
             recovered = recovery.signals_B3SS
-            terms["recovery"] = losses.recovery(exact_BCHW, recovered[:B])
+            terms["recovery"] = losses.recovery(place(shown[CARRIED], exact[:B]), recovered[:B])
             whole_B = (shown[CHANGED].amin((1, 2, 3)) > 0.99).to(recovered)
             terms["separation"] = losses.separation(signals_nCHW, recovered[B:], weight_B=whole_B)
         return terms

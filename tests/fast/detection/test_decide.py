@@ -1,36 +1,33 @@
-"""From what the detector says to a decision: thresholds, names, and the table of rows."""
+"""From what the detector says to a decision: thresholds, and the table of rows."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import hmac
 import io
+import math
 import random
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.detection.decide import Expectation, decide
+from pipeline.detection.decide import decide
 from pipeline.detection.row import DETECTION, DetectionRow, as_table, in_order
 from pipeline.detection.summary import Summary, summarise, sums_of
 from pipeline.signals.bundle import Thresholds
 from pipeline.signals.judgement import Judgement
 
-SECRET = b"sixteen bytes at least"
 LIMITS = Thresholds(0.75, 0.5)
 
 
-def judgement(manipulated: float = 0.1, likeness: float = 0.9, signal: int = 1, marked: float = 0.25) -> Judgement:
+def judgement(manipulated: float = 0.1, likeness: float = 0.9, fit: float = math.nan, marked: float = 0.25) -> Judgement:
     changed_BHW = np.zeros((1, 8, 8), np.float32)
     changed_BHW[0, : round(8 * marked)] = 0.8
-    return Judgement(np.array([manipulated]), (signal,), np.array([likeness], np.float32), changed_BHW, (False,))
+    return Judgement(np.array([manipulated]), np.array([likeness], np.float32), np.array([fit], np.float32), changed_BHW, (False,))
 
 
-def judged(key: str, manipulated: float = 0.1, likeness: float = 0.9, signal: int = 1) -> DetectionRow:
+def judged(key: str, manipulated: float = 0.1, likeness: float = 0.9, fit: float = math.nan) -> DetectionRow:
     row = DetectionRow(key=key, status="judged", width=20, height=30)
-    return decide(row, judgement(manipulated, likeness, signal), 0, LIMITS)
+    return decide(row, judgement(manipulated, likeness, fit), 0, LIMITS)
 
 
 def test_only_what_is_above_a_threshold_counts() -> None:
@@ -54,30 +51,14 @@ def test_the_map_of_a_manipulated_picture_says_where_and_how_much() -> None:
 
 
 def test_a_bundle_without_signals_says_nothing_of_signals() -> None:
-    row = decide(DetectionRow(key="a", status="judged"), judgement(0.9, -1.0, 0), 0, Thresholds(0.75, None))
-    assert (row.decision, row.signal, row.likeness, row.carries, row.map) == ("manipulated", None, None, None, None)
+    row = decide(DetectionRow(key="a", status="judged"), judgement(0.9, -1.0), 0, Thresholds(0.75, None))
+    assert (row.decision, row.likeness, row.carries, row.fit, row.map) == ("manipulated", None, None, None, None)
 
 
-def test_a_name_stands_for_the_keyed_hash_of_the_name_under_which_it_was_signed() -> None:
-    expect = Expectation(SECRET, 3, {"b.png": "in/b.jpg"})
-    for row, signed_as in ((judged("a.jpg"), "a.jpg"), (judged("b.png"), "in/b.jpg")):
-        name = signed_as.removesuffix(".jpg")
-        wanted = int.from_bytes(hmac.digest(SECRET, name.encode(), hashlib.sha256), "big") % 3
-        for signal in range(3):
-            (found,) = expect(as_table([dataclasses.replace(row, signal=signal)])).to_pylist()
-            assert (found["expected"], found["matches"]) == (wanted, signal == wanted)
-
-
-def test_a_picture_without_a_signal_is_compared_with_nothing_and_one_that_was_not_judged_stands_for_nothing() -> None:
-    failed = DetectionRow(key="f", status="failed", stage="read", reason="gone")
-    rows = as_table([judged("a", likeness=0.1), failed])
-    bare, same = Expectation(SECRET, 3, {})(rows).to_pylist()
-    assert bare["expected"] is not None and bare["matches"] is None
-    assert same == rows.to_pylist()[1]
-
-
-def test_the_secret_is_not_shown_with_what_holds_it() -> None:
-    assert "sixteen" not in repr(Expectation(SECRET, 3, {}))
+def test_the_fit_is_told_of_a_signed_picture_where_the_secret_is_known() -> None:
+    assert judged("a", fit=0.25).fit == 0.25
+    assert judged("a", fit=math.nan).fit is None
+    assert judged("a", likeness=0.1, fit=0.25).fit is None
 
 
 def summary_of(*parts: pa.Table) -> Summary:
@@ -86,7 +67,7 @@ def summary_of(*parts: pa.Table) -> Summary:
 
 
 def test_rows_in_any_order_and_in_any_parts_give_one_table_and_one_summary() -> None:
-    rows = [judged(f"{i}.jpg", i / 10, 1 - i / 8, i % 2) for i in range(9)]
+    rows = [judged(f"{i}.jpg", i / 10, 1 - i / 8, i / 10) for i in range(9)]
     rows += [DetectionRow(key="x\udc80", status="failed", stage="read", reason=f"no \udcff {i}") for i in range(2)]
     whole = as_table(rows)
     random.Random(1).shuffle(rows)
@@ -110,7 +91,7 @@ def test_the_summary_counts_every_case_and_lists_the_most_likely_first() -> None
     assert {case.decision: case.count for case in summary.cases} == {"untouched": 1, "manipulated": 2, "no signal": 1}
     assert sum(case.share for case in summary.cases) == 1
     assert [row["key"] for row in summary.suspicious] == ["c", "a"]
-    assert (summary.counts, summary.carrying, summary.matching) == ({"judged": 4, "skipped": 1, "failed": 0}, 3, None)
-    compared = [dataclasses.replace(row, expected=0, matches=row.key == "a" if row.carries else None) for row in rows]
-    called_out = summary_of(as_table(compared))
-    assert (called_out.matching, called_out.stranger_count, called_out.strangers[0]["key"]) == (1, 2, "c")
+    assert (summary.counts, summary.carrying, summary.unfit) == ({"judged": 4, "skipped": 1, "failed": 0}, 3, None)
+    fits = {"a": 0.1, "b": 0.0, "c": 0.9, "d": 0.2}
+    fitted = summary_of(as_table([judged(row.key, row.manipulated or 0.8, row.likeness or 0, fit=fits[row.key]) for row in rows]))
+    assert fitted.unfit == 1, "of the manipulated"

@@ -18,10 +18,9 @@ from safetensors.numpy import save_file
 from pipeline.containers.find import find_photos
 from pipeline.detection.options import DetectConfig
 from pipeline.detection.stages import Detect, Picture, Sight, look
-from pipeline.ledger.schema import ManifestRow, rows_to_table
 from pipeline.signals.bundle import GREY, read_bundle, write_bundle
 from pipeline.signals.judge import Judge
-from pipeline.signals.key import signal_of
+from pipeline.signals.key import offsets_of
 from tests.fast import tiny
 from tests.fast.signals.bundles import tiny_bundle
 from tests.verbs import detect
@@ -106,8 +105,7 @@ def test_every_picture_has_a_row_with_what_the_detector_says_of_it_upright(made:
         said = judge([pixels.reshape(*pixels.shape[:2], -1)])
         assert (row["status"], row["width"], row["height"]) == ("judged", pixels.shape[1], pixels.shape[0])
         assert (row["manipulated"], row["likeness"]) == (said.manipulated_B[0], said.likeness_B[0]), key
-        assert (row["signal"], row["carries"]) == (said.signal_B[0], True)
-        assert (row["expected"], row["matches"]) == (None, None)
+        assert (row["carries"], row["fit"]) == (True, None)
     assert found["turned.png"]["width"] == 22
     out = capsys.readouterr().out
     assert "6/6 photos" in out
@@ -170,44 +168,41 @@ def test_pictures_together_or_alone_give_the_same_rows_to_the_last_digit(made: P
     assert detect_all(looked) == [row for one in looked for row in detect_all([one])]
 
 
-def test_a_picture_that_carries_another_signal_than_its_name_stands_for_is_called_out(work: Path, capsys: Said) -> None:
-    key = key_file(work)
-    assert call(work, "--key-file", key) == 0
-    found = rows(work)
-    for name, row in found.items():
-        assert row["expected"] == signal_of(SECRET.encode(), name, 3)
-        assert row["matches"] == (row["signal"] == row["expected"])
-    strangers = [name for name, row in found.items() if not row["matches"]]
-    assert strangers
-    said = " ".join(capsys.readouterr().out.split())
-    assert f"{len(strangers)} carry the signal of another name (another photo, or renamed): {strangers[0]}" in said
-    assert f"{len(found) - len(strangers)} carry the signal of their name" in said
+def test_with_the_secret_every_picture_is_compared_with_the_signal_that_its_tints_ask_for(work: Path, capsys: Said) -> None:
+    rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[-0.9] * 99)
+    assert call(work, "--key-file", key_file(work)) == 0
+    found, bundle = rows(work), read_bundle(work / "bundle.safetensors")
+    judge = Judge.from_bundle(bundle, offsets_of(SECRET.encode(), bundle.count))
+    for key in ("a.jpg", "b.png"):
+        said = judge([np.asarray(Image.open(work / "photos" / key))])
+        assert (found[key]["fit"], found[key]["manipulated"]) == (said.fit_B[0], said.manipulated_B[0])
+    unfit = sum(row["fit"] < 0.5 for row in found.values())
+    assert unfit, "nothing here was signed"
+    assert f"{unfit} carry a signal that does not fit their tints" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_manifest_of_a_protection_run_knows_under_which_name_a_file_was_signed(
+def test_a_secret_in_the_environment_counts_and_another_one_is_another_detection(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DISRUPT_SIGNAL_KEY", SECRET)
-    manifest = rows_to_table([ManifestRow(key="from/b.jpg", status="protected", output="b.png", sha256_out="0" * 64)], shard="s")
-    pq.write_table(manifest, work / "photos" / "manifest.parquet")
-    assert call(work) == 0
-    found = rows(work)
-    assert found["b.png"]["expected"] == signal_of(SECRET.encode(), "from/b.jpg", 3)
-    assert found["a.jpg"]["expected"] == signal_of(SECRET.encode(), "a.jpg", 3)
-    assert signal_of(SECRET.encode(), "from/b.jpg", 3) != signal_of(SECRET.encode(), "b.png", 3)
+    fits = []
+    for secret in (SECRET, SECRET[::-1]):
+        monkeypatch.setenv("DISRUPT_SIGNAL_KEY", secret)
+        assert call(work) == 0
+        fits.append({key: row["fit"] for key, row in rows(work).items()})
+    assert None not in fits[0].values()
+    assert fits[0] != fits[1]
 
 
-def test_where_nothing_carries_a_signal_no_name_is_compared(work: Path) -> None:
+def test_where_nothing_carries_a_signal_no_tint_is_compared(work: Path) -> None:
     rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[1.0] * 99)
     assert call(work, "--key-file", key_file(work)) == 0
-    assert {(row["carries"], row["matches"], row["decision"]) for row in rows(work).values()} == {(False, None, "no signal")}
+    assert {(row["carries"], row["fit"], row["decision"]) for row in rows(work).values()} == {(False, None, "no signal")}
 
 
 def test_a_bundle_without_signals_judges_by_the_picture_alone(work: Path, capsys: Said) -> None:
     tiny_bundle(work, count=0)
     assert call(work, "--key-file", key_file(work)) == 0
-    told = {(row["signal"], row["likeness"], row["carries"], row["expected"]) for row in rows(work).values()}
-    assert told == {(None, None, None, None)}
+    assert {(row["likeness"], row["carries"], row["fit"]) for row in rows(work).values()} == {(None, None, None)}
     assert {row["decision"] for row in rows(work).values()} <= {"untouched", "manipulated"}
     assert "no signals" in capsys.readouterr().out
 
@@ -236,8 +231,8 @@ def test_a_bundle_of_another_version_and_a_file_that_is_none_are_refused(work: P
     path = work / "bundle.safetensors"
     with safe_open(path, framework="np") as file:
         tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["disrupt-signals"]  # noqa: SIM118
-    save_file(tensors, path, {"disrupt-signals": about.replace('"version": 2', '"version": 7')})
-    assert "is a bundle of version 7; this program reads version 2" in refused(capsys, work)
+    save_file(tensors, path, {"disrupt-signals": about.replace('"version": 3', '"version": 7')})
+    assert "is a bundle of version 7; this program reads version 3" in refused(capsys, work)
     path.write_bytes(b"not a bundle")
     assert "no bundle of signals" in refused(capsys, work)
 
@@ -276,13 +271,14 @@ def test_the_rows_are_the_same_for_a_folder_a_glob_and_a_table(work: Path) -> No
 def test_the_secret_and_loose_markup_are_not_in_the_report_which_is_one_page_that_loads_nothing(work: Path) -> None:
     (work / "photos" / "<script>x&.jpg").write_bytes(tiny.photo_bytes(seed=9))
     (work / "photos" / "<b>.png").write_text("broken")
+    rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[-0.9] * 99)
     assert call(work, "--key-file", key_file(work)) == 1
     page = (work / "photos-detection" / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;" in page and "&lt;b&gt;.png" in page
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
     assert page.count("<svg") == 2
-    for said in ("Knowing which photos were signed", "Signal of another name", "Most suspicious", "7 judged pictures"):
+    for said in ("Knowing which photos were signed", "Most suspicious", "7 judged pictures"):
         assert said in page, said
     for file in (work / "photos-detection").iterdir():
         assert SECRET.encode() not in file.read_bytes()

@@ -14,7 +14,7 @@ SIZE, WIDTH, BUDGET = 16, 8, 3.0
 SCORES = {grey + kind: np.linspace(0, 1, 101) for grey in ("", GREY) for kind in ("untouched", "carried", "plain")}
 
 
-def tiny_bundle(folder: Path, *, count: int = 3, budget: float = BUDGET, seed: int = 0) -> Path:
+def tiny_bundle(folder: Path, *, count: int = 4, budget: float = BUDGET, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

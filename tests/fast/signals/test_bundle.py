@@ -114,7 +114,7 @@ def test_a_bundle_whose_numbers_were_changed_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"about": {"version": 99}}, "is a bundle of version 99; this program reads version 2"),
+        ({"about": {"version": 99}}, "is a bundle of version 99; this program reads version 3"),
         ({"about": {"version": None}}, "is a bundle of version None"),
         ({"about": {"budget": None}}, "its description is damaged"),
         ({"about": {"width": []}}, "its description is damaged"),

@@ -12,11 +12,11 @@ import torch
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import GREY, Bundle, read_bundle
-from pipeline.signals.detector import Detector, place
+from pipeline.signals.detector import Detector
 from pipeline.signals.judge import HONEST, Judge, calibration_scores
 from pipeline.signals.judgement import Judgement
 from pipeline.signals.search import Search
-from pipeline.signals.signal_set import grey_signals
+from pipeline.signals.signal_set import grey_signals, mixed_signals, phases_of
 from tests.fast.signals.bundles import SIZE, tiny_bundle
 
 
@@ -36,17 +36,27 @@ def detector_of(bundle: Bundle) -> Detector:
     return net.eval().requires_grad_(False)
 
 
-def test_a_picture_at_the_detectors_own_size_is_judged_as_the_net_and_numpy_say(bundle: Bundle) -> None:
+@pytest.mark.parametrize("offsets", [None, (0.4, 2.5)])
+def test_a_picture_at_the_detectors_own_size_is_judged_as_the_net_and_numpy_say(
+    bundle: Bundle, offsets: tuple[float, ...] | None
+) -> None:
     (pixels,) = pictures((SIZE, SIZE))
     x_1CHW = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
     net = detector_of(bundle)
     recovery = net.recover(x_1CHW)
     signals = torch.from_numpy(bundle.signals_nCHW)
-    place_ = Search(signals)(recovery.signals_B3SS[0])
-    logit, changed = net(x_1CHW, recovery, place(signals[place_.signal][None], place_.placement_23[None]))
-    found = Judge.from_bundle(bundle)([pixels])
+    phase = phases_of(x_1CHW, 4)
+    place_ = Search(signals)(recovery.signals_B3SS[0], phase[0])
+    placed = mixed_signals(signals, phase, torch.tensor([offsets or place_.offsets]), place_.placement_23[None])
+    logit, changed = net(x_1CHW, recovery, placed)
+    found = Judge.from_bundle(bundle, offsets)([pixels])
     assert found.manipulated_B[0] == pytest.approx(1 / (1 + np.exp(float(logit))), rel=1e-5)
-    assert (found.signal_B, found.likeness_B[0]) == ((place_.signal,), pytest.approx(place_.likeness, abs=1e-6))
+    assert found.likeness_B[0] == pytest.approx(place_.likeness, abs=1e-6)
+    if offsets is None:
+        assert np.isnan(found.fit_B[0])
+    else:
+        terms = [much * np.cos(one - other) for one, other, much in zip(place_.offsets, offsets, place_.strengths, strict=True)]
+        assert found.fit_B[0] == pytest.approx(sum(terms) / sum(place_.strengths), abs=1e-5)
     assert found.changed_BHW[0] == pytest.approx(1 / (1 + np.exp(-changed[0, 0].numpy())), rel=1e-4)
     assert found.changed_BHW.shape == (1, SIZE // 2, SIZE // 2)
 
@@ -56,12 +66,15 @@ def test_the_other_pictures_of_a_batch_whatever_their_sizes_change_nothing_but_r
     together, alone = judge(three), [judge([one]) for one in three]
     assert together.manipulated_B == pytest.approx([one.manipulated_B[0] for one in alone], abs=1e-5)
     assert together.likeness_B == pytest.approx([one.likeness_B[0] for one in alone], abs=1e-5)
-    assert together.signal_B == tuple(one.signal_B[0] for one in alone)
 
 
 def test_a_picture_that_lost_its_signal_is_as_suspicious_as_can_be() -> None:
     judgement = Judgement(
-        np.array([0.2, 0.3]), (0, 0), np.array([0.4, 0.5], np.float32), np.zeros((2, 8, 8), np.float32), (False, False)
+        np.array([0.2, 0.3]),
+        np.array([0.4, 0.5], np.float32),
+        np.ones(2, np.float32),
+        np.zeros((2, 8, 8), np.float32),
+        (False,) * 2,
     )
     assert judgement.suspicion(0.4).tolist() == [1.0, 0.3]
     assert judgement.suspicion(None).tolist() == [0.2, 0.3]
@@ -71,14 +84,10 @@ def test_what_a_grey_picture_carries_is_likened_to_the_one_plane_that_grey_photo
     (grey,) = pictures((SIZE, SIZE), planes=1)
     x_1CHW = torch.from_numpy(grey.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
     recovered = detector_of(bundle).recover(x_1CHW).signals_B3SS[0]
-    wanted = Search(grey_signals(torch.from_numpy(bundle.signals_nCHW)))(recovered)
+    wanted = Search(grey_signals(torch.from_numpy(bundle.signals_nCHW)))(recovered, phases_of(x_1CHW.expand(1, 3, -1, -1), 4)[0])
     for file in (grey, np.repeat(grey, 3, 2)):
         found = Judge.from_bundle(bundle)([file])
-        assert (found.grey_B, found.signal_B, found.likeness_B[0]) == (
-            (True,),
-            (wanted.signal,),
-            pytest.approx(wanted.likeness, abs=1e-6),
-        )
+        assert (found.grey_B, found.likeness_B[0]) == ((True,), pytest.approx(wanted.likeness, abs=1e-6))
     coloured = np.repeat(grey, 3, 2)
     coloured[3, 5, 0] ^= 1
     assert Judge.from_bundle(bundle)([coloured]).grey_B == (False,)
@@ -101,21 +110,21 @@ def test_a_detector_in_no_bundle_yet_judges_alike_whatever_the_unit_of_its_signa
 
 def test_without_signals_there_is_nothing_to_be_like(tmp_path: Path) -> None:
     found = Judge.from_bundle(read_bundle(tiny_bundle(tmp_path, count=0)))(pictures((16, 16), (20, 20)))
-    assert (found.signal_B, found.likeness_B.tolist()) == ((0, 0), [-1.0, -1.0])
+    assert found.likeness_B.tolist() == [-1.0, -1.0]
 
 
 def by_brightness(pictures: Sequence[U8]) -> Judgement:
     """Calls bright pictures manipulated, and dark ones like a signal: both can be reckoned by hand."""
     assert len(pictures) <= 64
     mean_B, B = np.array([pixels.mean() / 255 for pixels in pictures]), len(pictures)
-    return Judgement(mean_B, (0,) * B, (1 - mean_B).astype(np.float32), np.zeros((B, 1, 1), np.float32), (False,) * B)
+    return Judgement(mean_B, (1 - mean_B).astype(np.float32), np.ones(B, np.float32), np.zeros((B, 1, 1), np.float32), (False,) * B)
 
 
 def test_scores_are_each_persons_worst_over_photos_and_honest_handlings(bundle: Bundle) -> None:
     photos = pictures(*[(16 + i, 40 - i) for i in range(30)])
     people = [f"p{i // 3}" for i in range(30)]
-    scores = calibration_scores(bundle, by_brightness, photos, people)
-    signed = [with_signal(Photo(pixels, None, "PNG"), bundle, i % 3) for i, pixels in enumerate(photos)]
+    scores = calibration_scores(bundle, (1.0, 2.0), by_brightness, photos, people)
+    signed = [with_signal(Photo(pixels, None, "PNG"), bundle, (1.0, 2.0)) for pixels in photos]
 
     def means(files: list[U8]) -> np.ndarray:
         all_ways = np.array([[handle(x, i).mean() / 255 for i, x in enumerate(files)] for handle in HONEST.values()])
@@ -132,11 +141,11 @@ def test_scores_are_each_persons_worst_over_photos_and_honest_handlings(bundle: 
 def test_without_signals_the_untouched_files_are_the_photos_themselves(tmp_path: Path) -> None:
     passive = read_bundle(tiny_bundle(tmp_path, count=0))
     (pixels,) = pictures((20, 20))
-    scores = calibration_scores(passive, by_brightness, [pixels], ["a"], handlings={"clean": HONEST["clean"]})
+    scores = calibration_scores(passive, (), by_brightness, [pixels], ["a"], handlings={"clean": HONEST["clean"]})
     assert scores["untouched"] == pytest.approx([pixels.mean() / 255])
     assert "plain" not in scores
 
 
 def test_a_held_out_photo_that_is_too_small_for_a_signal_is_refused(bundle: Bundle) -> None:
     with pytest.raises(PhotoRefusedError, match="too small for a signal, which needs 8"):
-        calibration_scores(bundle, by_brightness, pictures((7, 20)), ["a"])
+        calibration_scores(bundle, (1.0, 2.0), by_brightness, pictures((7, 20)), ["a"])

@@ -1,8 +1,9 @@
-"""Which signal a photo gets, against HMAC-SHA256 written out by hand; and secrets that are missing or of no use."""
+"""What a secret decides, against HMAC-SHA256 written out by hand; and secrets that are missing or of no use."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.signals.key import LEAST_BYTES, VARIABLE, SecretError, fingerprint, read_secret, signal_of
+from pipeline.signals.key import LEAST_BYTES, VARIABLE, SecretError, fingerprint, offsets_of, read_secret, signal_of
 
 SECRET = b"a secret of the tests, 32 bytes."
 
@@ -43,6 +44,13 @@ def test_signals_are_shared_out_evenly_and_otherwise_under_another_secret() -> N
     mine, other = ([signal_of(secret, name, 4) for name in names] for secret in (SECRET, SECRET[::-1]))
     assert all(900 < count < 1100 for count in Counter(mine).values())
     assert 900 < sum(a == b for a, b in zip(mine, other, strict=True)) < 1100
+
+
+def test_the_offset_of_a_pair_is_a_turn_times_the_keyed_hash_of_its_number() -> None:
+    digests = [hmac_by_hand(SECRET, f"disrupt: offset of pair {pair}".encode()) for pair in range(3)]
+    assert offsets_of(SECRET, 6) == pytest.approx([2 * math.pi * int.from_bytes(each[:8], "big") / 2**64 for each in digests])
+    assert offsets_of(SECRET, 4) == offsets_of(SECRET, 6)[:2] != offsets_of(SECRET[::-1], 4)
+    assert offsets_of(SECRET, 0) == ()
 
 
 def test_a_secret_is_read_from_the_file_before_the_variable_and_without_its_end_of_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import pytest
@@ -12,14 +13,23 @@ from torch import Tensor
 from pipeline.signals.detector import place
 from pipeline.signals.handling import Handling
 from pipeline.signals.search import HANDICAP, Search
+from pipeline.signals.signal_set import mixed_signals
 
 SIDE = 32
+OFFSETS = (1.0, -2.0)
 
 
 @pytest.fixture(scope="module")
 def signals() -> Tensor:
     rng = torch.Generator().manual_seed(0)
-    return F.interpolate(torch.randn(3, 3, SIDE // 2, SIDE // 2, generator=rng), (SIDE, SIDE), mode="bicubic")
+    return F.interpolate(torch.randn(4, 3, SIDE // 2, SIDE // 2, generator=rng), (SIDE, SIDE), mode="bicubic")
+
+
+@pytest.fixture(scope="module")
+def phase() -> Tensor:
+    """The phases of a photo with tints that differ from place to place."""
+    rng = torch.Generator().manual_seed(4)
+    return F.interpolate(4 * torch.randn(1, 2, 3, 3, generator=rng), (SIDE, SIDE), mode="bicubic")[0]
 
 
 @pytest.fixture(scope="module")
@@ -27,36 +37,57 @@ def search(signals: Tensor) -> Search:
     return Search(signals)
 
 
+def carried(signals: Tensor, phase: Tensor, placement: Tensor) -> tuple[Tensor, Tensor]:
+    """What a picture that shows this part of the photo carries, and its own phases."""
+    mixed = mixed_signals(signals, phase[None], torch.tensor([OFFSETS]))
+    there = (place(each, placement[None])[0] for each in (mixed, phase[None]))
+    return next(there), next(there)
+
+
+def apart(offsets: tuple[float, ...]) -> float:
+    """How far offsets are from the true ones, as angles."""
+    return max(abs(math.remainder(one - other, 2 * math.pi)) for one, other in zip(offsets, OFFSETS, strict=True))
+
+
 @pytest.mark.parametrize(("mirrored", "turns"), list(product((False, True), range(4))))
-def test_a_whole_signal_is_found_in_each_of_its_eight_turns(signals: Tensor, search: Search, mirrored: bool, turns: int) -> None:
-    handling = Handling(mirrored=mirrored, turns=turns)
-    found = search(handling.move(signals[1:2])[0])
-    assert found.signal == 1
-    assert found.likeness == pytest.approx(1, abs=1e-4)
-    assert torch.allclose(found.placement_23, handling.placement(), atol=1e-6)
+def test_a_whole_signal_is_found_in_each_of_its_eight_turns(
+    signals: Tensor, phase: Tensor, search: Search, mirrored: bool, turns: int
+) -> None:
+    placement = Handling(mirrored=mirrored, turns=turns).placement()
+    found = search(*carried(signals, phase, placement))
+    assert found.likeness == pytest.approx(1, abs=5e-3), "signals of a pair are not quite orthogonal"
+    assert apart(found.offsets) < 0.1
+    assert torch.allclose(found.placement_23, placement, atol=1e-6)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("window", [(0.0, 0.0, 0.9, 0.9), (0.11, 0.06, 0.97, 0.92), (0.05, 0.2, 0.95, 1.0)])
 def test_a_window_of_a_signal_is_found_where_it_lies(
-    signals: Tensor, search: Search, window: tuple[float, float, float, float], mirrored: bool
+    signals: Tensor, phase: Tensor, search: Search, window: tuple[float, float, float, float], mirrored: bool
 ) -> None:
     placement = Handling(window=window, mirrored=mirrored).placement()
-    noise = 0.5 * torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * signals.std()
-    found = search(place(signals[2:3], placement[None])[0] + noise)
-    assert found.signal == 2
+    there, own_phase = carried(signals, phase, placement)
+    noise = 0.5 * torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)) * there.std()
+    found = search(there + noise, own_phase)
     assert torch.allclose(found.placement_23, placement, atol=0.025)
+    assert apart(found.offsets) < 0.2
     assert found.likeness > 0.8 - HANDICAP
 
 
-def test_noise_is_like_no_signal_wherever_it_is_searched(search: Search) -> None:
+def test_tints_that_were_moved_alike_everywhere_show_as_other_offsets(signals: Tensor, phase: Tensor, search: Search) -> None:
+    there, own_phase = carried(signals, phase, torch.eye(2, 3))
+    found = search(there, own_phase + 0.5)
+    assert apart(tuple(offset + 0.5 for offset in found.offsets)) < 0.1
+
+
+def test_noise_is_like_no_signal_wherever_it_is_searched(phase: Tensor, search: Search) -> None:
     rng = torch.Generator().manual_seed(2)
     noise = F.interpolate(torch.randn(20, 3, SIDE // 2, SIDE // 2, generator=rng), (SIDE, SIDE), mode="bicubic")
-    assert max(search(one).likeness for one in noise) < 0.3
+    assert max(search(one, phase).likeness for one in noise) < 0.3
 
 
-def test_the_same_picture_is_found_in_the_same_place_every_time(signals: Tensor, search: Search) -> None:
+def test_the_same_picture_is_found_in_the_same_place_every_time(signals: Tensor, phase: Tensor, search: Search) -> None:
     picture = torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(3)) + signals[0]
-    first, second = search(picture), Search(signals)(picture)
-    assert (first.signal, first.likeness) == (second.signal, second.likeness)
+    first, second = search(picture, phase), Search(signals)(picture, phase)
+    assert (first.offsets, first.likeness) == (second.offsets, second.likeness)
     assert torch.equal(first.placement_23, second.placement_23)

@@ -160,7 +160,7 @@ def test_a_generator_that_changes_nothing_cannot_be_told_from_untouched_photos(c
 
 
 def test_psnr_is_that_of_the_8_bit_photos_with_their_signals(config: SearchConfig, tmp_path: Path) -> None:
-    job = job_in(tmp_path / "a", config, signals=1, budget=4)
+    job = job_in(tmp_path / "a", config, signals=2, budget=4)
     state = open_state(job)
     with torch.no_grad():
         raw = next(state.nets.G.parameters())

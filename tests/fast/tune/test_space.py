@@ -36,9 +36,9 @@ def test_the_values_that_a_training_starts_with_lie_in_the_usual_space_and_are_t
 
 
 def test_a_range_is_moved_and_a_single_value_is_fixed() -> None:
-    space = read_space(["magnitude=1:1000", "signals=3", "k=0.5:0.5"])
+    space = read_space(["magnitude=1:1000", "signals=4", "k=0.5:0.5"])
     assert space["magnitude"] == FloatDistribution(1, 1000, log=True)
-    assert space["signals"] == IntDistribution(3, 3)
+    assert space["signals"] == IntDistribution(4, 4, step=2)
     assert space["k"].single()
     assert read_space(["separation=0"])["separation"].single()
 
@@ -54,7 +54,8 @@ def test_a_range_is_moved_and_a_single_value_is_fixed() -> None:
         ("magnitude=nan:9", "within"),
         ("separation=-1:9", "within 0 to 1e"),
         ("signals=2.5:4", "whole numbers"),
-        ("signals=0:4", "within 1 to 4096"),
+        ("signals=0:4", "within 2 to 4096"),
+        ("signals=3:4", "even numbers"),
         ("budget=0.1:3", "within 0.5 to 16"),
         ("k=0.5:1.5", "within 0 to 1"),
     ],
@@ -95,7 +96,7 @@ def test_options_of_a_training_keep_their_names_and_what_is_not_given_is_left_ou
         ({"minutes": 0.0}, "--minutes must be from"),
         ({"held_out_generator": ()}, "--held-out-generator needs at least one"),
         ({"held_out_weights": (Path("a"), Path("b"))}, "one file for each of the 1"),
-        ({"range": ("signals=5:2",)}, "5 is above 2"),
+        ({"range": ("signals=6:2",)}, "6 is above 2"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_with_what_was_expected(options: dict[str, object], said: str) -> None:

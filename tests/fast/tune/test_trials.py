@@ -70,12 +70,12 @@ def test_tables_hold_every_row_and_value(tmp_path: Path) -> None:
 
 
 def test_best_options_train_the_values_of_the_best_trial(tmp_path: Path) -> None:
-    values = START | {"magnitude": 123.456789, "signals": 3, "k": 0.25, "budget": 2.7182818}
+    values = START | {"magnitude": 123.456789, "signals": 4, "k": 0.25, "budget": 2.7182818}
     file = tmp_path / "best.yaml"
     file.write_text(best_options(CONFIG, row(1, values=values)))
     job = plan(parse(TrainConfig, ["samples", str(tmp_path / "out"), "--config", str(file)], prog="disrupt train"))
     assert isinstance(job.system, SignalSystem)
-    assert (job.system.magnitude, job.system.count, job.system.k, job.system.budget) == (123.457, 3, 0.25, 2.71828)
+    assert (job.system.magnitude, job.system.count, job.system.k, job.system.budget) == (123.457, 4, 0.25, 2.71828)
     assert (job.sizes.image, job.batch, job.settings.steps) == (16, 8, CONFIG.final_steps)
     assert [source.name for source in job.system.sources] == [BUILD]
 
@@ -85,7 +85,7 @@ def test_the_value_that_decides_the_score_is_the_most_important() -> None:
     rows = []
     for number in range(24):
         drawn = {name: row_.usual.low + rng.random() * (row_.usual.high - row_.usual.low) for name, row_ in PARAMETERS.items()}
-        drawn["signals"] = round(drawn["signals"])
+        drawn["signals"] = 2 * round(drawn["signals"] / 2)
         rows.append(row(number, values=drawn, ap_early=1 - drawn["k"]))
     shares = importances(rows, CONFIG.space())
     assert next(iter(shares)) == "k"
