@@ -51,9 +51,9 @@ class TablesConfig:
     """table-signals: bundles of no signals, one for each seed (the same with --signals 0)."""
     seen: Names = ("stargan-faces", "ganimation-faces")
     """table-signals: generators that the detectors were trained on, each a name or name=weights."""
-    chose: Names = ("multistyle",)
+    chose: Names = ("multistyle", "vintagify")
     """table-signals: generators that chose weights, recipe or step of the detectors."""
-    unseen: Names = ("vintagify",)
+    unseen: Names = ()
     """table-signals: generators that neither trained nor chose anything."""
     channels: Names = ("jpeg-85", "webp-80", "half-size", "crop-10", "mirror", "turn", "jpeg-75")
     """table-signals: what happens to pictures before the detector sees them, besides nothing."""

@@ -20,9 +20,9 @@ from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8
 from pipeline.signals import edits
 from pipeline.signals.bundle import Bundle, Thresholds, bundle_path, read_bundle
-from pipeline.signals.judge import HONEST, Judge
+from pipeline.signals.judge import HONEST
 from pipeline.signals.judgement import Judgement
-from pipeline.tables.signals.scores import sign
+from pipeline.tables.signals.scores import judge_of, sign
 from pipeline.training.data.faces import TABLE, label_rows
 
 KINDS = {"another face": edits.swap, "warped": edits.warp, "painted over": edits.fill, "recoloured": edits.recolour}
@@ -63,7 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     bundle = read_bundle(bundle_path(options.bundle))
-    judge, limits, rate = Judge.from_bundle(bundle), *_limits(bundle)
+    judge, limits, rate = judge_of(bundle), *_limits(bundle)
     photos = people(options.faces, options.split, options.people)
     signed = sign(photos, bundle)
     print(f"{len(photos)} people of split {options.split}, rate {rate:.4f}, {limits}")
