@@ -23,7 +23,7 @@ MOVES = tuple(edges for edges in product((-1, 0, 1), repeat=4) if sum(map(abs, e
 """Which edges of a window (left, top, right, bottom) are moved together, and which way."""
 CERTAIN = 0.3
 """A signal of this likeness in the whole picture needs no search for a window."""
-HANDICAP = 0.08
+HANDICAP = 0.05
 """The best of many thousand windows fits a picture without a signal better than the best of a few whole ones, by about this."""
 Window = tuple[float, float, float, float]
 
