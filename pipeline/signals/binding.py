@@ -22,7 +22,7 @@ PERIOD = 8.0
 """Levels of tint that turn a phase once."""
 KNEE = 10.0
 """Beyond so many levels a tint counts less and less (asinh): light makes strong colours stronger, and that is no manipulation."""
-DRIVE = 1.6
+DRIVE = 2.4
 """How much stronger a mixture is than its signals before it is cut to the budget: a mixture seldom reaches it."""
 CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
 """Cb and Cr of red, green and blue: ITU-R BT.601, as JPEG has them."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.images.types import F32, U8
-from pipeline.signals.binding import KNEE, PERIOD, mixture, phases, small, weights
+from pipeline.signals.binding import DRIVE, KNEE, PERIOD, mixture, phases, small, weights
 from pipeline.signals.signal_set import mixed_signals, phases_of
 
 
@@ -58,7 +58,7 @@ def test_files_and_tensors_ask_for_the_same_mixture() -> None:
     in_file = mixture(signals, weights(phases(small(pixels, 16).astype(np.float32).transpose(2, 0, 1), 2), offsets), 9.0)
     x_13SS = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
     as_tensor = mixed_signals(torch.from_numpy(signals), phases_of(x_13SS, 4), torch.tensor([offsets]))
-    assert np.abs(in_file - 1.6 * as_tensor[0].numpy()).max() < 1e-4
+    assert np.abs(in_file - DRIVE * as_tensor[0].numpy()).max() < 1e-4
 
 
 def coherence(before: U8, after: U8) -> float:
