@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.channels.channels import find_channels
@@ -36,6 +37,10 @@ def _turned(pixels_HWC: U8, seed: int) -> U8:
     return turned_HWC
 
 
+FIT_WEIGHT = 15.0
+"""What a fit of 0 instead of 1 adds to the logit of a manipulation."""
+LOOSE = 0.03
+"""A picture without a signal is so much more like a mixture with the offsets that fit it best than with those of the secret."""
 HONEST: Mapping[str, Handle] = {
     **{channel.name: channel.apply for channel in find_channels(("clean", "jpeg-85", "webp-80", "half-size", "crop-10"))},
     "mirror": _mirrored,
@@ -88,15 +93,17 @@ class Judge:
         phase_BmHW = phases_of(x_BCHW.float().cpu(), len(self._signals[False]))
         for i, grey in enumerate(grey_B if self._search else ()):
             found = self._search[grey](recovered_BCHW[i], phase_BmHW[i])
-            likenesses[i] = found.likeness
-            if self._offsets is not None:
-                fits[i] = _agreement(found, self._offsets)
             offsets_1m = torch.tensor([found.offsets if self._offsets is None else self._offsets])
             mixed = mixed_signals(self._signals[grey], phase_BmHW[i : i + 1], offsets_1m, found.placement_23[None])
-            placed_BCHW[i] = mixed[0]
+            placed_BCHW[i], likenesses[i] = mixed[0], found.likeness
+            if self._offsets is not None:
+                fits[i] = _agreement(found, self._offsets)
+                bound = F.cosine_similarity(mixed.flatten(), recovered_BCHW[i].flatten(), dim=0, eps=1e-12)
+                likenesses[i] = max(float(bound), found.likeness - LOOSE)
         detection = self._detector(x_BCHW.to(self._device), recovery, placed_BCHW.to(self._device))
+        suspicion_B = FIT_WEIGHT * (1 - torch.tensor(fits, dtype=torch.float64)).nan_to_num(0.0)
         return Judgement(
-            torch.sigmoid(-detection.logit_B.double()).cpu().numpy(),
+            torch.sigmoid(suspicion_B - detection.logit_B.double().cpu()).numpy(),
             np.array(likenesses, np.float32),
             np.array(fits, np.float32),
             torch.sigmoid(detection.changed_B1HW[:, 0].float()).cpu().numpy(),

@@ -13,7 +13,7 @@ from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.signals.add import with_signal
 from pipeline.signals.bundle import GREY, Bundle, read_bundle
 from pipeline.signals.detector import Detector
-from pipeline.signals.judge import HONEST, Judge, calibration_scores
+from pipeline.signals.judge import FIT_WEIGHT, HONEST, LOOSE, Judge, calibration_scores
 from pipeline.signals.judgement import Judgement
 from pipeline.signals.search import Search
 from pipeline.signals.signal_set import grey_signals, mixed_signals, phases_of
@@ -50,11 +50,15 @@ def test_a_picture_at_the_detectors_own_size_is_judged_as_the_net_and_numpy_say(
     placed = mixed_signals(signals, phase, torch.tensor([offsets or place_.offsets]), place_.placement_23[None])
     logit, changed = net(x_1CHW, recovery, placed)
     found = Judge.from_bundle(bundle, offsets)([pixels])
-    assert found.manipulated_B[0] == pytest.approx(1 / (1 + np.exp(float(logit))), rel=1e-5)
-    assert found.likeness_B[0] == pytest.approx(place_.likeness, abs=1e-6)
+    unfit = 0.0 if offsets is None else FIT_WEIGHT * (1 - float(found.fit_B[0]))
+    assert found.manipulated_B[0] == pytest.approx(1 / (1 + np.exp(float(logit) - unfit)), rel=1e-5)
     if offsets is None:
+        assert found.likeness_B[0] == pytest.approx(place_.likeness, abs=1e-6)
         assert np.isnan(found.fit_B[0])
     else:
+        one, other = placed.flatten().numpy(), recovery.signals_B3SS[0].detach().flatten().numpy()
+        cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+        assert found.likeness_B[0] == pytest.approx(max(cosine, place_.likeness - LOOSE), abs=1e-5)
         terms = [much * np.cos(one - other) for one, other, much in zip(place_.offsets, offsets, place_.strengths, strict=True)]
         assert found.fit_B[0] == pytest.approx(sum(terms) / sum(place_.strengths), abs=1e-5)
     assert found.changed_BHW[0] == pytest.approx(1 / (1 + np.exp(-changed[0, 0].numpy())), rel=1e-4)
