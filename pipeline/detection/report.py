@@ -116,7 +116,7 @@ def _plots(summary: Summary) -> list[tuple[str, Markup]]:
     paint = _painter(summary.odds, summary.limits.manipulated)
     drawn = [("Probability that a picture is manipulated; the line is the threshold", drawing(paint, name="odds", size=(4.2, 2.3)))]
     limit = summary.limits.carries
-    likeness = histogram(*summary.likenesses, name="like", label="likeness (cosine)", counted="pictures", threshold=limit)
+    likeness = histogram(*summary.likenesses, name="like", label="standard deviations", counted="pictures", threshold=limit)
     drawn.append(("Likeness to a signal of the bundle; above the line a picture carries one", likeness))
     return [(caption, Markup(svg)) for caption, svg in drawn if svg]
 

@@ -21,10 +21,11 @@ ORDER = ("key", "stage", "reason")
 class DetectionRow:
     """What is known of a picture; None where it is not. The fields are the columns.
 
-    Sizes are in pixels as the picture is shown, ``likeness`` and ``fit`` from -1 to 1.
+    Sizes are in pixels as the picture is shown.
 
-    ``likeness`` is that of what the picture carries to the set's signals; ``carries`` says whether that is enough. ``fit`` says how
-    well it is the signal that the picture's own tints and the secret ask for; None without the secret. ``decision`` is
+    ``likeness`` says how well the set's signals fit what the picture carries, in standard deviations of how they fit by chance;
+    ``carries`` says whether that is enough. ``fit``, from -1 to 1, says how well it is the signal that the picture's own tints and
+    the secret ask for; None without the secret. ``decision`` is
     ``no signal`` for a picture that carries none; else it follows from ``manipulated``, the probability. Of a manipulated picture
     ``map`` is a grey PNG of S / 2 pixels a side over the upright picture, brighter where it was more likely changed, and
     ``changed`` the share of the area (0..1) that is marked there.

@@ -19,7 +19,7 @@ from pipeline.signals.bundle import Thresholds
 
 SHOWN = 20
 """Pictures in a list of the report."""
-LIKENESS_BIN = 0.005
+LIKENESS_BIN = 0.1
 """Width of the bins in which likenesses are counted; the threshold is the border of one."""
 UNFIT = 0.5
 """Below this fit a signal counts as that of other tints."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.channels.channels import find_channels
@@ -39,8 +38,6 @@ def _turned(pixels_HWC: U8, seed: int) -> U8:
 
 FIT_WEIGHT = 15.0
 """What a fit of 0 instead of 1 adds to the logit of a manipulation."""
-LOOSE = 0.03
-"""A picture without a signal is so much more like a mixture with the offsets that fit it best than with those of the secret."""
 HONEST: Mapping[str, Handle] = {
     **{channel.name: channel.apply for channel in find_channels(("clean", "jpeg-85", "webp-80", "half-size", "crop-10"))},
     "mirror": _mirrored,
@@ -92,14 +89,12 @@ class Judge:
         placed_BCHW, likenesses, fits = torch.zeros_like(recovered_BCHW), [-1.0] * len(x_BCHW), [math.nan] * len(x_BCHW)
         phase_BmHW = phases_of(x_BCHW.float().cpu(), len(self._signals[False]))
         for i, grey in enumerate(grey_B if self._search else ()):
-            found = self._search[grey](recovered_BCHW[i], phase_BmHW[i])
+            found = self._search[grey](recovered_BCHW[i], phase_BmHW[i], self._offsets)
             offsets_1m = torch.tensor([found.offsets if self._offsets is None else self._offsets])
             mixed = mixed_signals(self._signals[grey], phase_BmHW[i : i + 1], offsets_1m, found.placement_23[None])
             placed_BCHW[i], likenesses[i] = mixed[0], found.likeness
             if self._offsets is not None:
                 fits[i] = _agreement(found, self._offsets)
-                bound = F.cosine_similarity(mixed.flatten(), recovered_BCHW[i].flatten(), dim=0, eps=1e-12)
-                likenesses[i] = max(float(bound), found.likeness - LOOSE)
         detection = self._detector(x_BCHW.to(self._device), recovery, placed_BCHW.to(self._device))
         suspicion_B = FIT_WEIGHT * (1 - torch.tensor(fits, dtype=torch.float64)).nan_to_num(0.0)
         return Judgement(

@@ -13,10 +13,10 @@ from pipeline.images.types import F32, F64
 class Judgement:
     """Of each picture of a batch: the probability that it is manipulated, how like its signal is, and where it was changed.
 
-    ``likeness_B`` is the cosine between what was recovered and the mixture of the set in its place, with the secret's offsets or, a
-    little less, with those that fit best, -1 to 1; -1 for a set without signals. ``fit_B`` says how well the mixture found is the
-    one that the picture's own tints and the secret ask for: 1 as signed, around 0 by chance; NaN without the secret.
-    ``changed_BHW`` is the probability of a change in each of (S / 2) x (S / 2) places.
+    ``likeness_B`` is how well the signals fit what was recovered, in their place, in standard deviations of how they fit elsewhere
+    (`pipeline.signals.search.Place`); -1 for a set without signals. ``fit_B`` says how well the mixture found is the one that the
+    picture's own tints and the secret ask for: 1 as signed, around 0 by chance; NaN without the secret. ``changed_BHW`` is the
+    probability of a change in each of (S / 2) x (S / 2) places.
     """
 
     manipulated_B: F64

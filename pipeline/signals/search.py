@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import product
 from typing import NamedTuple
@@ -21,18 +22,22 @@ ROUNDS = 4
 """Moves of each step."""
 MOVES = tuple(edges for edges in product((-1, 0, 1), repeat=4) if sum(map(abs, edges)) in (1, 2))
 """Which edges of a window (left, top, right, bottom) are moved together, and which way."""
-CERTAIN = 0.3
+NEAR = 4
+"""Shifts of up to so many pixels are no measure of chance: a signal is like itself a little beside its place."""
+CERTAIN = 8.0
 """A signal of this likeness in the whole picture needs no search for a window."""
-HANDICAP = 0.05
+HANDICAP = 2.0
 """The best of many thousand windows fits a picture without a signal better than the best of a few whole ones, by about this."""
+LOOSE = 1.5
+"""Offsets that may be any fit a picture without a signal better than given ones, by about this."""
 Window = tuple[float, float, float, float]
 
 
 class Place(NamedTuple):
     """How the signal lies in the picture, (2, 3) as `place` takes it, the offsets of its pairs, in radians, and its likeness.
 
-    The likeness is the cosine between what was recovered and the mixture with these offsets, for a window less `HANDICAP`.
-    ``strengths`` says how much of each pair there is.
+    The likeness is how well pairs fit there, with given offsets or with any, in standard deviations of how they fit elsewhere in
+    the same picture; less `HANDICAP` for a window and `LOOSE` for any offsets. ``strengths`` says how much of each pair there is.
     """
 
     placement_23: Tensor
@@ -51,30 +56,35 @@ class Search:
 
     def __init__(self, signals_n3SS: Tensor) -> None:
         self._pairs_m3SS = torch.complex(signals_n3SS[0::2].contiguous(), signals_n3SS[1::2].contiguous())
+        self._spectrum_m3SS = torch.fft.fft2(self._pairs_m3SS)
         small = F.avg_pool2d(signals_n3SS, 2)  # windows are searched at half the side: signals are mostly coarse
         self._small_m3ss = torch.complex(small[0::2].contiguous(), small[1::2].contiguous())
         self._turned = [F.pad(turned(mirrored, turns), (0, 1)) for mirrored, turns in product((False, True), range(4))]
         self._whole_Tm3SS = _placed(self._pairs_m3SS, torch.stack(self._turned))
+        shift_S = torch.fft.fftfreq(signals_n3SS.shape[-1]).abs() * signals_n3SS.shape[-1]
+        self._elsewhere_SS = torch.maximum(shift_S[:, None], shift_S[None]) >= NEAR
 
-    def __call__(self, recovered_3SS: Tensor, phase_mSS: Tensor) -> Place:
-        """The best place: the whole photo in one of eight turns, else a window of it, upright or mirrored."""
+    def __call__(self, recovered_3SS: Tensor, phase_mSS: Tensor, offsets: Sequence[float] | None = None) -> Place:
+        """The best place, by the given offsets too: the whole photo in one of eight turns, else a window, upright or mirrored."""
         turned_m3SS = recovered_3SS * torch.polar(torch.ones_like(phase_mSS), -phase_mSS)[:, None]
-        turn = int(_fit(self._whole_Tm3SS, turned_m3SS).abs().sum(1).argmax())
-        whole = self._place(recovered_3SS, turned_m3SS, phase_mSS, self._turned[turn])
+        chance = self._chance(turned_m3SS)
+        fit_Tm = _fit(self._whole_Tm3SS, turned_m3SS)
+        likeness_T = _likeness(fit_Tm, offsets, chance)
+        turn = int(likeness_T.argmax())
+        whole = _place(self._turned[turn], fit_Tm[turn], float(likeness_T[turn]))
         if whole.likeness >= CERTAIN:
             return whole
-        small_m3ss = torch.complex(F.avg_pool2d(turned_m3SS.real, 2), F.avg_pool2d(turned_m3SS.imag, 2))
-        found = self._place(recovered_3SS, turned_m3SS, phase_mSS, self._window(small_m3ss))
-        return max(whole, found._replace(likeness=found.likeness - HANDICAP), key=lambda each: each.likeness)
+        window_23 = self._window(torch.complex(F.avg_pool2d(turned_m3SS.real, 2), F.avg_pool2d(turned_m3SS.imag, 2)))
+        fit_1m = _fit(_placed(self._pairs_m3SS, window_23[None]), turned_m3SS)
+        found = _place(window_23, fit_1m[0], float(_likeness(fit_1m, offsets, chance)[0]) - HANDICAP)
+        return max(whole, found, key=lambda each: each.likeness)
 
-    def _place(self, recovered_3SS: Tensor, turned_m3SS: Tensor, phase_mSS: Tensor, placement_23: Tensor) -> Place:
-        """The place with the offsets that fit best there."""
-        placed_m3SS = _placed(self._pairs_m3SS, placement_23[None])[0]
-        fit_m = _fit(placed_m3SS[None], turned_m3SS)[0]
-        back_mSS = torch.polar(torch.ones_like(phase_mSS), -(phase_mSS + fit_m.angle()[:, None, None]))
-        mixture_3SS = (placed_m3SS * back_mSS[:, None]).sum(0).real
-        likeness = F.cosine_similarity(mixture_3SS.flatten(), recovered_3SS.flatten(), dim=0, eps=1e-12)
-        return Place(placement_23, tuple(fit_m.angle().tolist()), tuple(fit_m.abs().tolist()), float(likeness))
+    def _chance(self, turned_m3SS: Tensor) -> Tensor:
+        """The standard deviation of how well all pairs fit by chance: with given offsets, over shifts of the whole picture."""
+        picture_m3SS = torch.fft.fft2(turned_m3SS.conj()).conj()
+        fit_mSS = torch.fft.ifft2((self._spectrum_m3SS * picture_m3SS).sum(1))
+        chance: Tensor = (fit_mSS[:, self._elsewhere_SS].abs().square().mean(1).sum() / 2).sqrt().clamp_min(1e-12)
+        return chance
 
     def _window(self, small_m3ss: Tensor) -> Tensor:
         """The placement of the window of the photo that correlates best with the picture, upright or mirrored."""
@@ -134,6 +144,19 @@ def _placed(pairs_m3SS: Tensor, placement_W23: Tensor) -> Tensor:
     parts_12m3SS = torch.view_as_real(pairs_m3SS).permute(4, 0, 1, 2, 3)[None]  # as planes of one image: places are reckoned once
     placed = place(parts_12m3SS.flatten(1, 3).expand(len(placement_W23), -1, -1, -1), placement_W23)
     return torch.complex(*placed.unflatten(1, parts_12m3SS.shape[1:4]).unbind(1))
+
+
+def _place(placement_23: Tensor, fit_m: Tensor, likeness: float) -> Place:
+    return Place(placement_23, tuple(fit_m.angle().tolist()), tuple(fit_m.abs().tolist()), likeness)
+
+
+def _likeness(fit_Wm: Tensor, offsets: Sequence[float] | None, chance: Tensor) -> Tensor:
+    """The likeness of the fit in each of W places, (W,)."""
+    loose_W = fit_Wm.abs().sum(1) / chance - LOOSE
+    if offsets is None:
+        return loose_W
+    given_m = torch.tensor(offsets, dtype=torch.float32)
+    return torch.maximum(loose_W, (fit_Wm * torch.polar(torch.ones_like(given_m), -given_m)).real.sum(1) / chance)
 
 
 def _fit(placed_Wm3SS: Tensor, turned_m3SS: Tensor) -> Tensor:

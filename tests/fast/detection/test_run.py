@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     turned = Image.Exif()
     turned[0x0112] = 6
     tiny.picture(40, 22, seed=6).save(photos / "turned.png", exif=turned)
-    rescored(tiny_bundle(folder), untouched=[0.0, 1.0] * 50, plain=[-0.9] * 100)
+    rescored(tiny_bundle(folder), untouched=[0.0, 1.0] * 50, plain=[-9.0] * 100)
     return folder
 
 
@@ -116,7 +116,7 @@ def test_the_false_positive_rate_draws_the_line_and_one_that_nobody_vouches_for_
     assert call(work) == 0
     found = rows(work)
     probabilities = sorted(row["manipulated"] for row in found.values())
-    rescored(work / "bundle.safetensors", untouched=probabilities, plain=[-0.9] * 6)
+    rescored(work / "bundle.safetensors", untouched=probabilities, plain=[-9.0] * 6)
     for rate in ("0.15", "0.3", "0.5"):
         assert call(work, "--false-positive-rate", rate) == 0
         limit = probabilities[int(np.ceil(7 * (1 - float(rate)))) - 1]
@@ -169,7 +169,7 @@ def test_pictures_together_or_alone_give_the_same_rows_to_the_last_digit(made: P
 
 
 def test_with_the_secret_every_picture_is_compared_with_the_signal_that_its_tints_ask_for(work: Path, capsys: Said) -> None:
-    rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[-0.9] * 99)
+    rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[-9.0] * 99)
     assert call(work, "--key-file", key_file(work)) == 0
     found, bundle = rows(work), read_bundle(work / "bundle.safetensors")
     judge = Judge.from_bundle(bundle, offsets_of(SECRET.encode(), bundle.count))
@@ -194,7 +194,7 @@ def test_a_secret_in_the_environment_counts_and_another_one_is_another_detection
 
 
 def test_where_nothing_carries_a_signal_no_tint_is_compared(work: Path) -> None:
-    rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[1.0] * 99)
+    rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[99.0] * 99)
     assert call(work, "--key-file", key_file(work)) == 0
     assert {(row["carries"], row["fit"], row["decision"]) for row in rows(work).values()} == {(False, None, "no signal")}
 
@@ -271,7 +271,7 @@ def test_the_rows_are_the_same_for_a_folder_a_glob_and_a_table(work: Path) -> No
 def test_the_secret_and_loose_markup_are_not_in_the_report_which_is_one_page_that_loads_nothing(work: Path) -> None:
     (work / "photos" / "<script>x&.jpg").write_bytes(tiny.photo_bytes(seed=9))
     (work / "photos" / "<b>.png").write_text("broken")
-    rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[-0.9] * 99)
+    rescored(work / "bundle.safetensors", untouched=[0.0] * 99, plain=[-9.0] * 99)
     assert call(work, "--key-file", key_file(work)) == 1
     page = (work / "photos-detection" / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
