@@ -42,7 +42,7 @@ JITTER_FORMAT = 2
 """Raised likewise for runs with --jitter alone."""
 UNIVERSAL = "universal"
 """The start of a recipe with --universal."""
-JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP, JITTER_MOMENTUM = 80, 1.275, 0.1, 0.95
+JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP, JITTER_MOMENTUM = 160, 1.275, 0.1, 0.95
 """With --jitter: the least steps of a recipe, its largest first step (levels) and last one, and its least momentum."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
@@ -138,7 +138,7 @@ class ProtectConfig:
     the largest centred square, all, or the table's boxes. Else square. All faces of a photo are protected in one file."""
     jitter: bool = False
     """Break other crops too: seven of eight steps climb a crop up to 10 % beside the exact one in place and size, drawn for each
-    photo by its key. At least 80 steps of at most 1.275 levels, shrinking to a tenth, with momentum 0.95, unless --steps,
+    photo by its key. At least 160 steps of at most 1.275 levels, shrinking to a tenth, with momentum 0.95, unless --steps,
     --step-size, --last-step and --momentum say otherwise; not with --until. Pixels up to 15 % of a side outside the region change
     too."""
 

@@ -407,8 +407,8 @@ def test_jitter_takes_the_steps_that_it_needs_unless_they_are_given() -> None:
         recipe = with_options(ProtectConfig("in", "out"), jitter=True, **options).resolved_recipe()
         return recipe.steps, recipe.last_step, recipe.momentum
 
-    assert steps() == (80, 0.1, 0.95)
-    assert steps(recipe="pgd") == (80, 0.1, 0.95)
+    assert steps() == (160, 0.1, 0.95)
+    assert steps(recipe="pgd") == (160, 0.1, 0.95)
     assert steps(steps=30, last_step=0.5, momentum=0.0) == (30, 0.5, 0.0)
     assert steps(recipe="fgsm") == (1, 1.0, 0.0)
 
