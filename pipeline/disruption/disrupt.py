@@ -31,7 +31,7 @@ from pipeline.disruption.view import BatchView
 from pipeline.images.blur import BLURS, Transform
 from pipeline.images.levels import level_to_unit
 
-EXACT_EVERY = 8
+EXACT_EVERY = 4
 """Where other views are climbed too, one of so many steps shows the exact one: its gradient is the same each time and theirs
 are not, so that a larger share leaves little to them."""
 WHITE_BOX_BLUR = "gaussian-1.5"
@@ -49,7 +49,7 @@ class Target:
 
     ``view`` takes any batch, or is the `BatchView` of this one. ``clean`` holds the outputs on the untouched photos, by class,
     where they are known. Where there are ``views``, steps climb what one of them shows, in turn, and each class the exact
-    ``view`` in every eighth of its steps.
+    ``view`` in every fourth of its steps.
     """
 
     view: Transform

@@ -137,7 +137,7 @@ class ProtectConfig:
     """What the generators see of each photo and the disruption changes: each face (extra faces; where none is found, the square),
     the largest centred square, all, or the table's boxes. Else square. All faces of a photo are protected in one file."""
     jitter: bool = False
-    """Break other crops too: seven of eight steps climb a crop up to 10 % beside the exact one in place and size, drawn for each
+    """Break other crops too: three of four steps climb a crop up to 10 % beside the exact one in place and size, drawn for each
     photo by its key. At least 160 steps of at most 1.275 levels, shrinking to a tenth, with momentum 0.95, unless --steps,
     --step-size, --last-step and --momentum say otherwise; not with --until. Pixels up to 15 % of a side outside the region change
     too."""
