@@ -31,8 +31,9 @@ from pipeline.disruption.view import BatchView
 from pipeline.images.blur import BLURS, Transform
 from pipeline.images.levels import level_to_unit
 
-EXACT_EVERY = 3
-"""One of so many rounds through the classes shows the exact view where others are climbed too; with none it would break less."""
+EXACT_EVERY = 4
+"""Where other views are climbed too, one of so many steps shows the exact one: its gradient is the same each time and theirs
+are not, so that a larger share leaves little to them."""
 WHITE_BOX_BLUR = "gaussian-1.5"
 _AIMS: dict[str, Callable[[Output, Tensor, Distance], Objective]] = {"away": away_from, "towards": towards}
 _SCHEDULES: dict[str, Callable[[Sequence[Objective]], Objective]] = {
@@ -47,8 +48,8 @@ class Target:
     """One generator to break: its view of the photos, and its output for each class by name.
 
     ``view`` takes any batch, or is the `BatchView` of this one. ``clean`` holds the outputs on the untouched photos, by class,
-    where they are known. Where there are ``views``, steps climb what one of them shows, in turn, and in every third round of
-    classes the exact ``view``.
+    where they are known. Where there are ``views``, steps climb what one of them shows, in turn, and each class the exact
+    ``view`` in every fourth of its steps.
     """
 
     view: Transform
@@ -146,7 +147,7 @@ def _in_views(target: Target, recipe: Recipe, of: Callable[[Target], Objective])
 
     def value(y_BCHW: Tensor, t: int) -> Tensor:
         outputs = {names[t % K]: target.outputs[names[t % K]]} if K > 1 else target.outputs
-        is_exact = t // K % EXACT_EVERY == 0
+        is_exact = (t % K + t // K) % EXACT_EVERY == 0  # classes do so in different rounds, never all of them in a row
         view = target.view if is_exact else target.views[t % len(target.views)]
         return of(Target(view, outputs, target.clean if is_exact else None))(y_BCHW, t // K)
 

@@ -38,10 +38,12 @@ T = TypeVar("T")
 Region = Literal["faces", "square", "whole", "box"]
 RESULT_FORMAT = 8
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
+JITTER_FORMAT = 2
+"""Raised likewise for runs with --jitter alone."""
 UNIVERSAL = "universal"
 """The start of a recipe with --universal."""
-JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP = 80, 1.275, 0.1
-"""With --jitter, the least steps of a recipe and its largest first step (levels) and last one, those of `robust`."""
+JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP, JITTER_MOMENTUM = 160, 1.275, 0.1, 0.95
+"""With --jitter: the least steps of a recipe, its largest first step (levels) and last one, and its least momentum."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
 
@@ -104,7 +106,7 @@ class ProtectConfig:
     """Size of a step, in 8-bit levels."""
     last_step: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.1")] = None
     """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
-    momentum: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.7")] = None
+    momentum: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.7; with --jitter 0.95")] = None
     """The share of the sum of earlier gradients that a step keeps, 0 to 1. It evens out classes that take turns."""
     start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", BY_RECIPE)] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball; with --universal there."""
@@ -135,9 +137,10 @@ class ProtectConfig:
     """What the generators see of each photo and the disruption changes: each face (extra faces; where none is found, the square),
     the largest centred square, all, or the table's boxes. Else square. All faces of a photo are protected in one file."""
     jitter: bool = False
-    """Break other crops too: two of three steps climb a crop up to 10 % beside the exact one in place and size, drawn for each
-    photo by its key. At least 80 steps of at most 1.275 levels, shrinking to a tenth, unless --steps, --step-size and --last-step
-    say otherwise; not with --until. Pixels up to 15 % of a side outside the region change too."""
+    """Break other crops too: three of four steps climb a crop up to 10 % beside the exact one in place and size, drawn for each
+    photo by its key. At least 160 steps of at most 1.275 levels, shrinking to a tenth, with momentum 0.95, unless --steps,
+    --step-size, --last-step and --momentum say otherwise; not with --until. Pixels up to 15 % of a side outside the region change
+    too."""
 
     universal: Annotated[Path | None, own_default("BUNDLE", "none")] = None
     """Start from a perturbation of this bundle (of disrupt universal), so that photos need fewer steps; with --recipe none add it
@@ -225,6 +228,7 @@ class ProtectConfig:
                 steps=max(named.steps, JITTER_STEPS),
                 step_size=None if named.step_size is None else min(named.step_size, JITTER_STEP),
                 last_step=min(named.last_step, JITTER_LAST_STEP),
+                momentum=max(named.momentum, JITTER_MOMENTUM),
                 until=None,
             )
         recipe = Recipe(
@@ -370,7 +374,7 @@ class ProtectConfig:
             "recipe": _plain(self.resolved_recipe()),
             "region": self.region or "square",
             **({"finder": self.finder} if self.finder else {}),
-            **({"jitter": True} if self.jitter else {}),
+            **({"jitter": JITTER_FORMAT} if self.jitter else {}),
             **{name: floor for name in ("min_psnr", "min_ssim") if (floor := getattr(self, name)) is not None},
             "seed": self.seed,
             "precision": self.precision,

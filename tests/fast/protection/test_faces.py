@@ -403,22 +403,23 @@ def test_a_container_keeps_the_record_of_its_faces(tmp_path: Path, out: Path, mo
 
 
 def test_jitter_takes_the_steps_that_it_needs_unless_they_are_given() -> None:
-    def steps(**options: Any) -> tuple[int, float]:
+    def steps(**options: Any) -> tuple[int, float, float]:
         recipe = with_options(ProtectConfig("in", "out"), jitter=True, **options).resolved_recipe()
-        return recipe.steps, recipe.last_step
+        return recipe.steps, recipe.last_step, recipe.momentum
 
-    assert steps() == (80, 0.1)
-    assert steps(steps=30, last_step=0.5) == (30, 0.5)
-    assert steps(recipe="fgsm") == (1, 1.0)
+    assert steps() == (160, 0.1, 0.95)
+    assert steps(recipe="pgd") == (160, 0.1, 0.95)
+    assert steps(steps=30, last_step=0.5, momentum=0.0) == (30, 0.5, 0.0)
+    assert steps(recipe="fgsm") == (1, 1.0, 0.0)
 
 
-def test_jittered_views_are_climbed_in_turn_with_every_third_round_on_the_exact_one() -> None:
+def test_jittered_views_are_climbed_in_turn_and_by_each_class_the_exact_one_in_every_fourth_step() -> None:
     x_BCHW = torch.zeros(1, 1, 2, 2)
     target = Target(
         lambda y: y, {"A": lambda y: y, "B": lambda y: 10 * y}, views=[partial(torch.mul, other=2 + i) for i in range(50)]
     )
     recipe = Recipe(reference="black")
     objective = target_objective(target, x_BCHW, recipe, reference=REFERENCES["black"], streams=streams_for(["a"], 0))
-    values = [float(objective(torch.ones(1, 1, 2, 2), t)) for t in range(10)]
-    factors = [1, 10, 4, 50, 6, 70, 1, 10, 10, 110]  # rounds of two classes; view t multiplies by t + 2
+    values = [float(objective(torch.ones(1, 1, 2, 2), t)) for t in range(18)]
+    factors = [(1 if t in {0, 7, 8, 15, 16} else t + 2) * (10 if t % 2 else 1) for t in range(18)]  # view t multiplies by t + 2
     assert values == [(factor + 1) ** 2 for factor in factors]
