@@ -41,8 +41,8 @@ class DetectConfig:
     its colours were changed, or the signal comes from another photo. Names of files do not matter. Without the secret only a fit
     that differs from place to place is seen. The secret itself is never written.
 
-    Writes detection.parquet (one row for each picture) and report.html. They say which signal a picture carries: keep them to
-    yourself. Exit code: 0 when every picture is judged or deliberately skipped, 1 when some failed, 2 for a wrong call.
+    Writes detection.parquet (one row for each picture) and report.html. Exit code: 0 when every picture is judged or deliberately
+    skipped, 1 when some failed, 2 for a wrong call.
     """
 
     input: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="IN")]

@@ -152,8 +152,8 @@ class ProtectConfig:
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
     detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
     key_file: Annotated[Path | None, own_default("FILE", "the variable DISRUPT_SIGNAL_KEY")] = None
-    """File with the secret, 16 bytes or more, that decides which photo gets which signal, and which perturbation of several of
-    --universal. Keep it: detect names signals with it."""
+    """File with the secret, 16 bytes or more, that decides with a photo's tints what signal it gets, and which perturbation of
+    several of --universal. Keep it: detect tells by it what fits."""
 
     find_signed: bool = False
     """With --signals: look for a signal of the same bundle in each photo first, and say so in the note of its row. It takes the

@@ -38,8 +38,8 @@ def read_secret(file: Path | None, *, of: str = "signals") -> bytes:
     return secret
 
 
-def signal_of(secret: bytes, photo_id: str, count: int) -> int:
-    """HMAC-SHA256(secret, photo id) mod n: the index of the photo's signal, 0 to ``count`` - 1.
+def choice_of(secret: bytes, photo_id: str, count: int) -> int:
+    """HMAC-SHA256(secret, photo id) mod n: the index of the photo's perturbation of a set, 0 to ``count`` - 1.
 
     The id is a relative name; its suffix does not count, since a photo and its protected file may differ in it.
     """

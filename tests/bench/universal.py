@@ -40,7 +40,7 @@ from pipeline.protection.row import Work
 from pipeline.protection.stages.add import Add
 from pipeline.protection.stages.disrupt import Protect, load_generators
 from pipeline.protection.stages.perturb import Perturber
-from pipeline.signals.key import signal_of
+from pipeline.signals.key import choice_of
 from pipeline.tables.nets import photos_of
 from pipeline.universal.add import with_perturbation
 from pipeline.universal.bundle import Universal, cosines, read_universal
@@ -131,7 +131,7 @@ def squares(paths: Sequence[Path], side: int) -> list[U8]:
 def perturbed(universal: Universal, pixels_HWC: U8, key: str) -> U8:
     """A photo with the perturbation of its key."""
     side = pixels_HWC.shape[0]
-    which = signal_of(SECRET, key, universal.count)
+    which = choice_of(SECRET, key, universal.count)
     return with_perturbation(pixels_HWC, universal, which, boxes=[(0, 0, side, side)])
 
 

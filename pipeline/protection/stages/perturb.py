@@ -8,7 +8,7 @@ from pipeline.images.types import U8, Box
 from pipeline.jobs.options import ConfigError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.stages.sign import Signer
-from pipeline.signals.key import fingerprint, read_secret, signal_of
+from pipeline.signals.key import choice_of, fingerprint, read_secret
 from pipeline.universal.add import with_perturbation
 from pipeline.universal.bundle import Universal, read_universal
 
@@ -35,7 +35,7 @@ class Perturber:
 
     def __call__(self, pixels_HWC: U8, key: str, *, boxes: Sequence[Box], orientation: int) -> U8:
         """Stored pixels of the photo ``key``, or of a region of it, with its perturbation in each of the upright ``boxes``."""
-        which = 0 if self._secret is None else signal_of(self._secret, key, self.universal.count)
+        which = 0 if self._secret is None else choice_of(self._secret, key, self.universal.count)
         return with_perturbation(pixels_HWC, self.universal, which, boxes=boxes, orientation=orientation)
 
 

@@ -283,7 +283,7 @@ def test_the_report_says_what_the_lane_is_and_shows_no_number_that_is_none(
 def test_the_report_of_both_says_so(photos: Path, out: Path, bundle: Path) -> None:
     sign(photos, out, bundle, "--recipe", "pgd", "--epsilon", "9")
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "also carries one signal of the bundle" in " ".join(page.split())
+    assert "also carries a mixture of the signals of the bundle" in " ".join(page.split())
     assert "Effect by class" in page
     assert "Signals alone" not in page
 

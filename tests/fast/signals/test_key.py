@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.signals.key import LEAST_BYTES, VARIABLE, SecretError, fingerprint, offsets_of, read_secret, signal_of
+from pipeline.signals.key import LEAST_BYTES, VARIABLE, SecretError, choice_of, fingerprint, offsets_of, read_secret
 
 SECRET = b"a secret of the tests, 32 bytes."
 
@@ -28,20 +28,20 @@ def hmac_by_hand(key: bytes, message: bytes) -> bytes:
     st.text(st.characters(exclude_characters="/")).map("in/x{}".format),
     st.integers(1, 64),
 )
-def test_the_signal_is_the_keyed_hash_of_the_name_without_its_suffix_modulo_n(secret: bytes, name: str, count: int) -> None:
+def test_the_choice_is_the_keyed_hash_of_the_name_without_its_suffix_modulo_n(secret: bytes, name: str, count: int) -> None:
     expected = int(hmac_by_hand(secret, name.encode("utf-8", "surrogatepass")).hex(), 16) % count
-    assert signal_of(secret, f"{name}.jpg", count) == signal_of(secret, f"{name}.png", count) == expected
+    assert choice_of(secret, f"{name}.jpg", count) == choice_of(secret, f"{name}.png", count) == expected
 
 
-def test_a_published_vector_of_hmac_gives_its_signal() -> None:
+def test_a_published_vector_of_hmac_gives_its_choice() -> None:
     # RFC 4231, test case 2.
     digest = 0x5BDCC146BF60754E6A042426089575C75A003F089D2739839DEC58B964EC3843
-    assert signal_of(b"Jefe", "what do ya want for nothing?", 1009) == digest % 1009
+    assert choice_of(b"Jefe", "what do ya want for nothing?", 1009) == digest % 1009
 
 
-def test_signals_are_shared_out_evenly_and_otherwise_under_another_secret() -> None:
+def test_choices_are_shared_out_evenly_and_otherwise_under_another_secret() -> None:
     names = [f"in/{i}.jpg" for i in range(4000)]
-    mine, other = ([signal_of(secret, name, 4) for name in names] for secret in (SECRET, SECRET[::-1]))
+    mine, other = ([choice_of(secret, name, 4) for name in names] for secret in (SECRET, SECRET[::-1]))
     assert all(900 < count < 1100 for count in Counter(mine).values())
     assert 900 < sum(a == b for a, b in zip(mine, other, strict=True)) < 1100
 
