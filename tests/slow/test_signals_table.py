@@ -77,7 +77,7 @@ def test_every_attack_has_a_share_and_averages_need_enough_photos(tmp_path: Path
     found = list(outcomes(bundle, photos[:6], photos, translator(BUILD, group="seen")))
     assert all(0 <= share <= 1 for _, share, _ in found)
     names = " ".join(attack for attack, _, _ in found)
-    assert "mean of 10 photos" in names
+    assert "mean of 10 signed photos" in names
     assert "mean of 100" not in names
     assert "that of another photo" in names
 
