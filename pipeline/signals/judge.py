@@ -83,7 +83,8 @@ class Judge:
     @torch.no_grad()
     def judge_tensors(self, x_BCHW: Tensor) -> Judgement:
         """The judgement of images (B, 3, S, S) in [-1, 1]."""
-        recovery = self._detector.recover(x_BCHW.to(self._device))
+        seen_BCHW = x_BCHW.to(self._device)
+        recovery = self._detector.recover(seen_BCHW)
         recovered_BCHW = recovery.signals_B3SS.float().cpu()
         grey_B = (x_BCHW.amax(1) == x_BCHW.amin(1)).flatten(1).all(1).tolist()
         placed_BCHW, likenesses, fits = torch.zeros_like(recovered_BCHW), [-1.0] * len(x_BCHW), [math.nan] * len(x_BCHW)
@@ -95,7 +96,7 @@ class Judge:
             placed_BCHW[i], likenesses[i] = mixed[0], found.likeness
             if self._offsets is not None:
                 fits[i] = _agreement(found, self._offsets)
-        detection = self._detector(x_BCHW.to(self._device), recovery, placed_BCHW.to(self._device))
+        detection = self._detector(seen_BCHW, recovery, placed_BCHW.to(self._device))
         suspicion_B = FIT_WEIGHT * (1 - torch.tensor(fits, dtype=torch.float64)).nan_to_num(0.0)
         return Judgement(
             torch.sigmoid(suspicion_B - detection.logit_B.double().cpu()).numpy(),

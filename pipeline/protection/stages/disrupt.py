@@ -126,9 +126,7 @@ class Protect:
 
     def _draft(self, batch: Sequence[Shown], epsilons: Sequence[int]) -> list[Draft]:
         """The files of these photos, each disrupted within its own epsilon and measured."""
-        drafts = [
-            Draft(one, self._add_signal(one.photo, one.work.ref.key), epsilon) for one, epsilon in zip(batch, epsilons, strict=True)
-        ]
+        drafts = [Draft(one, self._add_signal(one.photo), epsilon) for one, epsilon in zip(batch, epsilons, strict=True)]
         done = [(patches, self._disrupt(patches, drafts)) for patches in patches_of(batch, most=self._most)]
         if not self._config.lossless():
             self._measure_whole(done, drafts)
@@ -148,7 +146,7 @@ class Protect:
         tried = f"{self._signed + 1} to {self._config.epsilon}"
         return _fail(one.work, f"its file reaches {self._floors} with no epsilon from {tried}: ask for less")
 
-    def _add_signal(self, photo: Photo, key: str) -> Photo:
+    def _add_signal(self, photo: Photo) -> Photo:
         return photo if self._signer is None else dataclasses.replace(photo, pixels_HWC=self._signer(photo))
 
     def _disrupt(self, patches: list[Patch], drafts: list[Draft]) -> list[Clean]:

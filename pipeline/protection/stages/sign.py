@@ -15,14 +15,15 @@ from pipeline.signals.key import fingerprint, offsets_of, read_secret
 class Signer:
     """Gives each photo the signal that the secret and its tints ask for.
 
-    No dataclass on purpose: Ray writes the fields of dataclasses among its own records, and the secret is to be in none.
+    The secret is not in it, so that it travels to no worker; what it decides is. No dataclass on purpose: Ray writes the fields of
+    dataclasses among its own records, and the offsets are to be in none.
     """
 
-    __slots__ = ("_offsets", "_secret", "bundle")
+    __slots__ = ("_key", "_offsets", "bundle")
 
     def __init__(self, bundle: Bundle, secret: bytes) -> None:
         self.bundle = bundle
-        self._secret = secret
+        self._key = fingerprint(secret)
         self._offsets = offsets_of(secret, bundle.count)
 
     def __repr__(self) -> str:
@@ -35,7 +36,7 @@ class Signer:
 
     def facts(self) -> dict[str, str]:
         """What tells runs with other signals or another secret apart, without giving either away."""
-        return {"signals": self.bundle.id, "signal_key": fingerprint(self._secret)}
+        return {"signals": self.bundle.id, "signal_key": self._key}
 
     def __call__(self, photo: Photo) -> U8:
         """The pixels of the photo with its signal; raises PhotoRefusedError for a photo that is too small."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 import pickle
@@ -245,8 +246,9 @@ def test_what_travels_to_the_workers_shows_the_secret_to_nobody(bundle: Path) ->
     assert SECRET.decode() not in f"{signer} {signer!r} {signer.facts()}"
     assert not dataclasses.is_dataclass(signer)  # Ray takes dataclasses apart for its own records
     assert not hasattr(signer, "__dict__")
+    assert SECRET not in pickle.dumps(signer)
     photo = decode_photo(photo_bytes())
-    assert np.array_equal(pickle.loads(pickle.dumps(signer))(photo), signer(photo))
+    assert np.array_equal(copy.deepcopy(signer)(photo), signer(photo)), "a copy is made of what travels"
 
 
 def test_no_generator_is_loaded_for_signals_alone(photos: Path, out: Path, bundle: Path) -> None:
