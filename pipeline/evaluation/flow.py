@@ -17,7 +17,7 @@ from pipeline.evaluation.look import look
 from pipeline.evaluation.measures import Measure
 from pipeline.evaluation.options import EvaluateConfig
 from pipeline.evaluation.pairs import Pair
-from pipeline.evaluation.row import ORDER, EvaluationRow, as_table, outcomes
+from pipeline.evaluation.row import ORDER, EvaluationRow, as_table, evaluation_schema, outcomes
 from pipeline.evaluation.sums import sums_of
 from pipeline.jobs.parts import PartJob, Stage, same
 from pipeline.storage import Folder
@@ -41,7 +41,7 @@ def part_job(config: EvaluateConfig, sizes: Sequence[int], folder: Folder) -> Pa
         evaluate_stages(config, sizes),
         photos=partial(pairs_of_part, config=config),
         died=fail,
-        table=_table,
+        table=partial(_table, schema=evaluation_schema(identity=config.identity)),
         order=ORDER,
         sums=sums_of,
         outcomes=outcomes,
@@ -56,5 +56,5 @@ def fail(pair: Pair, stage: str, reason: str) -> list[EvaluationRow]:
     return [EvaluationRow(key=pair.key, protected=protected, status="failed", stage=stage, reason=reason)]
 
 
-def _table(rows: Sequence[EvaluationRow], part: str) -> pa.Table:
-    return as_table(rows)
+def _table(rows: Sequence[EvaluationRow], part: str, *, schema: pa.Schema) -> pa.Table:
+    return as_table(rows, schema)

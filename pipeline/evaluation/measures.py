@@ -15,9 +15,10 @@ from pipeline.evaluation.row import EvaluationRow
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generators
 from pipeline.images import THRESHOLD, over_edit, share_of_goal
-from pipeline.images.effect import breakage, l1, l2, manipulation_mask, masked_l2
+from pipeline.images.effect import as_pictures, breakage, l1, l2, manipulation_mask, masked_l2
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import SHIPPED, ConfigError, check_weights
+from pipeline.photos.identity import Person, distance, find_person
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Measure:
         check_gpu(config.compute)
         self._device = torch.device(config.compute.device)
         self._channels = config.channels
+        self._identity = config.identity
         self._tested = load_tested(config)
         for tested in self._tested:
             tested.generator.to(self._device)
@@ -93,12 +95,13 @@ class Measure:
                     yield dataclasses.replace(row, status="failed", stage="channel", reason=looked.problems[channel])
                     continue
                 seen = torch.from_numpy(looked.seen[channel, tested.generator.size]).to(self._device)
+                people = [find_person(as_pictures(one[:1])[0]) if self._identity else None for one in seen]
                 for name in tested.classes:
-                    yield self._weakest(dataclasses.replace(row, class_name=name), tested, seen)
+                    yield self._weakest(dataclasses.replace(row, class_name=name), tested, seen, people)
 
-    def _weakest(self, row: EvaluationRow, tested: Tested, seen: Tensor) -> EvaluationRow:
+    def _weakest(self, row: EvaluationRow, tested: Tested, seen: Tensor, people: Sequence[Person | None]) -> EvaluationRow:
         """The row of the box in which a class breaks least, or that cannot be measured."""
-        rows = [self._measure_class(row, tested, one) for one in seen]
+        rows = [self._measure_class(row, tested, *one) for one in zip(seen, people, strict=True)]
         failed = next((one for one in rows if one.status == "failed"), None)
         if failed or row.faces is None:
             return failed or rows[0]
@@ -106,7 +109,7 @@ class Measure:
         return dataclasses.replace(rows[number], face=number + 1)
 
     @torch.no_grad()
-    def _measure_class(self, row: EvaluationRow, tested: Tested, seen: Tensor) -> EvaluationRow:
+    def _measure_class(self, row: EvaluationRow, tested: Tested, seen: Tensor, person: Person | None) -> EvaluationRow:
         """The row with the numbers of one class; a batch is always these three, so that nothing else changes a digit."""
         name = row.class_name or ""
         try:
@@ -121,6 +124,7 @@ class Measure:
         d = disrupted - output
         value, masked, share = float(l2(d)), float(masked_l2(disrupted, output, x)), float(manipulation_mask(output, x).mean())
         broken = breakage(disrupted, output, x)
+        identity, identity_clean = (_distance(person, y) for y in (disrupted, output))
         return dataclasses.replace(
             row,
             l1=float(l1(d)),
@@ -132,8 +136,14 @@ class Measure:
             output_ssim=float(broken.ssim),
             edit=float(broken.edit),
             over_edit=over_edit(value, float(broken.edit)),
+            identity=identity,
+            identity_clean=identity_clean,
             l2_mask=masked,
             mask_share=share,
             success_mask=share > 0 and masked >= THRESHOLD,
             floor_l2=float(l2(noisy - output)),
         )
+
+
+def _distance(person: Person | None, output_1CHW: Tensor) -> float | None:
+    return distance(person, as_pictures(output_1CHW)[0]) if person else None

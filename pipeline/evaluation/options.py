@@ -69,6 +69,9 @@ class EvaluateConfig:
     region: Annotated[Region | None, own_default("{faces,square,whole,box}", "as protected, else square")] = None
     """What the generator sees of each photo: the faces that were protected, or that are found where that is not on record; the
     largest centred square, all of it, or the boxes given in the table. Of several, the one where the class breaks least counts."""
+    identity: bool = False
+    """Also measure how far outputs are from the person in the original, by the distance of dlib's face embeddings (extra identity),
+    and how often they are of another person; of the outputs for the original too. TODO s of one core for each output."""
     epsilon: Annotated[int | None, own_default("LEVELS", "as protected, else 6")] = None
     """Size of the random noise that the protection is compared with, in 8-bit levels, 1 to 64."""
     image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None

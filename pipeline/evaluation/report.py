@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.evaluation.summary import CLEAN, OVER_EDIT, RELATIVE, Line, Summary
-from pipeline.evaluation.sums import ALL
-from pipeline.images import LOST, THRESHOLD
+from pipeline.evaluation.sums import ALL, WITH_PERSON
+from pipeline.images import LOST, OTHER_PERSON, THRESHOLD
 from pipeline.report.outcome import number, outcome_table
 from pipeline.report.page import MAX_REASONS, as_yaml, template
 from pipeline.report.plots import FAINT, GOOD, INK, drawing
@@ -44,6 +44,8 @@ def write_page(
         config=as_yaml(config),
         versions=versions,
         threshold=THRESHOLD,
+        other_person=OTHER_PERSON,
+        identities=identity_lines(summary),
         lost=LOST,
     )
     return text.encode("utf-8", "backslashreplace").decode()
@@ -55,7 +57,23 @@ def terminal_table(summary: Summary) -> Group:
     for flag, count in summary.flags.items():
         pairs.add_row("remark", str(count), Text(flag))
     effects = [_effect_table(summary, generator) for generator in summary.generators]
-    return Group(pairs, *effects, _quality_line(summary)) if summary.lines else Group(pairs)
+    return Group(pairs, *effects, *identity_lines(summary), _quality_line(summary)) if summary.lines else Group(pairs)
+
+
+def identity_lines(summary: Summary) -> list[str]:
+    """For each generator how far the outputs for the files as they are lie from the person in the photo, where measured."""
+    lines = [summary.line(generator, CLEAN) for generator in summary.generators if summary.identity]
+    return [_identity_line(line) for line in lines if line]
+
+
+def _identity_line(line: Line) -> str:
+    nobody = round(line.samples * (1 - line.mean(WITH_PERSON)))
+    return (
+        f"identity, {line.generator}: distance to the photo {number(line.mean('identity_clean'))} of clean and "
+        f"{number(line.mean('identity'))} of broken outputs; another person (at least {OTHER_PERSON}) in "
+        f"{number(100 * line.mean('other_person_clean'), 1)} and {number(100 * line.mean('other_person'), 1)} %"
+        + (f"; no face found in the photo of {nobody:,} of {line.samples:,} pairs" if nobody else "")
+    )
 
 
 def _effect_table(summary: Summary, generator: str) -> Table:

@@ -27,7 +27,8 @@ class EvaluationRow:
 
     ``l2_mask`` and ``success_mask`` are [H22]'s: over the pixels that the generator changes, an empty mask is no success.
     ``levelled``, ``local``, ``lost``, ``output_ssim`` and ``edit`` are of `pipeline.images.effect.Breakage`, ``over_edit`` is
-    L2 / ``edit``.
+    L2 / ``edit``. ``identity`` and ``identity_clean`` are how far the outputs for the protected and for the original file are from
+    the person in the original (`pipeline.photos.identity`), None where it shows no face; they are columns where they are measured.
     ``faces`` is how many faces of the photo were measured, ``face`` the place of the one that breaks least, of which the rest is.
     ``floor_l2`` is the L2 that uniform noise of the same epsilon causes. PSNR, SSIM and Linf are of the file, before any channel.
     """
@@ -52,6 +53,8 @@ class EvaluationRow:
     output_ssim: float | None = None
     edit: float | None = None
     over_edit: float | None = None
+    identity: float | None = None
+    identity_clean: float | None = None
     l2_mask: float | None = None
     mask_share: float | None = None
     success_mask: bool | None = None
@@ -62,17 +65,22 @@ class EvaluationRow:
     epsilon: int | None = None
 
 
-EVALUATION = schema_of(EvaluationRow)
+EVALUATION = schema_of(EvaluationRow, without=("identity", "identity_clean"))
 
 
-def as_table(rows: Iterable[EvaluationRow]) -> pa.Table:
+def evaluation_schema(*, identity: bool = False) -> pa.Schema:
+    """The schema of the rows, with the columns of `--identity` where they are measured."""
+    return schema_of(EvaluationRow) if identity else EVALUATION
+
+
+def as_table(rows: Iterable[EvaluationRow], schema: pa.Schema = EVALUATION) -> pa.Table:
     """The rows as a table, in a fixed order that does not depend on how they came."""
-    return in_order([table_of(rows, EVALUATION)])
+    return in_order([table_of(rows, schema)], schema)
 
 
-def in_order(tables: Iterable[pa.Table]) -> pa.Table:
+def in_order(tables: Iterable[pa.Table], schema: pa.Schema = EVALUATION) -> pa.Table:
     """All rows of these tables as one table in the fixed order."""
-    return join_sorted(tables, EVALUATION, ORDER)
+    return join_sorted(tables, schema, ORDER)
 
 
 def outcomes(rows: Sequence[EvaluationRow]) -> list[Outcome]:

@@ -18,7 +18,7 @@ from pipeline.evaluation.measures import Tested, check_classes, load_tested
 from pipeline.evaluation.options import EvaluateConfig, ProtectedRun, fill_in, read_run
 from pipeline.evaluation.pairs import Pair, match, match_containers, pairs_as_table
 from pipeline.evaluation.report import terminal_table, write_page
-from pipeline.evaluation.row import EVALUATION, UNFINISHED
+from pipeline.evaluation.row import UNFINISHED, evaluation_schema
 from pipeline.evaluation.summary import Summary, as_csv, summarise
 from pipeline.evaluation.sums import ALL, merged
 from pipeline.generators.trial import notes_on
@@ -33,6 +33,7 @@ from pipeline.ledger.parts import read_parts, read_sums
 from pipeline.ledger.places import check_places
 from pipeline.ledger.results import write_result, write_tables
 from pipeline.ledger.run import work_folder
+from pipeline.photos import identity
 from pipeline.photos.faces import finder_version
 from pipeline.storage import Folder
 
@@ -69,6 +70,8 @@ class Job:
 def prepare(asked: EvaluateConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
     asked.check()
+    if asked.identity and identity.recogniser_version() is None:
+        raise ConfigError(f"--identity needs the extra identity, which is not installed: {identity.INSTALL}; or leave it out")
     run = read_run(asked.protected)
     config = fill_in(asked, run)
     for place in (config.originals, config.protected):
@@ -110,7 +113,8 @@ def run_evaluation(asked: EvaluateConfig, *, command: str, console: Console) -> 
     tags = {"command": command} | ({"protect_signature": job.run.signature} if job.run else {})
     with record_run(config.record, "evaluate", flat(config) | {"pairs": len(job.pairs)}, tags) as tracking:
         progress = Progress(console, total=None if containers else len(job.pairs), tracking=tracking)
-        signature = signature_of([options(config), EVALUATION.names, [_facts(pair) for pair in job.pairs]])
+        columns = evaluation_schema(identity=config.identity).names
+        signature = signature_of([options(config), columns, [_facts(pair) for pair in job.pairs]])
         with work_folder(config.out, "evaluate", signature=signature, config=options(config)) as work:
             done = part_job(config, job.sizes, work.folder)
             known = about if containers else None
@@ -148,7 +152,7 @@ def conclude(job: Job, work: Folder, parts: Sequence[str], summary: Summary, *, 
     """Write rows, as they come from the parts, summary and report, and hand them and the numbers to the record."""
     folder = Folder(job.config.out)
     page = write_page(summary, options(job.config), command, attacked=job.attacked, versions=versions())
-    write_tables(folder, ROWS_FILE, read_parts(work, parts), EVALUATION)
+    write_tables(folder, ROWS_FILE, read_parts(work, parts), evaluation_schema(identity=job.config.identity))
     write_result(folder, SUMMARY_FILE, as_csv(summary).encode())
     write_result(folder, REPORT_FILE, page.encode())
     tracking.metrics(finals(summary))
@@ -161,6 +165,7 @@ def conclude(job: Job, work: Folder, parts: Sequence[str], summary: Summary, *, 
 def options(config: EvaluateConfig) -> dict[str, Any]:
     """The options that decide the numbers, as plain values."""
     without = {"engine", "address", "actors", "threads", "tracking", "experiment", "config", "red_team"}
+    without |= set() if config.identity else {"identity"}
     plain = {name: value for name, value in flat(config).items() if name not in without}
     return {name: list(map(str, value)) if isinstance(value, tuple) else value for name, value in plain.items()}
 

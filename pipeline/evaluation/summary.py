@@ -13,7 +13,22 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.bootstrap import AT_ONCE, NONE, Floats, Interval, interval, ratio, resampled
 from pipeline.evaluation.row import STATUSES, in_order
-from pipeline.evaluation.sums import ALL, MEASURES, Name, Sums, coded, lines_of, mean, measured_of, sums_of, values_of
+from pipeline.evaluation.sums import (
+    ALL,
+    IDENTITY,
+    MEASURES,
+    OF_PEOPLE,
+    WITH_PERSON,
+    Name,
+    Sums,
+    coded,
+    lines_of,
+    mean,
+    measured_of,
+    measures_of,
+    sums_of,
+    values_of,
+)
 from pipeline.ledger.rows import csv_text
 from pipeline.report.outcome import Reason, tell_reasons
 
@@ -37,7 +52,7 @@ class Line:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     def mean(self, name: str) -> float:
-        """One of MEASURES, OVER_EDIT or RELATIVE."""
+        """One of MEASURES, OVER_EDIT or RELATIVE; with `--identity` also of IDENTITY."""
         return self.means[name]
 
     def interval(self, name: str) -> Interval:
@@ -50,6 +65,7 @@ class Summary:
     """The numbers of an evaluation. ``counts`` and ``flags`` count photos; PSNR (dB) leaves out the ``unchanged`` files.
 
     ``steps`` of the ascent took the photos of the protection run, on average and at most; None where that is not on record.
+    ``identity`` says that lines hold the measures of people too.
     """
 
     counts: Mapping[str, int]
@@ -66,6 +82,7 @@ class Summary:
     unchanged: int
     epsilon: int | None
     steps: tuple[float, int] | None = None
+    identity: bool = False
 
     @property
     def total(self) -> int:
@@ -95,13 +112,15 @@ def summarise(
     lines = lines_of(sums)
     found = [name for name in product(generators, [*dict.fromkeys(classes), ALL], channels) if name in lines]
     photos = sums["photos"]
-    again = resampled(_by_photo(rows, found), photos, times=bootstrap, seed=seed) if bootstrap and photos > 1 else None
+    measures = measures_of(sums)
+    by_photo = _by_photo(rows, found, len(measures))
+    again = resampled(by_photo, photos, times=bootstrap, seed=seed) if bootstrap and photos > 1 else None
     return Summary(
         counts={status: sums["counts"].get(status, 0) for status in STATUSES},
         failed_rows=sums["failed_rows"],
         reasons=tell_reasons(sums["reasons"], STATUSES),
         flags=dict(sorted(sums["flags"].items())),
-        lines=tuple(_lines(sums, found, again)),
+        lines=tuple(_lines(sums, found, measures, again)),
         generators=tuple(generators),
         channels=tuple(channels),
         psnr_mean=mean(*sums["psnr"]),
@@ -110,6 +129,7 @@ def summarise(
         linf_levels=sums["linf_levels"],
         unchanged=sums["unchanged"],
         epsilon=sums["epsilon"],
+        identity=measures != MEASURES,
     )
 
 
@@ -117,14 +137,14 @@ def summarise_table(
     rows: pa.Table, *, generators: Sequence[str], channels: Sequence[str], classes: Iterable[str], bootstrap: int, seed: int
 ) -> Summary:
     """The summary of rows that are in memory, in any order."""
-    rows = in_order([rows])
+    rows = in_order([rows], rows.schema)
     names = {"generators": generators, "channels": channels}
     return summarise(sums_of(rows), [rows], **names, classes=classes, bootstrap=bootstrap, seed=seed)
 
 
 def as_csv(summary: Summary) -> str:
     """One line for each generator, class and channel: counts, means, and the ends of the intervals where there are some."""
-    names = (*MEASURES, OVER_EDIT, RELATIVE)
+    names = (*MEASURES, OVER_EDIT, RELATIVE, *(IDENTITY if summary.identity else ()))
     head = [part for name in names for part in (name, f"{name}_low", f"{name}_high")]
     rows = []
     for line in summary.lines:
@@ -134,11 +154,11 @@ def as_csv(summary: Summary) -> str:
     return csv_text(["generator", "class", "channel", "photos", "samples", *head], rows)
 
 
-def _lines(sums: Sums, found: Sequence[Name], again: Floats | None) -> Iterator[Line]:
-    """These lines; ``again`` holds the sums of each draw, (draws, lines x (1 + MEASURES))."""
+def _lines(sums: Sums, found: Sequence[Name], measures: Sequence[str], again: Floats | None) -> Iterator[Line]:
+    """These lines; ``again`` holds the sums of each draw, (draws, lines x (1 + measures))."""
     lines = lines_of(sums)
-    means = {name: {m: mean(lines[name][0], terms) for m, terms in zip(MEASURES, lines[name][2], strict=True)} for name in found}
-    drawn = {name: _drawn(again, i) for i, name in enumerate(found)}
+    means = {name: _means(lines[name][0], dict(zip(measures, lines[name][2], strict=True))) for name in found}
+    drawn = {name: _drawn(again, i, measures) for i, name in enumerate(found)}
     for name in found:
         generator, class_name, channel = name
         samples, photos, _ = lines[name]
@@ -153,17 +173,24 @@ def _lines(sums: Sums, found: Sequence[Name], again: Floats | None) -> Iterator[
         yield Line(generator, class_name, channel, photos, samples, means[name] | {RELATIVE: relative, OVER_EDIT: over}, intervals)
 
 
-def _drawn(again: Floats | None, line: int) -> dict[str, Floats]:
+def _means(samples: int, terms: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The means by measure; those of people over the samples that show one."""
+    people = round(math.fsum(terms.get(WITH_PERSON, ())))
+    return {name: mean(people if name in OF_PEOPLE else samples, values) for name, values in terms.items()}
+
+
+def _drawn(again: Floats | None, line: int, measures: Sequence[str]) -> dict[str, Floats]:
     """The means of each draw, by measure."""
     if again is None:
         return {}
-    count, *sums = again[:, line * (1 + len(MEASURES)) : (line + 1) * (1 + len(MEASURES))].T
-    return {measure: ratio(values, count) for measure, values in zip(MEASURES, sums, strict=True)}
+    count, *values = again[:, line * (1 + len(measures)) : (line + 1) * (1 + len(measures))].T
+    sums = dict(zip(measures, values, strict=True))
+    return {name: ratio(sums[name], sums[WITH_PERSON] if name in OF_PEOPLE else count) for name in measures}
 
 
-def _by_photo(tables: Iterable[pa.Table], found: Sequence[Name]) -> Iterator[Floats]:
-    """(photos, lines x (1 + MEASURES)) for a few photos at a time: their samples in each line, and the sums of their values."""
-    width = len(found) * (1 + len(MEASURES))
+def _by_photo(tables: Iterable[pa.Table], found: Sequence[Name], measures: int) -> Iterator[Floats]:
+    """(photos, lines x (1 + measures)) for a few photos at a time: their samples in each line, and the sums of their values."""
+    width = len(found) * (1 + measures)
     most = max(1, AT_ONCE // max(1, width))
     for table in tables:
         measured = measured_of(table)
@@ -175,7 +202,7 @@ def _by_photo(tables: Iterable[pa.Table], found: Sequence[Name]) -> Iterator[Flo
 
 
 def _few_photos(rows: pa.Table, photo: NDArray[np.int64], found: Sequence[Name]) -> Floats:
-    """(photos, lines, 1 + MEASURES)."""
+    """(photos, lines, 1 + measures)."""
     (generator, generators), (kind, classes), (channel, channels) = (coded(rows, n) for n in ("generator", "class", "channel"))
     place = {name: i for i, name in enumerate(found)}
     samples = np.column_stack([np.ones(len(photo)), values_of(rows)])

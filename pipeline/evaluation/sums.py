@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.evaluation.row import STATUSES, worst
-from pipeline.images import LOST, THRESHOLD
+from pipeline.images import LOST, OTHER_PERSON, THRESHOLD
 from pipeline.report.outcome import few_reasons, numbers, tally_reasons
 
 Sums = dict[str, Any]
@@ -29,6 +29,16 @@ ALL = "all"
 MEASURED = ("l1", "l2", "disrupted", "l2_mask", "mask_share", "floor_l2", "levelled", "local", "lost", "output_ssim", "edit")
 """Measures that are columns of the rows under the same name."""
 MEASURES = (*MEASURED[:4], "sr_mask", *MEASURED[4:6], "floor_disrupted", *MEASURED[6:], "disrupted_levelled", "visible")
+
+WITH_PERSON = "with_person"
+OF_PEOPLE = ("identity", "identity_clean", "other_person", "other_person_clean")
+IDENTITY = (WITH_PERSON, *OF_PEOPLE)
+"""Measures of rows with `--identity` alone: the share whose photo shows a person, and the means over these."""
+
+
+def measures_of(sums: Sums) -> tuple[str, ...]:
+    """The measures whose sums these are."""
+    return (*MEASURES, *IDENTITY) if sums.get("identity") else MEASURES
 
 
 def sums_of(rows: pa.Table) -> Sums:
@@ -51,6 +61,7 @@ def sums_of(rows: pa.Table) -> Sums:
         "epsilon": max((row["epsilon"] for row in files if row["epsilon"] is not None), default=None),
         "photos": len(measured["key"].unique()),
         "lines": [[*name, *line] for name, line in _lines(measured)],
+        "identity": "identity" in rows.column_names,
     }
 
 
@@ -94,14 +105,24 @@ def measured_of(rows: pa.Table) -> pa.Table:
 
 
 def values_of(measured: pa.Table) -> Floats:
-    """(rows, MEASURES); NaN where a row lacks one."""
+    """(rows, MEASURES, and of rows with `--identity` IDENTITY); NaN where a row lacks one, of IDENTITY 0."""
     as_floats = {name: pc.cast(measured[name], pa.float64()) for name in (*MEASURED, "success_mask")}
     columns = {name: numbers(pc.fill_null(column, math.nan)) for name, column in as_floats.items()}
     columns["sr_mask"] = columns["success_mask"]
     columns["floor_disrupted"] = (columns["floor_l2"] >= THRESHOLD).astype(np.float64)
     columns["disrupted_levelled"] = (columns["levelled"] >= THRESHOLD).astype(np.float64)
     columns["visible"] = (columns["lost"] >= LOST).astype(np.float64)
-    return np.stack([columns[name] for name in MEASURES], axis=1)
+    names: tuple[str, ...] = MEASURES
+    if "identity" in measured.column_names:
+        names = (*MEASURES, *IDENTITY)
+        columns |= _of_people(*(numbers(pc.fill_null(measured[name], math.nan)) for name in OF_PEOPLE[:2]))
+    return np.stack([columns[name] for name in names], axis=1)
+
+
+def _of_people(identity: Floats, identity_clean: Floats) -> dict[str, Floats]:
+    values = (np.isfinite(identity), *map(np.nan_to_num, (identity, identity_clean)))
+    others = (one >= OTHER_PERSON for one in (identity, identity_clean))
+    return {name: one.astype(np.float64) for name, one in zip(IDENTITY, (*values, *others), strict=True)}
 
 
 def coded(measured: pa.Table, column: str) -> tuple[Codes, list[str]]:
@@ -129,7 +150,7 @@ def _lines(measured: pa.Table) -> Iterator[tuple[Name, tuple[int, int, list[list
 def _merge(a: Sums, b: Sums) -> Sums:
     lines, more = lines_of(a), lines_of(b)
     for name, (samples, photos, terms) in more.items():
-        before = lines.get(name, (0, 0, [[] for _ in MEASURES]))
+        before = lines.get(name, (0, 0, [[] for _ in terms]))
         sums = [exact([*x, *y]) for x, y in zip(before[2], terms, strict=True)]
         lines[name] = (before[0] + samples, before[1] + photos, sums)
     return {
@@ -140,6 +161,7 @@ def _merge(a: Sums, b: Sums) -> Sums:
         "psnr_min": min((v for v in (a["psnr_min"], b["psnr_min"]) if v is not None), default=None),
         "reasons": few_reasons([*a["reasons"], *b["reasons"]]),
         "lines": [[*name, *line] for name, line in lines.items()],
+        "identity": a.get("identity", False),
     }
 
 

@@ -9,6 +9,9 @@ LOST = 0.3
 Chosen by looking at pairs of outputs: docs/research.md, "What a person sees".
 """
 
+OTHER_PERSON = 0.6
+"""From this distance of face embeddings on it is another person: dlib's own threshold (its example face_recognition.py)."""
+
 
 def share_of_goal(l2: float, lost: float, *, factor: float = 1.0) -> float:
     """How far an output is on its way to being broken by both measures, L2 ``factor`` times the threshold: 1 or more is there."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline.images.levels import unit_to_pixels
 from pipeline.images.quality import ssim
+from pipeline.images.types import U8
 
 MASK_THRESHOLD = 0.5
 """A pixel is manipulated when the generator moves it by more than this, summed over channels ([Huang 2022], CMUA)."""
@@ -117,10 +118,13 @@ def local_mean(x_BCHW: Tensor) -> Tensor:
 
 def output_ssim(disrupted_BCHW: Tensor, output_BCHW: Tensor) -> Tensor:
     """SSIM of the two outputs as 8-bit pictures, (B,): 1 where they look the same ([Wang 2004], see `pipeline.images.quality`)."""
-    pictures = [
-        unit_to_pixels(y.detach()).permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy() for y in (disrupted_BCHW, output_BCHW)
-    ]
+    pictures = [as_pictures(y_BCHW) for y_BCHW in (disrupted_BCHW, output_BCHW)]
     return torch.tensor([ssim(*pair) for pair in zip(*pictures, strict=True)], dtype=torch.float64)
+
+
+def as_pictures(y_BCHW: Tensor) -> list[U8]:
+    """Images in [-1, 1] as 8-bit pictures (H, W, C)."""
+    return list(unit_to_pixels(y_BCHW.detach()).permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy())
 
 
 def _centred(y_B: Tensor) -> Tensor:

@@ -69,15 +69,15 @@ def read_sums(folder: Folder, names: Iterable[str]) -> Iterator[dict[str, Any]]:
     yield from _each(partial(_sums, folder), folder, names)
 
 
-def write_manifest(folder: Folder, names: Sequence[str], rows: int) -> str | None:
+def write_manifest(folder: Folder, names: Sequence[str], rows: int, schema: pa.Schema = MANIFEST) -> str | None:
     """Writes the manifest as one file and returns its path; None where it has too many ``rows`` for one. Few rows are sorted."""
     if rows >= ONE_FILE:
         return None
     sink = pa.BufferOutputStream()
     tables: Iterable[pa.Table] = read_parts(folder, names)
     if rows <= AT_HAND:
-        tables = [join_sorted(tables, MANIFEST, ["key"])]
-    with pq.ParquetWriter(sink, MANIFEST) as writer:
+        tables = [join_sorted(tables, schema, ["key"])]
+    with pq.ParquetWriter(sink, schema) as writer:
         for table in tables:
             writer.write_table(table)
     return write_result(folder, MANIFEST_FILE, memoryview(sink.getvalue()))

@@ -21,18 +21,17 @@ def column(name: str | None = None, *, nullable: bool = True) -> Any:
     return dataclasses.field(default=None, metadata={"name": name, "nullable": nullable})
 
 
-def schema_of(row: type) -> pa.Schema:
-    """The Arrow schema of a row class; fields without a default are never null."""
+def schema_of(row: type, *, without: Sequence[str] = ()) -> pa.Schema:
+    """The Arrow schema of a row class, ``without`` some of its fields; fields without a default are never null."""
     hints = get_type_hints(row, include_extras=True)
-    return pa.schema([_column(field, hints[field.name]) for field in dataclasses.fields(row)])
+    return pa.schema([_column(field, hints[field.name]) for field in dataclasses.fields(row) if field.name not in without])
 
 
 def table_of(rows: Iterable[Any], schema: pa.Schema) -> pa.Table:
-    """The rows as a table of their class's schema. Text that is no valid Unicode is written as escapes."""
+    """The rows as a table of a schema of their class. Text that is no valid Unicode is written as escapes."""
     listed = list(rows)
-    names = [field.name for field in dataclasses.fields(listed[0])] if listed else []
-    columns = zip(names, schema, strict=True) if listed else []
-    arrays = [pa.array([plain(getattr(row, name)) for row in listed], column.type) for name, column in columns]
+    names = {field.metadata.get("name") or field.name: field.name for field in dataclasses.fields(listed[0])} if listed else {}
+    arrays = [pa.array([plain(getattr(row, names[one.name])) for row in listed], one.type) for one in schema] if listed else []
     return pa.Table.from_arrays(arrays, schema=schema) if listed else schema.empty_table()
 
 

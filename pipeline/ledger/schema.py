@@ -16,7 +16,9 @@ Status = Literal["protected", "not_disrupted", "skipped", "failed"]
 Stage = Literal["list", "read", "decode", "protect", "encode", "verify", "write"]
 STATUSES: tuple[str, ...] = get_args(Status)
 STAGES: tuple[str, ...] = get_args(Stage)
-BY_CLASS = ("classes", "class_l1", "class_l2", "class_levelled", "class_local", "class_lost", "class_ssim", "class_edit")
+IDENTITY = ("class_identity", "class_identity_clean")
+"""Columns that the manifest of a run with `--identity` has and no other."""
+BY_CLASS = ("classes", "class_l1", "class_l2", "class_levelled", "class_local", "class_lost", "class_ssim", "class_edit", *IDENTITY)
 """Columns with one value for each class of each generator."""
 RETRIED: tuple[str, ...] = ("failed", "not_disrupted")
 """The statuses that `--retry-failed` tries again."""
@@ -29,6 +31,8 @@ class ManifestRow:
     Sizes in bytes and pixels, PSNR in dB, L1/L2 in generator units of [-1, 1], time in seconds; in 8-bit levels epsilon, which is
     that of this file, Linf, and `mask_mean`, what the mask allows of epsilon on average where the file may differ;
     `class_levelled`, `class_local`, `class_lost`, `class_ssim` and `class_edit` are those of `pipeline.images.effect.Breakage`;
+    `class_identity` and `class_identity_clean` are how far the disrupted and the undisrupted output are from the person in the
+    photo (`pipeline.photos.identity`), empty where it shows no face;
     `disrupted` is the share of classes with L2 from the threshold on, `visible` that of lost structure from its own on;
     `steps` counts those of the ascent; `signals` is the id of the bundle of which the written file carries a signal,
     `universal` that of which it carries a perturbation, or from which its ascent started. `region` is what generators see of
@@ -66,6 +70,8 @@ class ManifestRow:
     class_lost: Sequence[float] | None = None
     class_ssim: Sequence[float] | None = None
     class_edit: Sequence[float] | None = None
+    class_identity: Sequence[float | None] | None = None
+    class_identity_clean: Sequence[float | None] | None = None
     face_l2: Sequence[float] | None = None
     face_lost: Sequence[float] | None = None
     l1: float | None = None
@@ -94,11 +100,16 @@ class ManifestRow:
         return cls(key=key, status="failed", stage=stage, reason=reason, bytes_in=bytes_in)
 
 
-MANIFEST = schema_of(ManifestRow)
+MANIFEST = schema_of(ManifestRow, without=IDENTITY)
 
 
-def rows_to_table(rows: Sequence[ManifestRow], *, shard: str) -> pa.Table:
-    """The rows of one part as a table of the MANIFEST schema, sorted by key.
+def manifest_schema(*, identity: bool = False) -> pa.Schema:
+    """The schema of a manifest, with the columns of `--identity` where the run measures it."""
+    return schema_of(ManifestRow) if identity else MANIFEST
+
+
+def rows_to_table(rows: Sequence[ManifestRow], *, shard: str, schema: pa.Schema = MANIFEST) -> pa.Table:
+    """The rows of one part as a table of a `manifest_schema`, sorted by key.
 
     Raises LedgerError for a row that says nothing (no reason for a failure, no output for a protected photo), a value of the wrong
     type, or two rows of one key. What is no valid text in a reason or note is written as escapes.
@@ -110,7 +121,7 @@ def rows_to_table(rows: Sequence[ManifestRow], *, shard: str) -> pa.Table:
         raise LedgerError(f"shard {shard} has two rows for {twins[0]!r}")
     named = [replace(row, shard=shard) for row in sorted(rows, key=lambda row: row.key)]
     try:
-        return table_of(named, MANIFEST)
+        return table_of(named, schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
         raise LedgerError(f"manifest rows of shard {shard}: {error}") from error
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.jobs.parts import PartJob, Stage, same
 from pipeline.ledger.run import RunFolder
-from pipeline.ledger.schema import ManifestRow, rows_to_table
+from pipeline.ledger.schema import ManifestRow, manifest_schema, rows_to_table
 from pipeline.ledger.schema import Stage as StageName
 from pipeline.photos.encode import FORMATS
 from pipeline.protection.job import Job
@@ -52,7 +52,7 @@ def part_job(job: Job, run: RunFolder) -> PartJob:
         stages,
         photos=partial(_works, config=config),
         died=partial(died, write=write),
-        table=_table,
+        table=partial(_table, schema=manifest_schema(identity=config.identity)),
         order=("key",),
         sums=sums_of,
         commit=partial(commit_repacked, config=config),
@@ -106,8 +106,8 @@ def _works(table: pa.Table, config: ProtectConfig) -> Iterator[Work]:
         yield from works_of(table, FORMATS[config.format].suffix, portable=config.portable_names)
 
 
-def _table(rows: Sequence[ManifestRow], part: str) -> pa.Table:
-    return rows_to_table(rows, shard=part)
+def _table(rows: Sequence[ManifestRow], part: str, *, schema: pa.Schema) -> pa.Table:
+    return rows_to_table(rows, shard=part, schema=schema)
 
 
 def _files(rows: Sequence[ManifestRow]) -> list[str]:

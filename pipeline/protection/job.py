@@ -11,6 +11,7 @@ from pipeline.containers.find import CONTAINERS, walk_photos
 from pipeline.jobs.doctor import check_gpu
 from pipeline.jobs.options import ConfigError
 from pipeline.ledger.places import check_places
+from pipeline.photos import identity
 from pipeline.photos.faces import INSTALL, finder_version
 from pipeline.protection.options import ProtectConfig, signature
 from pipeline.protection.stages.perturb import Perturber, notes_on_networks, read_perturber
@@ -57,6 +58,8 @@ class Job:
 def prepare(config: ProtectConfig) -> Job:
     """Check everything that can be checked before any work; raises ValueError (of some kind) that says the fix."""
     config.check()
+    if config.identity and identity.recogniser_version() is None:
+        raise ConfigError(f"--identity needs the extra identity, which is not installed: {identity.INSTALL}; or leave it out")
     check_places(config.input, config.output)
     if splitext(split_options(config.output)[0].rstrip("/"))[1].lower() in CONTAINERS and not Folder(config.output).is_folder():
         raise ConfigError(

@@ -148,6 +148,9 @@ class ProtectConfig:
     measure_share: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
     """With --universal and --recipe none: the share of the photos, chosen by a hash of their names, on whose files the effect on
     --generator is measured, 0 to 1. Above 0 the networks are loaded."""
+    identity: bool = False
+    """Also measure how far outputs are from the person in the photo, by the distance of dlib's face embeddings (extra identity),
+    and how often they are of another person; of the undisrupted outputs too. TODO s of one core for each output."""
     signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
     detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
@@ -274,6 +277,11 @@ class ProtectConfig:
         within("--measure-share", self.measure_share, 0, 1, "share of the photos")
         if self.measure_share and (self.disrupts() or self.universal is None):
             raise ConfigError(f"--measure-share is for --universal with --recipe {NOTHING}; all other disruptions are measured")
+        if self.identity and not self.measures():
+            raise ConfigError(
+                f"--identity measures what networks make of the files, and --recipe {NOTHING} needs none: leave it out, or give "
+                "--universal with --measure-share"
+            )
         if self.key_file is not None and self.signals is None and self.universal is None:
             raise ConfigError(
                 "--key-file is the secret of signals and of universal perturbations: give --signals BUNDLE or --universal BUNDLE "
@@ -363,6 +371,7 @@ class ProtectConfig:
         of_every_run |= {"mask": True} if self.mask and self.changes_region() else {}
         of_every_run |= {"portable_names": True} if self.portable_names else {}
         of_every_run |= {"find_signed": True} if self.find_signed else {}
+        of_every_run |= {"identity": True} if self.identity and self.measures() else {}
         of_every_run |= {"gain_map": self.gain_map} if self.gain_map != "drop" else {}
         if not self.disrupts():
             region = {"region": self.region or "square"} | ({"finder": self.finder} if self.finder else {})

@@ -63,7 +63,7 @@ class Strength:
 
 def preview(job: Job, *, command: str, console: Console) -> int:
     """Write the page and its pictures into OUT-preview and say how to go on; returns 0, or 1 when no photo could be used."""
-    config = job.config
+    config = dataclasses.replace(job.config, identity=False)  # the page does not show it
     place = beside(config.output, ENDING)
     folder = Folder(place)
     ours = {REPORT_FILE, PHOTO, *(f"{name}.png" for name in QUALITIES)}

@@ -12,8 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.images import LOST, THRESHOLD
-from pipeline.protection.summary import Summary, summarise
+from pipeline.images import LOST, OTHER_PERSON, THRESHOLD
+from pipeline.protection.summary import EVERYTHING, Summary, summarise
 from pipeline.protection.sums import Sums, values_of
 from pipeline.report.examples import Example, amplification
 from pipeline.report.outcome import duration, number, outcome_table
@@ -46,13 +46,26 @@ def terminal_table(summary: Summary) -> Group:
         l1_l2 = (number(row.l1), number(row.l2), number(100 * row.disrupted, 1))
         effect.add_row(Text(row.name), str(row.samples), *l1_l2, *breakage)
     some = [line] if (line := measured_line(summary)) else []
-    return Group(inputs, effect, _region_line(summary), *_steps_lines(summary), *quality, *some)
+    identity = [line] if (line := identity_line(summary)) else []
+    return Group(inputs, effect, _region_line(summary), *identity, *_steps_lines(summary), *quality, *some)
 
 
 def measured_line(summary: Summary) -> str:
     """On how many files the effect was measured, where that is not all of them; else nothing."""
     measured = summary.everything.samples // max(1, len(summary.classes))
     return f"The effect was measured on {measured:,} of {_many(summary.written, 'file')}." if measured < summary.written else ""
+
+
+def identity_line(summary: Summary) -> str:
+    """How far outputs are from the person in the photo, where that was measured; else nothing."""
+    if (found := summary.identities.get(EVERYTHING)) is None:
+        return ""
+    nobody = summary.everything.samples - found.samples
+    return (
+        f"identity: distance to the photo {number(found.mean_clean)} of clean and {number(found.mean)} of broken outputs; "
+        f"another person (at least {OTHER_PERSON}) in {number(100 * found.other_clean, 1)} and {number(100 * found.other, 1)} %"
+        + (f"; no face found in the photo of {nobody:,} of {summary.everything.samples:,} samples" if nobody else "")
+    )
 
 
 def limits_line(summary: Summary) -> str:
@@ -141,6 +154,8 @@ def write_report(
         threshold=THRESHOLD,
         lost=LOST,
         not_measured=NOT_MEASURED,
+        other_person=OTHER_PERSON,
+        identity=identity_line(summary),
         some_measured=measured_line(summary) if summary.disrupts else "",
     )
     return text.encode("utf-8", "backslashreplace").decode()

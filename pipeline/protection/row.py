@@ -70,13 +70,18 @@ class Effect:
     lost: Sequence[float] = ()
     ssim: Sequence[float] = ()
     edit: Sequence[float] = ()
+    identity: Sequence[float] = ()
+    identity_clean: Sequence[float] = ()
     face_l2: Sequence[float] = ()
     face_lost: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a generator makes of one box of the file against what it makes of the photo, for one class."""
+    """What a generator makes of one box of the file against what it makes of the photo, for one class.
+
+    ``identity`` and ``identity_clean`` are NaN where they are not measured, or the photo shows no face.
+    """
 
     l1: float
     l2: float
@@ -85,6 +90,8 @@ class Measured:
     lost: float
     ssim: float
     edit: float
+    identity: float = math.nan
+    identity_clean: float = math.nan
 
     def broken(self, factor: float = 1.0) -> float:
         """How far it is on its way to being broken (`share_of_goal`); a number that is none is no way at all."""

@@ -21,6 +21,7 @@ from pipeline.ledger.parts import read_sums, write_manifest
 from pipeline.ledger.plan import Plan, planned
 from pipeline.ledger.results import write_result
 from pipeline.ledger.run import RunFolder, open_run
+from pipeline.ledger.schema import manifest_schema
 from pipeline.protection.dry_run import estimate
 from pipeline.protection.examples import read_examples
 from pipeline.protection.flow import part_job
@@ -30,7 +31,7 @@ from pipeline.protection.plan import in_containers, plan_run, planned_refs
 from pipeline.protection.preview import preview
 from pipeline.protection.report import terminal_table, write_report
 from pipeline.protection.sizes import with_webp_tried
-from pipeline.protection.summary import Summary, summarise
+from pipeline.protection.summary import EVERYTHING, Summary, summarise
 from pipeline.protection.sums import Sums, merged
 
 
@@ -85,7 +86,7 @@ def conclude(
 ) -> Summary:
     """Write manifest and report, hand them and the final numbers to the record; returns the summary."""
     run.check()
-    manifest = write_manifest(run.folder, plan.parts, sums["rows"])
+    manifest = write_manifest(run.folder, plan.parts, sums["rows"], manifest_schema(identity=job.config.identity))
     sums = with_webp_tried(sums, job.config, run)
     summary = summarise(sums, wall_seconds=wall_seconds)
     examples = read_examples(sums, job.generators, job.config, run)
@@ -93,6 +94,9 @@ def conclude(
     write_result(run.folder, REPORT_FILE, page.encode())
     every = summary.everything
     finals = {"l1": every.l1, "l2": every.l2, "share_disrupted": every.disrupted, "share_visible": every.visible}
+    if found := summary.identities.get(EVERYTHING):
+        finals |= {"identity": found.mean, "identity_clean": found.mean_clean}
+        finals |= {"share_other_person": found.other, "share_other_person_clean": found.other_clean}
     finals |= {"psnr_mean": summary.psnr_mean, "psnr_min": summary.psnr_min, "ssim_mean": summary.ssim_mean}
     finals |= {f"count_{status}": float(count) for status, count in summary.counts.items()}
     tracking.metrics({name: value for name, value in finals.items() if math.isfinite(value)})

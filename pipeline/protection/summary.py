@@ -10,6 +10,8 @@ from pipeline.ledger.schema import STATUSES
 from pipeline.protection.sums import CLASS_SUMS, OVER, WORST_FIRST, Sums
 from pipeline.report.outcome import Reason, tell_reasons
 
+EVERYTHING = "all classes"
+
 
 @dataclass(frozen=True)
 class ClassEffect:
@@ -39,6 +41,18 @@ class ClassEffect:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """How far the outputs of one class are from the person in the photo: how many samples show one, mean distances of disrupted and
+    undisrupted outputs, and which share of each is of another person."""
+
+    samples: int
+    mean: float
+    other: float
+    mean_clean: float
+    other_clean: float
+
+
+@dataclass(frozen=True)
 class Summary:
     """The numbers of a run. Means are over what was measured on written files and NaN where nothing was.
 
@@ -49,7 +63,8 @@ class Summary:
     ``growth`` is how many times as large the written files are as their photos; ``as_webp`` says how many PNG files were tried as
     lossless WebP, and the bytes of both. ``steps`` are those of the ascent. ``signals`` are the ids of the bundles whose signals
     the files carry, ``universals`` those of universal perturbations. ``regions`` counts the photos measured in each region,
-    ``face_pairs`` the pairs of a face that was found and a class.
+    ``face_pairs`` the pairs of a face that was found and a class. ``identities`` are by the names of classes, and of all together
+    by EVERYTHING; empty where the run does not measure them.
     """
 
     total: int
@@ -83,6 +98,7 @@ class Summary:
     signals: tuple[str, ...]
     universals: tuple[str, ...]
     signatures: tuple[str, ...]
+    identities: dict[str, Identity]
 
     @property
     def measured(self) -> bool:
@@ -108,7 +124,7 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
         counts={status: sums["counts"].get(status, 0) for status in STATUSES},
         reasons=tell_reasons(sums["reasons"], WORST_FIRST),
         classes=tuple(classes),
-        everything=_effect("all classes", list(sums["classes"].values())),
+        everything=_effect(EVERYTHING, list(sums["classes"].values())),
         psnr_mean=_mean(sums["psnr"]),
         psnr_min=math.nan if sums["psnr_min"] is None else sums["psnr_min"],
         ssim_mean=_mean(sums["ssim"]),
@@ -135,6 +151,7 @@ def summarise(sums: Sums, *, wall_seconds: float | None = None) -> Summary:
         signals=tuple(sums["names"]["signals"]),
         universals=tuple(sums["names"]["universal"]),
         signatures=tuple(sums["names"]["signature"]),
+        identities=_identities(sums["identity"]) if "identity" in sums else {},
     )
 
 
@@ -142,6 +159,12 @@ def _effect(name: str, values: Sequence[Sequence[float]]) -> ClassEffect:
     """The means over some classes, from their counts and sums."""
     samples, *totals = (sum(column) for column in zip(*values, strict=True)) if values else [0] * (1 + len(CLASS_SUMS) + len(OVER))
     return ClassEffect(name, int(samples), *(_mean((samples, total)) for total in totals))
+
+
+def _identities(by_class: dict[str, list[float]]) -> dict[str, Identity]:
+    every = [sum(column) for column in zip(*by_class.values(), strict=True)] or [0] * 5
+    named = {**by_class, EVERYTHING: every}
+    return {name: Identity(int(n), *(_mean((n, total)) for total in totals)) for name, (n, *totals) in named.items()}
 
 
 def _mean(moments: Sequence[float]) -> float:

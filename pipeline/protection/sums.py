@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.images import LOST, THRESHOLD
+from pipeline.images import LOST, OTHER_PERSON, THRESHOLD
+from pipeline.ledger.schema import IDENTITY
 from pipeline.report.outcome import few_reasons, numbers, tally_reasons
 
 Sums = dict[str, Any]
@@ -69,6 +70,7 @@ def sums_of(rows: pa.Table) -> Sums:
             **{n: _bins(n, rows[n]) for n in ("psnr", "seconds")},
         },
         "samples": _sampled([{**row, "psnr": _finite(row["psnr"])} for row in measured]),
+        **({"identity": _identity(rows)} if IDENTITY[0] in rows.schema.names else {}),
     }
 
 
@@ -88,9 +90,6 @@ def values_of(sums: Sums, name: str) -> tuple[list[float], list[int]]:
 
 def _merge(a: Sums, b: Sums) -> Sums:
     lowest = [value for value in (a["psnr_min"], b["psnr_min"]) if value is not None]
-    classes = {name: list(values) for name, values in a["classes"].items()}
-    for name, values in b["classes"].items():
-        classes[name] = [x + y for x, y in zip(classes.get(name, [0] * len(values)), values, strict=True)]
     return {
         **{name: a[name] + b[name] for name in ("rows", "unchanged", *BYTES)},
         **{name: [x + y for x, y in zip(a[name], b[name], strict=True)] for name in MOMENTS},
@@ -98,11 +97,19 @@ def _merge(a: Sums, b: Sums) -> Sums:
         "psnr_min": min(lowest, default=None),
         **{name: dict(Counter(a[name]) + Counter(b[name])) for name in ("counts", "regions")},
         "reasons": few_reasons([*a["reasons"], *b["reasons"]]),
-        "classes": classes,
+        "classes": _merge_classes(a["classes"], b["classes"]),
         "names": {name: sorted({*a["names"][name], *b["names"][name]}) for name in NAMES},
         "bins": {name: dict(Counter(a["bins"][name]) + Counter(b["bins"][name])) for name in BINS},
         "samples": _sampled([*a["samples"], *b["samples"]]),
+        **({"identity": _merge_classes(a["identity"], b["identity"])} if "identity" in a else {}),
     }
+
+
+def _merge_classes(a: dict[str, list[float]], b: dict[str, list[float]]) -> dict[str, list[float]]:
+    classes = {name: list(values) for name, values in a.items()}
+    for name, values in b.items():
+        classes[name] = [x + y for x, y in zip(classes.get(name, [0] * len(values)), values, strict=True)]
+    return classes
 
 
 def _total(column: pa.ChunkedArray) -> int:
@@ -136,6 +143,18 @@ def _classes(rows: pa.Table) -> dict[str, list[float]]:
         values = {column: numbers(flat.filter(pick)) for column, flat in zip(CLASS_SUMS, columns, strict=True)}
         over = [int((values[column] >= threshold).sum()) for column, threshold in OVER.items()]
         sums[name] = [len(values["class_l2"]), *(float(column_N.sum()) for column_N in values.values()), *over]
+    return sums
+
+
+def _identity(rows: pa.Table) -> dict[str, list[float]]:
+    """By class: how many samples have a person, and of the disrupted and the undisrupted outputs the sum of the distances and how
+    many are of another person."""
+    names, *columns = (pc.list_flatten(rows[column]) for column in ("classes", *IDENTITY))
+    sums = {}
+    for name in pc.unique(names.drop_null()).to_pylist():
+        values = [numbers(column.filter(pc.equal(names, name))) for column in columns]
+        each = [part for values_N in values for part in (float(values_N.sum()), int((values_N >= OTHER_PERSON).sum()))]
+        sums[name] = [len(values[0]), *each]
     return sums
 
 

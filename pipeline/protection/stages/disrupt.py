@@ -161,7 +161,8 @@ class Protect:
         originals = [region.cut(draft.shown.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
         limits = [self._limit(patch, draft) for patch, draft in zip(patches, of, strict=True)]
         at_photo = self._recipe.start == "clean"
-        clean = look(self._generators, self._config.classes, pad(originals).to(self._device), regions, one_by_one=at_photo)
+        looked_at, config = pad(originals).to(self._device), self._config
+        clean = look(self._generators, config.classes, looked_at, regions, one_by_one=at_photo, identity=config.identity)
         factor = self._recipe.until or 1.0
         left: set[int] = set()  # patches whose files reach the goal
         weakest: dict[int, int] = {}  # the output that fell short when a patch was last checked

@@ -12,7 +12,8 @@ from torch import Tensor
 from pipeline.disruption.view import Region
 from pipeline.generators.generator import Generator
 from pipeline.images import share_of_goal
-from pipeline.images.effect import breakage, l1, l2, structure_lost
+from pipeline.images.effect import as_pictures, breakage, l1, l2, structure_lost
+from pipeline.photos.identity import Person, distance, find_person
 from pipeline.protection.row import Measured
 from pipeline.protection.stages.shown import batch_view
 
@@ -25,7 +26,8 @@ class UnusableError(ValueError):
 class Clean:
     """What one generator sees in a box of the untouched regions of a batch (B, 3, S, S), and its outputs (K, B, 3, S, S), in fp32.
 
-    ``which`` is the number of the box in each region; ``labels`` name the K classes as the manifest does.
+    ``which`` is the number of the box in each region; ``labels`` name the K classes as the manifest does; ``people`` are those in
+    the boxes, None where nobody looked for them.
     """
 
     generator: Generator
@@ -34,6 +36,7 @@ class Clean:
     labels: tuple[str, ...]
     seen_BCHW: Tensor
     outputs_KBCHW: Tensor
+    people: tuple[Person | None, ...] | None = None
 
     def by_class(self) -> dict[str, Tensor]:
         """The outputs (B, 3, S, S) by the generator's own class names."""
@@ -42,12 +45,18 @@ class Clean:
 
 @torch.no_grad()
 def look(
-    generators: Sequence[Generator], classes: Sequence[str], x_BCHW: Tensor, regions: Sequence[Region], *, one_by_one: bool = False
+    generators: Sequence[Generator],
+    classes: Sequence[str],
+    x_BCHW: Tensor,
+    regions: Sequence[Region],
+    *,
+    one_by_one: bool = False,
+    identity: bool = False,
 ) -> list[Clean]:
     """What each generator makes of each box of padded untouched regions (B, C, H, W), box after box.
 
     ``one_by_one`` translates to one class at a time, as the ascent does: then the distance from the reference is exactly zero at
-    the photo itself. Raises UnusableError where an output is not a number.
+    the photo itself. With ``identity`` people are looked for in the boxes. Raises UnusableError where an output is not a number.
     """
     found = []
     for which in range(len(regions[0].boxes)):
@@ -62,7 +71,8 @@ def look(
                 if not output_BCHW.isfinite().all():
                     raise UnusableError(f"{generator.name} gives values that are not numbers for class {name}")
             labels = names if len(generators) == 1 else tuple(f"{generator.name}/{name}" for name in names)
-            found.append(Clean(generator, which, names, labels, seen_BCHW, outputs_KBCHW))
+            people = tuple(map(find_person, as_pictures(seen_BCHW))) if identity else None
+            found.append(Clean(generator, which, names, labels, seen_BCHW, outputs_KBCHW, people))
     return found
 
 
@@ -170,8 +180,17 @@ class Files:
             seen_NCHW = one.seen_BCHW[[self._rows[n] for n in places]]
             d = (disrupted - output).double()
             how = breakage(disrupted, output, seen_NCHW.repeat(len(one.classes), 1, 1, 1))
-            values = (l1(d).cpu(), l2(d).cpu(), how.levelled, how.local, how.lost, how.ssim, how.edit)
+            values = [l1(d).cpu(), l2(d).cpu(), how.levelled, how.local, how.lost, how.ssim, how.edit]
+            if one.people is not None:
+                people = [one.people[self._rows[n]] for n in places] * len(one.classes)
+                values += [_distances(people, y_NCHW) for y_NCHW in (disrupted, output)]
             values_VKN = torch.stack(values).unflatten(1, (len(one.classes), len(places)))
             for boxes, values_VK in zip(measured, values_VKN.unbind(2), strict=True):
                 boxes.setdefault(one.which, []).extend(Measured(*values_V) for values_V in values_VK.T.tolist())
         return [list(boxes.values()) for boxes in measured]
+
+
+def _distances(people: Sequence[Person | None], outputs_NCHW: Tensor) -> Tensor:
+    """How far each output is from the person of its photo (N,), NaN where there is none."""
+    pairs = zip(people, as_pictures(outputs_NCHW), strict=True)
+    return torch.tensor([distance(*pair) for pair in pairs], dtype=torch.float64)

@@ -63,7 +63,7 @@ class AddAndMeasure:
         labels: list[str] = []
         for region in photo_regions(photo, work.boxes):
             before, after = (pad([region.cut(pixels)]).to(self._device) for pixels in (photo.pixels_HWC, pixels_HWC))
-            clean = look(self._generators, config.classes, before, [region])
+            clean = look(self._generators, config.classes, before, [region], identity=config.identity)
             labels = [label for one in clean if one.which == 0 for label in one.labels]
             found.update(zip(region.numbers, measure(clean, [0], after, [region])[0], strict=True))
         moved = bool((pixels_HWC != photo.pixels_HWC).any())

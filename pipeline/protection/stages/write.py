@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +119,8 @@ def _effect_columns(effect: Effect) -> dict[str, Any]:
         "class_lost": list(effect.lost),
         "class_ssim": list(effect.ssim),
         "class_edit": list(effect.edit),
+        "class_identity": _known(effect.identity),
+        "class_identity_clean": _known(effect.identity_clean),
         "face_l2": list(effect.face_l2) or None,
         "face_lost": list(effect.face_lost) or None,
         "l1": sum(effect.l1) / len(effect.l1),
@@ -126,6 +129,10 @@ def _effect_columns(effect: Effect) -> dict[str, Any]:
         "disrupted": sum(v >= THRESHOLD for v in effect.l2) / len(effect.l2),
         "visible": sum(v >= LOST for v in effect.lost) / len(effect.lost),
     }
+
+
+def _known(values: Sequence[float]) -> list[float | None] | None:
+    return [None if math.isnan(value) else value for value in values] or None
 
 
 def verdict(effect: Effect, *, added: str = "signal") -> tuple[Status, str | None]:
