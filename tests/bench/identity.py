@@ -124,9 +124,8 @@ def measure(faces: Path, generator: str, recipes: Sequence[str], photos: int) ->
     """Print what the recogniser says of clean and broken outputs, and what it costs."""
     paths = one_of_each(faces, photos_of(faces, "test"))[:photos]
     print(f"{generator}, {len(paths)} people of split test\n")
-    print(
-        "| recipe | pairs | clean | broken | clean >= 0.6 | broken >= 0.6 | broken further | cpu s | without |\n|---|---|---|---|---|---|---|---|---|"
-    )
+    heads = ("recipe", "pairs", "clean", "broken", "clean >= 0.6", "broken >= 0.6", "broken further", "cpu s", "without")
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for recipe in recipes:
         seconds = dict.fromkeys((False, True), 0.0)
         rows: list[tuple[float, float]] = []

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from pipeline.ledger.errors import LedgerError
-from pipeline.ledger.schema import MANIFEST, STATUSES, ManifestRow, rows_to_table
+from pipeline.ledger.schema import IDENTITY, MANIFEST, STATUSES, ManifestRow, rows_to_table
 
 SHARD = "0123456789abcdef"
 GOOD = ManifestRow(
@@ -27,7 +27,7 @@ GOOD = ManifestRow(
 
 
 def test_the_fields_of_a_row_are_the_columns_of_the_manifest() -> None:
-    assert {field.name for field in fields(ManifestRow)} == set(MANIFEST.names)
+    assert {field.name for field in fields(ManifestRow)} == set(MANIFEST.names) | set(IDENTITY)
     assert MANIFEST.names[-1] == "shard"
 
 

@@ -23,6 +23,7 @@ OTHER_RESULTS: dict[str, Any] = {
     "universal": Path("universal.safetensors"),
     "gain_map": "skip",
     "find_signed": True,
+    "identity": True,
     "input": "other",
     "input_as_typed": "typed",
     "generator": ("cyclegan",),
