@@ -13,6 +13,8 @@ from rich.console import Console
 from pipeline.jobs.options import Compute, ConfigError
 from pipeline.jobs.versions import git_commit, versions
 from pipeline.photos.faces import INSTALL, finder_version
+from pipeline.photos.identity import INSTALL as INSTALL_RECOGNISER
+from pipeline.photos.identity import recogniser_version
 
 
 def check_gpu(compute: Compute) -> None:
@@ -56,6 +58,8 @@ def run_doctor(_config: DoctorConfig, *, command: str, console: Console) -> int:
         "faces",
         f"found by {finder_version()}: --region faces" if finder_version() else f"cannot be found: {INSTALL} for --region faces",
     )
+    person = recogniser_version()
+    say("identity", f"by {person}: --identity" if person else f"cannot be measured: {INSTALL_RECOGNISER} for --identity")
     shipped_is_usable = True
     for name, row in ZOO.items():
         if local_weights(row) is None:
