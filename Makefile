@@ -30,7 +30,7 @@ TABLE_FLAGS = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GPU),--gpu) $(if $(WEIGH
 SSH_PROGRAMS := sshd ssh rsync ip unshare nsenter
 ACTORS ?= 2
 RUNS ?= 20
-BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py tests/bench/chaos.py tests/bench/s3.py tests/bench/objectives.py tests/bench/faces.py tests/bench/centerface.py tests/bench/metadata.py tests/bench/find_signed.py tests/bench/until.py tests/bench/probe.py tests/bench/twice.py tests/bench/universal.py tests/bench/colours.py tests/bench/edits.py tests/bench/arbitrary.py tests/bench/unseen.py tests/bench/visibility.py tests/bench/peers.py,$(sort $(wildcard tests/bench/*.py)))
+BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py tests/bench/chaos.py tests/bench/s3.py tests/bench/objectives.py tests/bench/faces.py tests/bench/centerface.py tests/bench/metadata.py tests/bench/find_signed.py tests/bench/until.py tests/bench/probe.py tests/bench/twice.py tests/bench/universal.py tests/bench/colours.py tests/bench/edits.py tests/bench/arbitrary.py tests/bench/unseen.py tests/bench/visibility.py tests/bench/peers.py tests/bench/transfer.py,$(sort $(wildcard tests/bench/*.py)))
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 unexport PYTHONDONTWRITEBYTECODE
 

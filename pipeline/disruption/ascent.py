@@ -53,14 +53,15 @@ def ascend(
     ``step_size`` is in the units of the ball, one for all or one per image (B, 1, 1, 1); steps shrink evenly to the share
     ``last_step`` of it. With ``momentum`` a step follows the sum of all gradients so far, each at an L1 norm of 1 and
     shrunk by this factor in every step since: where classes take turns, that is nearly the gradient of them all.
-    With the rule ``apgd``, ``step_size`` is the first one, which each image halves when it gets on badly (`Apgd`), and an image comes
-    back as it was where its value was highest; that takes one value more than there are steps, and an objective that is the same in
-    each. Raises ValueError for that rule with ``last_step``, ``momentum`` or ``leaving``.
+    With the rule ``apgd``, ``step_size`` is the first one, which each image halves when it gets on badly (`Apgd`), and an image
+    comes back as it was where its value was highest; that takes one value more than there are steps, and an objective that is the
+    same in each. Raises ValueError for that rule with ``last_step``, ``momentum`` or ``leaving``.
 
     The start is not projected, every later point is. An image does not move where its gradient is zero: with the reference G(x)
     that is x itself, so start elsewhere. An image that leaves early comes back as it was then, and the others go on without it; the
     last to leave costs no gradient.
-    Source: [R20] section 3.2; Madry et al. 2018 for the projection; Dong et al. 2018, equation 6, for the momentum; Croce and Hein 2020 for APGD.
+    Source: [R20] section 3.2; Madry et al. 2018 for the projection; Dong et al. 2018, equation 6, for the momentum; Croce and Hein
+    2020 for APGD.
     """
     apgd = Apgd(steps) if step_rule == "apgd" else None
     if apgd and (last_step != 1 or momentum or leaving):
