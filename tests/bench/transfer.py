@@ -29,7 +29,7 @@ from pipeline.images.effect import l2, structure_lost
 from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor, resize
 from pipeline.photos.decode import decode_photo
-from pipeline.tables.nets import multistyle, one_of_each, photos_of
+from pipeline.tables.nets import multistyle, one_of_each, photos_of, spread
 
 EPSILON = level_to_unit(6.0)
 DRAWS = 2000
@@ -68,9 +68,10 @@ def target_of(generator: Generator, x_1CHW: Tensor) -> Target:
     )
 
 
-def load(name: str) -> Generator:
-    """A shipped network; multistyle with four of its styles."""
-    return multistyle() if name == "multistyle" else load_generator(name)
+def load(name: str, most: int) -> Generator:
+    """A shipped network with at most so many of its classes, evenly spread; multistyle with four of its styles."""
+    whole = multistyle() if name == "multistyle" else load_generator(name)
+    return dataclasses.replace(whole, classes={one: whole.classes[one] for one in spread(tuple(whole.classes), most)})
 
 
 def cell(values_NK2: np.ndarray[Any, Any], first_NK2: np.ndarray[Any, Any]) -> str:
@@ -95,12 +96,13 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["plain"], help="each PART=VALUE,... of a recipe, or plain")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--objective", default="l2")
-    parser.add_argument("--classes", default="iterative", choices=("iterative", "joint", "weakest"))
+    parser.add_argument("--class-schedule", default="iterative", choices=("iterative", "joint", "weakest"))
+    parser.add_argument("--classes", type=int, default=100, help="most classes of a network, evenly spread")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    base = dataclasses.replace(RECIPES["pgd"], steps=args.steps, objective=args.objective, classes=args.classes)
+    base = dataclasses.replace(RECIPES["pgd"], steps=args.steps, objective=args.objective, classes=args.class_schedule)
     recipes = {way: recipe_of(way, base) for way in args.ways}
-    networks = {name: load(name) for name in [*args.generator, *args.measured]}
+    networks = {name: load(name, args.classes) for name in [*args.generator, *args.measured]}
     paths = one_of_each(args.faces, photos_of(args.faces, args.split))[: args.photos]
     found: dict[tuple[str, str], list[list[tuple[float, float]]]] = {(w, n): [] for w in recipes for n in args.measured}
     seconds = dict.fromkeys(recipes, 0.0)
@@ -117,7 +119,7 @@ def main() -> None:
                 broken = outputs(networks[name], written).double()
                 d, lost = l2(broken - clean[name].double()), structure_lost(broken, clean[name].double())
                 found[way, name].append(list(zip(d.tolist(), lost.tolist(), strict=True)))
-    print(f"{' + '.join(args.generator)}, {len(paths)} faces of split {args.split}, {args.objective}, {args.classes}\n")
+    print(f"{' + '.join(args.generator)}, {len(paths)} faces of split {args.split}, {args.objective}, {args.class_schedule}\n")
     print(f"| way | {' | '.join(args.measured)} | cpu s |\n|{'---|' * (len(args.measured) + 2)}")
     for way in recipes:
         cells = [cell(np.array(found[way, name]), np.array(found[args.ways[0], name])) for name in args.measured]
