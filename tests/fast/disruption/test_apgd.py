@@ -253,4 +253,4 @@ def test_what_makes_the_objective_another_in_each_step_is_an_error() -> None:
     leaving = Leaving(lambda rows_N, y_NCHW, value_N, t: rows_N > 0, lambda rows_N: (waves(x), Linf(1), 0.1))
     for part in ({"momentum": 0.5}, {"last_step": 0.5}, {"leaving": leaving}):
         with pytest.raises(ValueError, match="apgd"):
-            ascend(waves(x), x, Linf(1), start_BCHW=x, steps=3, step_size=0.1, step_rule="apgd", **part)  # type: ignore[arg-type]
+            ascend(waves(x), x, Linf(1), start_BCHW=x, steps=3, step_size=0.1, step_rule="apgd", **part)
