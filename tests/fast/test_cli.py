@@ -137,9 +137,8 @@ def test_an_error_of_the_disk_that_nobody_expected_keeps_its_traceback() -> None
 def test_a_help_that_nobody_reads_ends_without_a_traceback() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    ended = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "detect", "--help"], stdout=writing, stderr=subprocess.PIPE, check=False
-    )
+    words = [sys.executable, "-m", "pipeline.cli", "detect", "--help"]
+    ended = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (141, b"")
 
