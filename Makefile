@@ -43,9 +43,9 @@ help:  ## this list
 	@echo "  PHOTOS=n  GPU=1  ADAPTER_PHOTOS=n; files of your own: WEIGHTS=\"cyclegan=file ...\" PICTURES=\"cyclegan=folder ...\""
 
 .PHONY: demo
-demo: $(VENV)/.samples  ## protect a dozen sample photos with the shipped generator, into demo/protected
+demo: $(VENV)/.samples  ## protect a dozen sample photos with a shipped generator, into demo/protected
 	@$(PY) -m pipeline.jobs.samples $(DEMO)/photos
-	@code=0; $(BIN)/disrupt protect $(DEMO)/photos $(DEMO)/protected || code=$$?; \
+	@code=0; $(BIN)/disrupt protect $(DEMO)/photos $(DEMO)/protected --generator stargan-sharp || code=$$?; \
 	if [ $$code -eq 2 ]; then echo "If an older demo is in the way: make clean demo"; fi; \
 	if [ $$code -eq 1 ]; then echo "Not every sample is disrupted in every class; the report says which."; code=0; fi; exit $$code
 
