@@ -115,8 +115,8 @@ class TrainState:
     def start_from(self, path: Path) -> None:
         """Take the nets, and only these, from another training's checkpoint or the generator from a weights file.
 
-        GANimation may also start from a StarGAN. Where the side is a whole multiple of theirs, the discriminator's layer that covers
-        all of it comes enlarged. Raises TrainError when they do not fit.
+        GANimation may also start from a StarGAN. Where the side is a multiple of theirs, the discriminator's layer that covers all
+        of it comes enlarged. Raises TrainError when they do not fit.
         """
         checkpoint = read_checkpoint(path) if path.suffix != ".safetensors" else {}
         targets = {"G": self.nets.G, "G_ema": self.G_ema, "D": self.nets.D}
