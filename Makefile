@@ -30,7 +30,7 @@ TABLE_FLAGS = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(GPU),--gpu) $(if $(WEIGH
 SSH_PROGRAMS := sshd ssh rsync ip unshare nsenter
 ACTORS ?= 2
 RUNS ?= 20
-BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py tests/bench/chaos.py tests/bench/s3.py tests/bench/objectives.py tests/bench/faces.py tests/bench/centerface.py tests/bench/metadata.py tests/bench/find_signed.py tests/bench/until.py tests/bench/probe.py tests/bench/twice.py tests/bench/universal.py tests/bench/colours.py tests/bench/edits.py tests/bench/arbitrary.py tests/bench/unseen.py tests/bench/visibility.py tests/bench/peers.py tests/bench/identity.py,$(sort $(wildcard tests/bench/*.py)))
+BENCHES := $(filter-out tests/bench/attacks.py tests/bench/quality.py tests/bench/scale.py tests/bench/chaos.py tests/bench/s3.py tests/bench/objectives.py tests/bench/faces.py tests/bench/centerface.py tests/bench/metadata.py tests/bench/find_signed.py tests/bench/until.py tests/bench/probe.py tests/bench/twice.py tests/bench/universal.py tests/bench/colours.py tests/bench/edits.py tests/bench/arbitrary.py tests/bench/unseen.py tests/bench/visibility.py tests/bench/peers.py tests/bench/identity.py tests/bench/transfer.py,$(sort $(wildcard tests/bench/*.py)))
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -43,9 +43,9 @@ help:  ## this list
 	@echo "  PHOTOS=n  GPU=1  ADAPTER_PHOTOS=n; files of your own: WEIGHTS=\"cyclegan=file ...\" PICTURES=\"cyclegan=folder ...\""
 
 .PHONY: demo
-demo: $(VENV)/.samples  ## protect a dozen sample photos with the shipped generator, into demo/protected
+demo: $(VENV)/.samples  ## protect a dozen sample photos with a shipped generator, into demo/protected
 	@$(PY) -m pipeline.jobs.samples $(DEMO)/photos
-	@code=0; $(BIN)/disrupt protect $(DEMO)/photos $(DEMO)/protected || code=$$?; \
+	@code=0; $(BIN)/disrupt protect $(DEMO)/photos $(DEMO)/protected --generator stargan-sharp || code=$$?; \
 	if [ $$code -eq 2 ]; then echo "If an older demo is in the way: make clean demo"; fi; \
 	if [ $$code -eq 1 ]; then echo "Not every sample is disrupted in every class; the report says which."; code=0; fi; exit $$code
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from pipeline import __version__
 from pipeline.jobs.console import PlainConsole
 from pipeline.storage import advice_on
 
-WRONG_CALL, STOPPED = 2, 130
+WRONG_CALL, STOPPED, UNREAD = 2, 130, 141
 RESUMES = "Run the same command again: it resumes, and produces the same files."
 
 
@@ -104,11 +106,17 @@ def run_verb(name: str, words: Sequence[str], *, prog: str | None = None, defaul
 
 
 def exit_code(run: Callable[[], int], *, prog: str, after_stop: str) -> int:
-    """The exit code of ``run``; an error of the call or of access becomes one line and 2, Ctrl-C ``after_stop`` and 130."""
+    """The exit code of ``run``; an error of the call or of access becomes one line and 2, Ctrl-C ``after_stop`` and 130.
+
+    Where whoever read the output has gone (``| head``), it is 141 without a word, as of a program that SIGPIPE ends.
+    """
     errors = PlainConsole(stderr=True, highlight=False)
     try:
         return run()
     except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed at exit goes there
+            return UNREAD
         advice = advice_on(error)
         if not advice and not (isinstance(error, ValueError) and type(error).__module__.startswith("pipeline.")):
             raise  # a bug keeps its traceback
@@ -117,6 +125,13 @@ def exit_code(run: Callable[[], int], *, prog: str, after_stop: str) -> int:
     except KeyboardInterrupt:
         errors.print(after_stop)
         return STOPPED
+
+
+def _is_unread() -> bool:
+    """Whether standard output is a pipe without a reader."""
+    poll = select.poll()
+    poll.register(1, select.POLLOUT)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The one ascent loop, the balls that it stays in, and its starts.
 
-FGSM, I-FGSM, PGD, targeted, joint, iterative and robust disruptions are values handed to `ascend`.
+FGSM, I-FGSM, PGD, APGD, targeted, joint, iterative and robust disruptions are values handed to `ascend`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pipeline.disruption.apgd import Apgd
+from pipeline.disruption.recipes import StepRule
 from pipeline.disruption.streams import Stream
 
 Objective = Callable[[Tensor, int], Tensor]
@@ -43,6 +45,7 @@ def ascend(
     step_size: float | Tensor,
     last_step: float = 1.0,
     momentum: float = 0.0,
+    step_rule: StepRule = "fixed",
     leaving: Leaving | None = None,
 ) -> Tensor:
     """Climb ``objective`` from ``start`` without leaving ``ball`` around ``x``; returns images (B, C, H, W).
@@ -50,12 +53,19 @@ def ascend(
     ``step_size`` is in the units of the ball, one for all or one per image (B, 1, 1, 1); steps shrink evenly to the share
     ``last_step`` of it. With ``momentum`` a step follows the sum of all gradients so far, each at an L1 norm of 1 and
     shrunk by this factor in every step since: where classes take turns, that is nearly the gradient of them all.
+    With the rule ``apgd``, ``step_size`` is the first one, which each image halves when it gets on badly (`Apgd`), and an image
+    comes back as it was where its value was highest; that takes one value more than there are steps, and an objective that is the
+    same in each. Raises ValueError for that rule with ``last_step``, ``momentum`` or ``leaving``.
 
     The start is not projected, every later point is. An image does not move where its gradient is zero: with the reference G(x)
     that is x itself, so start elsewhere. An image that leaves early comes back as it was then, and the others go on without it; the
     last to leave costs no gradient.
-    Source: [R20] section 3.2; Madry et al. 2018 for the projection; Dong et al. 2018, equation 6, for the momentum.
+    Source: [R20] section 3.2; Madry et al. 2018 for the projection; Dong et al. 2018, equation 6, for the momentum; Croce and Hein
+    2020 for APGD.
     """
+    apgd = Apgd(steps) if step_rule == "apgd" else None
+    if apgd and (last_step != 1 or momentum or leaving):
+        raise ValueError("the step rule apgd has its own step sizes and momentum, and images stay in it to the last step")
     so_far_NCHW: Tensor | None = None
     left_BCHW: Tensor | None = None  # images that have left, once there are some
     rows_N, y_NCHW = torch.arange(len(x_BCHW), device=x_BCHW.device), start_BCHW.detach()
@@ -67,8 +77,7 @@ def ascend(
         stay_N = leaving.stay(rows_N, y_NCHW.detach(), value_N.detach(), t) if leaving else None
         if stay_N is not None and not stay_N.any():
             break
-        g_NCHW = gradient(value_N, y_NCHW)
-        del value_N
+        g_NCHW, value_N = gradient(value_N, y_NCHW), value_N.detach()
         if leaving and stay_N is not None and not stay_N.all():
             left_BCHW = y_NCHW.detach() if left_BCHW is None else left_BCHW.index_copy(0, rows_N, y_NCHW.detach())
             rows_N, y_NCHW, g_NCHW, x_BCHW = rows_N[stay_N], y_NCHW[stay_N], g_NCHW[stay_N], x_BCHW[stay_N]
@@ -77,9 +86,16 @@ def ascend(
         if momentum:
             g_NCHW = _at_unit_l1(g_NCHW)
             so_far_NCHW = g_NCHW = g_NCHW if so_far_NCHW is None else momentum * so_far_NCHW + g_NCHW
-        share = 1 - (1 - last_step) * t / max(1, steps - 1)
-        y_NCHW = ball.project(y_NCHW.detach() + share * step_size * ball.steepest(g_NCHW), x_BCHW)
+        y_NCHW = y_NCHW.detach()
+        share: float | Tensor = 1 - (1 - last_step) * t / max(1, steps - 1)
+        if apgd:
+            y_NCHW, g_NCHW, share = apgd.look(y_NCHW, value_N, g_NCHW, t)
+        z_NCHW = ball.project(y_NCHW + share * step_size * ball.steepest(g_NCHW), x_BCHW)
+        y_NCHW = ball.project(apgd.lean(y_NCHW, z_NCHW, t), x_BCHW) if apgd else z_NCHW
     y_NCHW = y_NCHW.detach()
+    if apgd and steps:
+        with torch.no_grad():
+            y_NCHW = apgd.best(y_NCHW, objective(y_NCHW, steps))
     return y_NCHW if left_BCHW is None else left_BCHW.index_copy(0, rows_N, y_NCHW)
 
 

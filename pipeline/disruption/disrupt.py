@@ -26,6 +26,7 @@ from pipeline.disruption.objectives import (
 from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.robust import robust_variants
 from pipeline.disruption.streams import Stream
+from pipeline.disruption.transfer import Placing, draw_placings, place, smooth_gradient
 from pipeline.disruption.until import Weakest, stay_until, worth_a_look
 from pipeline.disruption.view import BatchView
 from pipeline.images.blur import BLURS, Transform
@@ -81,21 +82,26 @@ def disrupt(
     ``reference`` replaces the recipe's named one; ``values`` is the number of values per photo where padding makes the tensor
     larger, (B, 1, 1, 1). ``weakest`` measures photos on their way for ``recipe.until``, which is not used without it.
     ``start_BCHW`` replaces the recipe's named start and is brought into the ball. Raises ValueError without a target or class, and
-    where ``until`` does not fit the objective.
+    where ``until`` does not fit the objective or the recipe its step rule.
     """
     if recipe.until is not None and not recipe.climbs_what_counts:
         raise ValueError("until compares the objective with what counts, and this recipe climbs something else")
+    if recipe.step_rule == "apgd" and (against := [*recipe.against_apgd, *["views" for target in targets if target.views]]):
+        raise ValueError(f"the step rule apgd does not go with these parts: {', '.join(against)}")
+    placings = draw_placings(streams, recipe.diversity, recipe.steps) if recipe.diversity else []
     named = reference or REFERENCES[recipe.reference]
     together = weakest_of if recipe.classes == "weakest" else mean_over
 
     def of_photos(
         x_BCHW: Tensor, targets: Sequence[Target], streams: Sequence[Stream], epsilon: float | Tensor, values: int | Tensor
     ) -> Rest:
-        objective = together([target_objective(t, x_BCHW, recipe, reference=named, streams=streams) for t in targets])
+        parts = [target_objective(t, x_BCHW, recipe, reference=named, streams=streams, placings=placings) for t in targets]
         step_size: float | Tensor = mean_radius(epsilon) if recipe.ball == "l2" else epsilon
         if recipe.step_size is not None:
             step_size = level_to_unit(recipe.step_size)
-        return objective, BALLS[recipe.ball](epsilon, values), step_size * values**0.5 if recipe.ball == "l2" else step_size
+        elif recipe.step_rule == "apgd" and recipe.ball == "linf":  # twice the radius, which in l2 is half of epsilon
+            step_size = 2 * step_size
+        return together(parts), BALLS[recipe.ball](epsilon, values), step_size * values**0.5 if recipe.ball == "l2" else step_size
 
     def of_rows(rows_N: Tensor) -> Rest:
         rows, some = rows_N.tolist(), [target.of_rows(rows_N) for target in targets]
@@ -118,15 +124,23 @@ def disrupt(
         step_size=step_size,
         last_step=recipe.last_step,
         momentum=recipe.momentum,
+        step_rule=recipe.step_rule,
         leaving=leaving,
     )
 
 
 def target_objective(
-    target: Target, x_BCHW: Tensor, recipe: Recipe, *, reference: Reference, streams: Sequence[Stream]
+    target: Target,
+    x_BCHW: Tensor,
+    recipe: Recipe,
+    *,
+    reference: Reference,
+    streams: Sequence[Stream],
+    placings: Sequence[Sequence[Placing | None]] = (),
 ) -> Objective:
     """The objective of one generator on photos at file resolution: transforms, classes and blurs combined as the recipe says.
 
+    Where there are ``placings``, those of a step say how each photo is placed on what the generator sees in it.
     Only what gets one of the recipe's steps is made.
     """
     variants = robust_variants(recipe.robust_to, streams, x_BCHW.shape[1:])
@@ -136,19 +150,24 @@ def target_objective(
         known = target if i == 0 else replace(target, clean=None)
         steps = _turns(total, len(variants), i) if in_turns else total
         of = partial(_view_objective, variant, x_BCHW, recipe, steps, reference=reference, streams=streams)
-        per_variant.append(through(variant, _in_views(known, recipe, of) if target.views else of(known)))
+        per_variant.append(through(variant, _in_views(known, recipe, of, placings) if target.views or placings else of(known)))
     return in_turn(per_variant) if in_turns else mean_over(per_variant)
 
 
-def _in_views(target: Target, recipe: Recipe, of: Callable[[Target], Objective]) -> Objective:
+def _in_views(
+    target: Target, recipe: Recipe, of: Callable[[Target], Objective], placings: Sequence[Sequence[Placing | None]]
+) -> Objective:
     """The objective ``of`` another view of the target in each step; references are computed for the classes of that step alone."""
     names = list(target.outputs)
     K = len(names) if recipe.classes == "iterative" else 1
 
     def value(y_BCHW: Tensor, t: int) -> Tensor:
         outputs = {names[t % K]: target.outputs[names[t % K]]} if K > 1 else target.outputs
-        is_exact = (t % K + t // K) % EXACT_EVERY == 0  # classes do so in different rounds, never all of them in a row
+        # classes see the exact view in different rounds, never all of them in a row
+        is_exact = not target.views or (t % K + t // K) % EXACT_EVERY == 0
         view = target.view if is_exact else target.views[t % len(target.views)]
+        if placings and any(placed := placings[t % len(placings)]):
+            is_exact, view = False, _placed(view, placed)
         return of(Target(view, outputs, target.clean if is_exact else None))(y_BCHW, t // K)
 
     return value
@@ -179,7 +198,14 @@ def _view_objective(
                 reference_B = reference(blurred_BCHW, output_B, streams)
             per_blur.append(through(blur, _AIMS[recipe.aim](output, reference_B, DISTANCES[recipe.objective])))
         per_class.append(in_turn(per_blur) if spread else mean_over(per_blur))
-    return through(target.view, _SCHEDULES[recipe.classes](per_class))
+    together = _SCHEDULES[recipe.classes](per_class)
+    if recipe.smooth_gradient:
+        together = through(partial(smooth_gradient, sigma=recipe.smooth_gradient), together)
+    return through(target.view, together)
+
+
+def _placed(view: Transform, placings: Sequence[Placing | None]) -> Transform:
+    return lambda y_BCHW: place(view(y_BCHW), placings)
 
 
 def _of_rows(view: Transform, rows_N: Tensor) -> Transform:

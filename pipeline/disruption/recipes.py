@@ -10,6 +10,7 @@ Objective = Literal["visible", "l2", "local", "levelled", "edge"]
 Classes = Literal["iterative", "joint", "weakest"]
 Blur = Literal["none", "white-box", "eot", "spread-spectrum"]
 RobustMode = Literal["turn", "eot"]
+StepRule = Literal["fixed", "apgd"]
 STARTS = ("clean", "jitter", "uniform")
 BALLS = ("linf", "l2")
 REFERENCES = ("output", "input", "black", "white", "noise")
@@ -31,6 +32,12 @@ class Recipe:
     """The last step as a share of the first; steps in between shrink evenly. Under 1, transforms in turn do not undo each other."""
     momentum: float = 0.0
     """The share of the sum of earlier gradients that a step keeps: 0 follows its own gradient alone, 1 all alike."""
+    step_rule: StepRule = "fixed"
+    """Steps of the sizes above, or APGD: from twice epsilon on, halved by each photo's own progress, and its best point counts."""
+    diversity: float = 0.0
+    """The share of the steps in which a network sees the photo up to a tenth smaller, somewhere on grey (DI-FGSM)."""
+    smooth_gradient: float = 0.0
+    """The sigma of a Gaussian that gradients are smoothed with, in pixels of what the network sees (TI-FGSM); 0: they are not."""
     aim: Aim = "away"
     """Drive the output away from the reference or towards it."""
     reference: str = "output"
@@ -56,13 +63,31 @@ class Recipe:
     @property
     def climbs_what_counts(self) -> bool:
         """Whether it makes large what decides whether a photo is protected: how far the file's outputs are from the photo's."""
-        on_the_file = (self.blur, self.robust_to) == ("none", ())
+        on_the_file = (self.blur, self.robust_to, self.diversity) == ("none", (), 0)
         return self.objective in ("visible", "l2") and self.is_away_from_output and on_the_file
 
     @property
     def is_away_from_output(self) -> bool:
         """Whether it drives the output away from what it is on the untouched photo."""
         return (self.aim, self.reference, self.layer) == ("away", "output", "")
+
+    @property
+    def against_apgd(self) -> tuple[str, ...]:
+        """The parts, by name, that the step rule apgd does not go with.
+
+        It has its own step sizes and momentum, gives back the best of all steps, and compares values of one objective.
+        """
+        parts = {
+            "step_size": self.step_size is not None,
+            "last_step": self.last_step != 1,
+            "momentum": self.momentum != 0,
+            "until": self.until is not None,
+            "classes": self.classes == "iterative",
+            "blur": self.blur == "spread-spectrum",
+            "robust_mode": self.robust_to != () and self.robust_mode == "turn",
+            "diversity": self.diversity != 0,
+        }
+        return tuple(name for name, is_against in parts.items() if is_against)
 
 
 RECIPES: dict[str, Recipe] = {

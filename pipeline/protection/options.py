@@ -11,7 +11,19 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from pipeline.disruption.recipes import BALLS, RECIPES, REFERENCES, ROBUST_TO, STARTS, Blur, Classes, Objective, Recipe, RobustMode
+from pipeline.disruption.recipes import (
+    BALLS,
+    RECIPES,
+    REFERENCES,
+    ROBUST_TO,
+    STARTS,
+    Blur,
+    Classes,
+    Objective,
+    Recipe,
+    RobustMode,
+    StepRule,
+)
 from pipeline.jobs.options import (
     FILE_OR_SHIPPED,
     FLAT,
@@ -44,6 +56,19 @@ UNIVERSAL = "universal"
 """The start of a recipe with --universal."""
 JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP, JITTER_MOMENTUM = 160, 1.275, 0.1, 0.95
 """With --jitter: the least steps of a recipe, its largest first step (levels) and last one, and its least momentum."""
+WITH_APGD: dict[str, Any] = {"step_size": None, "last_step": 1.0, "momentum": 0.0, "until": None, "robust_mode": "eot"}
+"""With --step-rule apgd: these parts of a recipe, which also takes all classes in every step."""
+AGAINST_APGD = {
+    "step_size": ("--step-size", "it has its own step sizes, from twice epsilon on: leave --step-size out"),
+    "last_step": ("--last-step", "it has its own step sizes, from twice epsilon on: leave --last-step out"),
+    "momentum": ("--momentum", "it has a momentum of its own: leave --momentum out"),
+    "until": ("--until", "it gives back the best of all its steps: leave --until out, or --until none"),
+    "classes": ("--class-schedule iterative", "it compares values of all classes together: give --class-schedule joint or weakest"),
+    "blur": ("--blur spread-spectrum", "it compares values of one blur or of their mean: give --blur eot, white-box or none"),
+    "robust_mode": ("--robust-mode turn", "it compares values of all transforms together: give --robust-mode eot"),
+    "diversity": ("--diversity", "it compares values from step to step, and each step would show the photo otherwise: give one"),
+}
+"""By part of a recipe: the option that --step-rule apgd does not go with, and why."""
 BY_RECIPE = "the recipe's"
 """In the help, of an option whose default the recipe sets."""
 
@@ -108,6 +133,15 @@ class ProtectConfig:
     """The last step as a share of the first, above 0 to 1; steps shrink evenly. Less than 1 helps where steps take turns."""
     momentum: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.7; with --jitter 0.95")] = None
     """The share of the sum of earlier gradients that a step keeps, 0 to 1. It evens out classes that take turns."""
+    step_rule: Annotated[StepRule | None, own_default("{fixed,apgd}", "fixed")] = None
+    """fixed, the step sizes above; apgd, Auto-PGD: from twice epsilon on, halved as each photo gets on, and its best point comes
+    back. apgd takes all classes in every step (as many times slower) and goes without --step-size, --last-step, --momentum,
+    --until, --diversity and --jitter."""
+    diversity: Annotated[float | None, own_default("SHARE", "0: none")] = None
+    """For networks other than --generator: the share of the steps, 0 to 1, in which a network sees the photo up to a tenth smaller,
+    somewhere on grey, drawn for each photo by its key. Such a run never stops early."""
+    smooth_gradient: Annotated[float | None, own_default("SIGMA", "0: none")] = None
+    """Likewise: smooth the gradient with a Gaussian of SIGMA pixels of what the network sees, 0.2 to 16, or 0."""
     start: Annotated[str | None, own_default("{" + ",".join(STARTS) + "}", BY_RECIPE)] = None
     """Where the ascent starts: at the photo, at most 0.13 levels beside it, or anywhere in the ball; with --universal there."""
     aim: Annotated[Literal["away", "towards"] | None, own_default("{away,towards}", BY_RECIPE)] = None
@@ -234,12 +268,18 @@ class ProtectConfig:
                 momentum=max(named.momentum, JITTER_MOMENTUM),
                 until=None,
             )
+        if self.step_rule == "apgd":
+            classes: Classes = "joint" if named.classes == "iterative" else named.classes
+            named = dataclasses.replace(named, classes=classes, **WITH_APGD)
         recipe = Recipe(
             start=UNIVERSAL if self.universal else _or(self.start, named.start),
             steps=_or(self.steps, named.steps),
             step_size=_or(self.step_size, named.step_size),
             last_step=_or(self.last_step, named.last_step),
             momentum=_or(self.momentum, named.momentum),
+            step_rule=_or(self.step_rule, named.step_rule),
+            diversity=_or(self.diversity, named.diversity),
+            smooth_gradient=_or(self.smooth_gradient, named.smooth_gradient),
             aim=_or(self.aim, named.aim),
             reference=_or(self.reference, named.reference),
             objective=_or(self.objective, named.objective),
@@ -345,16 +385,27 @@ class ProtectConfig:
             if not recipe.climbs_what_counts:
                 raise ConfigError(
                     "--until stops at broken outputs: it needs --aim away, --reference output, --objective visible or l2, and no "
-                    f"--layer, --blur or --robust-to; here give --until {NOTHING}, or leave it out"
+                    f"--layer, --blur, --diversity or --robust-to; here give --until {NOTHING}, or leave it out"
                 )
         if recipe.step_size is not None:
             within("--step-size", recipe.step_size, 0.01, 255, "levels")
         within("--last-step", recipe.last_step, 0.001, 1, "share of the first step")
         within("--momentum", recipe.momentum, 0, 1, "share of the earlier gradients")
-        if self.jitter and recipe.reference == "noise":
-            raise ConfigError(
-                "--jitter shows another crop in each step, and --reference noise would be another noise in each: give one"
-            )
+        within("--diversity", recipe.diversity, 0, 1, "share of the steps")
+        if recipe.smooth_gradient:
+            within("--smooth-gradient", recipe.smooth_gradient, 0.2, 16, "pixels of what the network sees; or 0")
+        if recipe.step_rule == "apgd":
+            if recipe.against_apgd:
+                option, why = AGAINST_APGD[recipe.against_apgd[0]]
+                raise ConfigError(f"{option} does not go with --step-rule apgd: {why}")
+            if self.jitter:
+                raise ConfigError("--jitter does not go with --step-rule apgd: each step would show another crop: give one")
+        for option, is_on in (("--jitter", self.jitter), ("--diversity", recipe.diversity > 0)):
+            if is_on and recipe.reference == "noise":
+                what = "another crop" if option == "--jitter" else "the photo otherwise"
+                raise ConfigError(
+                    f"{option} shows {what} in each step, and --reference noise would be another noise in each: give one"
+                )
 
     def what_changes_results(self) -> dict[str, Any]:
         """The options that decide the bytes of the outputs, as plain values; weights and signals count by what is in them."""
@@ -426,6 +477,6 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
         image = Path(recipe.reference)
         sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
         recipe = dataclasses.replace(recipe, reference=f"{image.name}, sha256 {sha256}")
-    newer = ("objective", "last_step", "robust_to", "robust_mode", "until")
+    newer = ("objective", "last_step", "robust_to", "robust_mode", "until", "step_rule", "diversity", "smooth_gradient")
     unused = [name for name in newer if getattr(recipe, name) == getattr(Recipe(), name)]
     return {name: value for name, value in dataclasses.asdict(recipe).items() if name not in unused}

@@ -115,7 +115,8 @@ class TrainState:
     def start_from(self, path: Path) -> None:
         """Take the nets, and only these, from another training's checkpoint or the generator from a weights file.
 
-        GANimation may also start from a StarGAN. Raises TrainError when they do not fit.
+        GANimation may also start from a StarGAN. Where the side is a multiple of theirs, the discriminator's layer that covers all
+        of it comes enlarged. Raises TrainError when they do not fit.
         """
         checkpoint = read_checkpoint(path) if path.suffix != ".safetensors" else {}
         targets = {"G": self.nets.G, "G_ema": self.G_ema, "D": self.nets.D}
@@ -127,6 +128,9 @@ class TrainState:
                 theirs = {name.replace("G.main.21.", "G.im_reg.0."): weight for name, weight in weights.items()}
                 own = nets.state_dict()
                 weights = own | {n: w for n, w in theirs.items() if n in own and own[n].shape == w.shape}
+            if name == "D":
+                own = nets.state_dict()
+                weights = {n: _enlarged(w, own[n].shape) if n in own else w for n, w in weights.items()}
             try:
                 load_weights(nets, weights, source=str(path))
             except CheckpointError as error:
@@ -178,6 +182,14 @@ def move_average(average: nn.Module, net: nn.Module, *, decay: float) -> None:
     """average <- decay * average + (1 - decay) * net, parameter by parameter, in place."""
     for a, p in zip(average.parameters(), net.parameters(), strict=True):
         a.lerp_(p, 1 - decay)
+
+
+def _enlarged(weight: Tensor, shape: torch.Size) -> Tensor:
+    """A kernel (out, in, k, k) spread over so many times its side, with the same sum; what does not fit as it is."""
+    if weight.dim() != 4 or weight.shape[:2] != shape[:2] or shape[2] % weight.shape[2] or shape[3] % weight.shape[3]:
+        return weight
+    down, across = shape[2] // weight.shape[2], shape[3] // weight.shape[3]
+    return weight.repeat_interleave(down, 2).repeat_interleave(across, 3) / (down * across)
 
 
 def _named_as_in(nets: nn.ModuleDict, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -174,7 +174,7 @@ def group_of(
     return canvas, faces
 
 
-def groups(out: Path, people: Sequence[int], words: Sequence[str], *, faces_of: Path | None, split: str) -> None:
+def groups(out: Path, people: Sequence[int], words: Sequence[str], *, faces_of: Path | None, split: str, generator: str) -> None:
     """Print for each group, without and with jitter, how many faces were found and how many pairs are broken."""
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for count in people:
@@ -186,11 +186,11 @@ def groups(out: Path, people: Sequence[int], words: Sequence[str], *, faces_of: 
             image, faces = group_of(count, *generated_people(), STEP)
         image.save(photos / "group.png")
         for jitter in (False, True):
-            line = measure(photos, out / f"{count}-{'jitter' if jitter else 'exact'}", faces, jitter, words)
+            line = measure(photos, out / f"{count}-{'jitter' if jitter else 'exact'}", faces, jitter, words, name=generator)
             print(f"| {' | '.join(line)} |", flush=True)
 
 
-def measure(photos: Path, protected: Path, faces: list[Point], jitter: bool, words: Sequence[str]) -> list[str]:
+def measure(photos: Path, protected: Path, faces: list[Point], jitter: bool, words: Sequence[str], *, name: str) -> list[str]:
     """The line of one group."""
     options = [
         "--engine",
@@ -202,6 +202,8 @@ def measure(photos: Path, protected: Path, faces: list[Point], jitter: bool, wor
         "faces",
         "--recipe",
         "pgd",
+        "--generator",
+        name,
         *(["--jitter"] if jitter else []),
         *words,
     ]
@@ -210,7 +212,7 @@ def measure(photos: Path, protected: Path, faces: list[Point], jitter: bool, wor
     (row,) = pq.read_table(protected / "manifest.parquet").to_pylist()
     boxes = list(boxes_of(row["boxes"]))
     found = sum(any(math.dist(centre_of(box), face) < (box[2] - box[0]) / 4 for box in boxes) for face in faces)
-    generator = load_generator("stargan-faces")
+    generator = load_generator(name)
     before, after = (pixels_to_tensor(np.asarray(picture_of(path))) for path in (photos / "group.png", protected / "group.png"))
     size = (before.shape[3], before.shape[2])
     exact = np.array(row["face_l2"]).reshape(len(boxes), -1)
@@ -258,12 +260,13 @@ def main() -> None:
     broken.add_argument("out", type=Path)
     broken.add_argument("--people", type=int, nargs="+", default=[2, 5, 20])
     broken.add_argument("--faces", type=Path, help="folder of square crops of faces with labels.csv, for people held out")
+    broken.add_argument("--generator", default="stargan-faces")
     broken.add_argument("--split", default="test", help="the split of --faces that people are taken from")
     args, words = parser.parse_known_args()
     if args.verb == "recall":
         recall(args.photos, args.without, centerface(args.centerface, args.least) if args.centerface else find_faces)
     else:
-        groups(args.out, args.people, words, faces_of=args.faces, split=args.split)
+        groups(args.out, args.people, words, faces_of=args.faces, split=args.split, generator=args.generator)
 
 
 if __name__ == "__main__":

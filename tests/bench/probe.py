@@ -23,11 +23,15 @@ from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
 from pipeline.images.effect import breakage, l2
 from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
+from pipeline.images.resize import resize
 from pipeline.training.data.batches import crop_flip_resize, draw_views, for_discriminator, resized, stream_of
 from pipeline.training.data.faces import Faces, load_faces
 from pipeline.training.data.labels import ATTRIBUTES
 from pipeline.training.loop import grid
 from pipeline.training.systems.losses import classification
+
+SIDE = 64
+"""Of what the probe is shown, whatever the side of the generator."""
 
 
 def probe_net(count: int) -> nn.Sequential:
@@ -40,7 +44,7 @@ def probe_net(count: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(channels * 16, count))
 
 
-def train_probe(faces: Faces, *, size: int, steps: int, batch: int = 32, seed: int = 0) -> nn.Sequential:
+def train_probe(faces: Faces, *, steps: int, batch: int = 32, seed: int = 0) -> nn.Sequential:
     """A probe that read each attribute off ``steps`` batches, present and absent alike often; frozen."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -51,12 +55,11 @@ def train_probe(faces: Faces, *, size: int, steps: int, batch: int = 32, seed: i
         for step in range(steps):
             rng = stream_of(seed, step)
             index_B = torch.randint(len(faces.names), (batch,), generator=rng)
-            x_BCHW = crop_flip_resize(faces.u8_NCHW[index_B], size, rng)
-            x_BCHW = for_discriminator(x_BCHW, draw_views(batch, size, rng))
+            x_BCHW = crop_flip_resize(faces.u8_NCHW[index_B], SIDE, rng)
+            x_BCHW = for_discriminator(x_BCHW, draw_views(batch, SIDE, rng))
             labels_BK, known_BK = faces.labels_NK[index_B], faces.known_NK[index_B]
             weights_BK = torch.where(labels_BK > 0, 0.5 / share_K, 0.5 / (1 - share_K)) * known_BK
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                logits_BK = net(x_BCHW).float()
+            logits_BK = net(x_BCHW)
             optimiser.zero_grad()
             classification(logits_BK, labels_BK * 0.9 + 0.05, weights_BK).backward()
             optimiser.step()
@@ -64,9 +67,15 @@ def train_probe(faces: Faces, *, size: int, steps: int, batch: int = 32, seed: i
     return net.requires_grad_(False).eval()
 
 
+def read(net: nn.Module, x_BCHW: Tensor) -> Tensor:
+    """The probe's logits (B, count) of images of any side."""
+    logits_BK: Tensor = net(resize(x_BCHW, (SIDE, SIDE)))
+    return logits_BK
+
+
 def balanced_accuracy(net: nn.Module, x_BCHW: Tensor, faces: Faces) -> list[float]:
     """The mean of the shares that are read right among photos with and without each attribute."""
-    right_NK = ((net(x_BCHW) > 0) == (faces.labels_NK > 0)).float()
+    right_NK = ((read(net, x_BCHW) > 0) == (faces.labels_NK > 0)).float()
     values = []
     for k in range(right_NK.shape[1]):
         known_N = faces.known_NK[:, k] > 0
@@ -97,7 +106,7 @@ def print_edits(generator: Generator, probe: nn.Module, x_BCHW: Tensor, faces: F
     rows = []
     for name, condition in generator.classes.items():
         y_BCHW = generator(x_BCHW, name)
-        before_B, after_B = (agreement(probe(image), condition).float() for image in (x_BCHW, y_BCHW))
+        before_B, after_B = (agreement(read(probe, image), condition).float() for image in (x_BCHW, y_BCHW))
         without_B = lacks(faces, condition)
         rows.append((before_B.mean().item(), after_B.mean().item(), after_B[without_B].mean().item()))
         shares = " | ".join(f"{100 * share:.0f} %" for share in rows[-1])
@@ -163,7 +172,7 @@ def main() -> None:
     else:
         theirs = load_faces(a.faces, attributes=ATTRIBUTES, split="train", licences=(a.probe_licence,))
         with torch.enable_grad():
-            probe = train_probe(theirs, size=generator.size, steps=a.probe_steps)
+            probe = train_probe(theirs, steps=a.probe_steps)
         if a.probe:
             torch.save(probe.state_dict(), a.probe)
     right = balanced_accuracy(probe, x_NCHW, faces)

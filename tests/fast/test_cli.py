@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,23 @@ def test_an_error_of_the_disk_that_nobody_expected_keeps_its_traceback() -> None
         raise FileNotFoundError(2, "No such file or directory", "ACCESS 403.jpg")
 
     with pytest.raises(FileNotFoundError):
+        exit_code(run, prog="disrupt", after_stop="")
+
+
+def test_a_help_that_nobody_reads_ends_without_a_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "pipeline.cli", "detect", "--help"]
+    ended = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_a_pipe_that_breaks_elsewhere_keeps_its_traceback() -> None:
+    def run() -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
         exit_code(run, prog="disrupt", after_stop="")
 
 

@@ -40,6 +40,9 @@ OTHER_RESULTS: dict[str, Any] = {
     "step_size": 1.0,
     "last_step": 0.5,
     "momentum": 0.3,
+    "step_rule": "apgd",
+    "diversity": 0.5,
+    "smooth_gradient": 1.0,
     "start": "jitter",
     "aim": "towards",
     "reference": "noise",
@@ -210,6 +213,43 @@ def test_a_recipe_stops_early_only_where_it_climbs_what_counts() -> None:
     assert with_options(BASE, recipe="ifgsm", until=2.0).resolved_recipe() == with_options(RECIPES["ifgsm"], until=2.0)
 
 
+def test_apgd_takes_the_place_of_the_steps_of_a_recipe() -> None:
+    given_ = {"start": "uniform", "steps": 60, "objective": "visible", "classes": "joint", "robust_mode": "eot"}
+    apgd = with_options(BASE, step_rule="apgd").resolved_recipe()
+    assert apgd == with_options(recipes.Recipe(), step_rule="apgd", step_size=None, **given_)
+    same = {"last_step": 1.0, "momentum": 0.0, "until": "none", "class_schedule": "joint"}
+    with_options(BASE, step_rule="apgd", **same).check()
+    assert with_options(BASE, step_rule="apgd", class_schedule="weakest").resolved_recipe().classes == "weakest"
+    for name in RECIPES.keys() - {"spread-spectrum"}:
+        with_options(BASE, recipe=name, step_rule="apgd").check()
+    assert signed(with_options(BASE, step_rule="fixed", diversity=0.0, smooth_gradient=0.0)) == signed(BASE)
+
+
+@pytest.mark.parametrize(("changed", "option"), [
+    ({"step_size": 1.0}, "--step-size"),
+    ({"last_step": 0.5}, "--last-step"),
+    ({"momentum": 0.5}, "--momentum"),
+    ({"until": 2.0}, "--until"),
+    ({"class_schedule": "iterative"}, "--class-schedule iterative"),
+    ({"recipe": "spread-spectrum"}, "--blur spread-spectrum"),
+    ({"recipe": "robust", "robust_mode": "turn"}, "--robust-mode turn"),
+    ({"diversity": 0.5}, "--diversity"),
+    ({"jitter": True}, "--jitter"),
+])  # fmt: skip
+def test_what_apgd_does_not_go_with_is_refused_by_name(changed: dict[str, Any], option: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{option} does not go with --step-rule apgd: "):
+        with_options(BASE, step_rule="apgd", **changed).check()
+
+
+def test_a_photo_that_is_shown_otherwise_in_each_step_takes_all_of_them() -> None:
+    assert with_options(BASE, diversity=0.5).resolved_recipe().until is None
+    assert with_options(BASE, smooth_gradient=1.0).resolved_recipe().until == 2.5
+    with pytest.raises(ConfigError, match=r"--until .* --diversity"):
+        with_options(BASE, diversity=0.5, until=2.0).check()
+    with pytest.raises(ConfigError, match=r"--diversity shows the photo otherwise in each step, and --reference noise"):
+        with_options(BASE, diversity=0.5, reference="noise").check()
+
+
 @pytest.mark.parametrize("changed", [{"aim": "towards"}, {"reference": "black"}, {"layer": "main.3"}])
 def test_a_recipe_that_breaks_visibly_compares_by_l2_where_there_is_nothing_to_break(changed: dict[str, str]) -> None:
     assert with_options(BASE, **changed).resolved_recipe().objective == "l2"
@@ -245,6 +285,8 @@ WRONG = [
     ("recipe", "spread-spectrums", "did you mean spread-spectrum?"),
     ("until", 0.5, "--until must be from 1 to 80 (times the threshold of 0.05; or none)"),
     ("last_step", 0.0, "--last-step must be from 0.001 to 1"),
+    ("diversity", 1.5, "--diversity must be from 0 to 1 (share of the steps)"),
+    ("smooth_gradient", 0.1, "--smooth-gradient must be from 0.2 to 16 (pixels of what the network sees; or 0)"),
     ("robust_to", ("jpeg", "resise"), "did you mean resize?"),
     ("robust_to", ("none,jpeg",), "stands alone, not beside jpeg"),
     ("start", "unifrom", "did you mean uniform?"),

@@ -122,6 +122,28 @@ def test_a_generators_weights_alone_start_both_copies_of_it(trained: TrainState,
         narrow.start_from(tmp_path / "g.safetensors")
 
 
+def of_side(side: int) -> TrainState:
+    sizes = Sizes(side, SIZES.conv_dim, SIZES.d_conv_dim)
+    return TrainState.fresh(StarGANSystem(d_layers=4), sizes, seed=side, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_discriminator_of_larger_pictures_starts_with_the_same_classes_of_the_same_features(times: int, tmp_path: Path) -> None:
+    small, large = of_side(64), of_side(64 * times)
+    small.save(tmp_path / "state.pt")
+    large.start_from(tmp_path / "state.pt")
+    conv, other = (state.nets.D["D"].get_submodule("conv2") for state in (large, small))
+    features = torch.rand(2, 16, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    spread = torch.kron(features, torch.ones(1, 1, times, times, dtype=torch.float64))
+    torch.testing.assert_close(conv(spread), other(features))
+
+
+def test_a_discriminator_of_a_side_between_multiples_is_refused(tmp_path: Path) -> None:
+    of_side(64).save(tmp_path / "state.pt")
+    with pytest.raises(TrainError, match=r"cannot start from D .*of another shape"):
+        of_side(96).start_from(tmp_path / "state.pt")
+
+
 def test_new_nets_depend_on_the_seed_alone_and_leave_the_global_random_state_as_it_was() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
