@@ -71,7 +71,8 @@ class EvaluateConfig:
     largest centred square, all of it, or the boxes given in the table. Of several, the one where the class breaks least counts."""
     identity: bool = False
     """Also measure how far outputs are from the person in the original, by the distance of dlib's face embeddings (extra identity),
-    and how often they are of another person; of the outputs for the original too. TODO s of one core for each output."""
+    and how often they are of another person; of the outputs for the original too. It takes 0.1 s of one core for
+    each output, 1.7 s a photo with the eight classes of stargan-faces."""
     epsilon: Annotated[int | None, own_default("LEVELS", "as protected, else 6")] = None
     """Size of the random noise that the protection is compared with, in 8-bit levels, 1 to 64."""
     image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None

@@ -184,7 +184,8 @@ class ProtectConfig:
     --generator is measured, 0 to 1. Above 0 the networks are loaded."""
     identity: bool = False
     """Also measure how far outputs are from the person in the photo, by the distance of dlib's face embeddings (extra identity),
-    and how often they are of another person; of the undisrupted outputs too. TODO s of one core for each output."""
+    and how often they are of another person; of the undisrupted outputs too. It takes 0.1 s of one core for
+    each output, 1.7 s a photo with the eight classes of stargan-faces."""
     signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
     detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
