@@ -67,7 +67,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Two photos as the tiny generator sees them, and a dark one."""
-    folder = tiny.photo_folder(tmp_path / "photos", {})
+    folder = tmp_path / "photos"
     folder.mkdir()
     for name, seed, light in (("a.png", 1, 1.0), ("b.png", 2, 1.0), ("dark.png", 3, 0.1)):
         pixels = np.asarray(tiny.picture(16, 16, seed=seed)) * light
