@@ -97,8 +97,8 @@ ZOO: dict[str, ZooRow] = {
         about="faces, the same edits in sharper pictures, hard to disrupt; shipped (see its model card)",
     ),
     "stargan-sharp": ZooRow(
-        stargan_from_state, stargan_by_shapes, conditional, {}, 64, weights="stargan-sharp.safetensors", faces=True,
-        about="faces, the same edits in sharper pictures, and disrupted; shipped (see its model card)",
+        stargan_from_state, stargan_by_shapes, conditional, {}, 128, weights="stargan-sharp.safetensors", faces=True,
+        about="faces at 128 px, the same edits in sharper pictures, broken visibly; shipped (see its model card)",
     ),
     "ganimation-faces": ZooRow(
         ganimation_from_state, ganimation_by_shapes, _ganimation, {}, 64, weights="ganimation-faces.safetensors", faces=True,
