@@ -167,7 +167,7 @@ class TrainConfig:
     and read from there picture by picture; batches are the same either way. The files go when the training is done."""
     init_from: Annotated[Path | None, own_default("FILE", "none")] = None
     """Start from the networks in this state.pt of another training of the same system and widths; ganimation also from a stargan.
-    --size may be a whole multiple of theirs: first small pictures, then large ones."""
+    --size may be a whole multiple of theirs (not of signals): first small pictures, then large ones."""
     vgg: Annotated[Path | None, own_default("FILE", "none")] = None
     """Weights of VGG19 for the perceptual loss of pix2pixhd; without them that loss is left out."""
     signals: int = 4
