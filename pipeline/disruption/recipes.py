@@ -91,7 +91,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "quick": Recipe(start="uniform", steps=60, step_size=4.0, last_step=0.1, momentum=0.7, objective="visible", until=2.5),
+    "quick": Recipe(start="uniform", steps=60, step_size=4.0, last_step=0.1, momentum=0.7, objective="visible", until=3.5),
     "fgsm": Recipe(steps=1, step_size=None, classes="joint"),
     "ifgsm": Recipe(),
     "pgd": Recipe(start="uniform"),

@@ -12,6 +12,7 @@ import tyro
 
 from pipeline.channels.channels import find_channels
 from pipeline.jobs.options import (
+    DEFAULT_GENERATOR,
     FILE_OR_SHIPPED,
     FLAT,
     Compute,
@@ -31,7 +32,7 @@ from pipeline.storage import Folder
 Region = Literal["faces", "square", "whole", "box"]
 CLEAN = "clean"
 RED_TEAM = "red-team"
-DEFAULT_GENERATOR, DEFAULT_EPSILON = "stargan-faces", 6
+DEFAULT_EPSILON = 6
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class EvaluateConfig:
     out: Annotated[str, PathOption(), own_default("FOLDER", "PROTECTED-evaluation, beside PROTECTED")] = ""
     """Folder or storage URI for the results; an evaluation that is there already is replaced."""
     generator: Annotated[
-        tuple[str, ...], own_default("NAME [NAME ...]", "those the files were protected against, else stargan-faces")
+        tuple[str, ...], own_default("NAME [NAME ...]", "those the files were protected against, else stargan-sharp")
     ] = ()
     """Networks to test, each on its own, also such as the files were not protected against (transfer). A my_module:build is always
     named here."""
@@ -72,7 +73,7 @@ class EvaluateConfig:
     identity: bool = False
     """Also measure how far outputs are from the person in the original, by the distance of dlib's face embeddings (extra identity),
     and how often they are of another person; of the outputs for the original too. It takes 0.1 s of one core for
-    each output, 1.7 s a photo with the eight classes of stargan-faces."""
+    each output, 1.7 s a photo with the eight classes of stargan-sharp."""
     epsilon: Annotated[int | None, own_default("LEVELS", "as protected, else 6")] = None
     """Size of the random noise that the protection is compared with, in 8-bit levels, 1 to 64."""
     image: Annotated[str | None, own_default("COLUMN|SUFFIX", "the only one")] = None

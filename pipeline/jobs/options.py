@@ -24,6 +24,8 @@ SHIPPED = Path("shipped")
 NOTHING = "none"
 """The word of an option that takes names and is to have none."""
 MOST_ACTORS = 100_000
+DEFAULT_GENERATOR = "stargan-sharp"
+"""The network that photos are protected against unless another is named."""
 RAY_FROM = 1000
 """From this many photos on, starting Ray costs less than it saves."""
 FLAT = tyro.conf.arg(name="")

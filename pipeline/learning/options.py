@@ -10,6 +10,7 @@ import tyro
 
 from pipeline.disruption.recipes import ROBUST_TO, Objective
 from pipeline.jobs.options import (
+    DEFAULT_GENERATOR,
     FILE_OR_SHIPPED,
     FLAT,
     NOTHING,
@@ -43,7 +44,7 @@ LIMITS = {
 class UniversalConfig:
     """Learn one perturbation that breaks what networks make of any photo, or a set of them, for disrupt protect --universal.
 
-    Example: disrupt universal faces learned --generator stargan-faces --licence MIT
+    Example: disrupt universal faces learned --generator stargan-sharp --licence MIT
 
     FACES is a folder of square faces with labels.csv (columns file, split, licence), as disrupt train takes it: split train is
     learned from, test (else val) is measured on. Without that table any folder of photos does; every tenth is held out.
@@ -58,7 +59,7 @@ class UniversalConfig:
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder for what is written; new, empty, or of the same run to be continued."""
 
-    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
+    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (DEFAULT_GENERATOR,)
     """Networks to break, all with the same perturbation: as for disrupt protect."""
     weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
     """Weights for the generators, one each in their order; the word shipped for those that come with the package."""
@@ -113,7 +114,7 @@ class UniversalConfig:
     def check(self) -> None:
         """Raise ConfigError for a value that cannot be, saying what was expected."""
         if not self.generator:
-            raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
+            raise ConfigError("--generator needs at least one name, e.g. stargan-sharp")
         check_weights("--weights", self.weights, self.generator)
         for name in self.survives():
             one_of("--robust-to", name, ROBUST_TO)

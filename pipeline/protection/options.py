@@ -25,6 +25,7 @@ from pipeline.disruption.recipes import (
     StepRule,
 )
 from pipeline.jobs.options import (
+    DEFAULT_GENERATOR,
     FILE_OR_SHIPPED,
     FLAT,
     NOTHING,
@@ -95,8 +96,8 @@ class ProtectConfig:
     output: Annotated[str, PathOption(), tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder or storage URI for the protected photos; new, empty, or of the same run to be continued."""
 
-    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ("stargan-faces",)
-    """Networks to disrupt, all together: stargan-faces (shipped); stargan, ganimation, cyclegan (--weights); my_module:build."""
+    generator: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (DEFAULT_GENERATOR,)
+    """Networks to disrupt, all together: stargan-sharp (shipped); stargan, ganimation, cyclegan (--weights); my_module:build."""
     weights: Annotated[tuple[Path, ...], FILE_OR_SHIPPED, own_default("FILE [FILE ...]", "none")] = ()
     """Weights for the generators, one each in their order: safetensors or a torch file, also under other names of the same layers;
     the word shipped for those that come with the package."""
@@ -123,7 +124,7 @@ class ProtectConfig:
     steps: Annotated[int | None, own_default("INT", "the recipe's; quick: at most 60")] = None
     """Number of ascent steps, with --universal also 0. This and the options down to --robust-mode change single parts of the
     recipe."""
-    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 2.5, others: none")] = None
+    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 3.5, others: none")] = None
     """A photo takes no more steps once every output on its file is broken: L2 FACTOR times 0.05, from 1 to 80, and 0.3 of its lines
     and texture lost; none: all of --steps. With another aim, reference or objective than visible and l2, a layer, a blur or
     --robust-to it is none."""
@@ -185,7 +186,7 @@ class ProtectConfig:
     identity: bool = False
     """Also measure how far outputs are from the person in the photo, by the distance of dlib's face embeddings (extra identity),
     and how often they are of another person; of the undisrupted outputs too. It takes 0.1 s of one core for
-    each output, 1.7 s a photo with the eight classes of stargan-faces."""
+    each output, 1.7 s a photo with the eight classes of stargan-sharp."""
     signals: Annotated[Path | None, FILE_OR_SHIPPED, own_default("BUNDLE", "none")] = None
     """Also add a signal of this bundle (from disrupt train --system signals, or the word shipped) to every photo, for disrupt
     detect. It takes its budget of levels out of epsilon; the disruption gets the rest."""
@@ -351,7 +352,7 @@ class ProtectConfig:
             others = ", ".join(name for name in recipe.robust_to if name != NOTHING)
             raise ConfigError(f"--robust-to {NOTHING} stands alone, not beside {others}")
         if not self.generator:
-            raise ConfigError("--generator needs at least one name, e.g. stargan-faces")
+            raise ConfigError("--generator needs at least one name, e.g. stargan-sharp")
         check_weights("--weights", self.weights, self.generator)
         if recipe.reference not in REFERENCES:
             _check_image(recipe.reference)

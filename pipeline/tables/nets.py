@@ -29,7 +29,7 @@ class Known(NamedTuple):
 
 
 NETS = {
-    "stargan": Known("StarGAN", "stargan-faces", "stargan-faces"),
+    "stargan": Known("StarGAN", "stargan-sharp", "stargan-sharp"),
     "hardened": Known("hardened (G + D)", "stargan-faces", "stargan-faces-hardened"),
     "ganimation": Known("GANimation", "ganimation", "ganimation-faces"),
     "multistyle": Known("multistyle", "multistyle", "multistyle"),

@@ -22,6 +22,8 @@ FORMAT = 2
 """Raised when older checkpoints cannot be resumed; their networks can still be started from."""
 STATE_FILE = "state.pt"
 RAY_FOLDER = ".disrupt/ray"
+STARGAN_HEAD = "G.main.21."
+"""What names the last convolution of a StarGAN begin with."""
 """Where Ray Train keeps its checkpoints, below the folder of the training."""
 
 
@@ -123,11 +125,8 @@ class TrainState:
         parts = {name: part for name, part in targets.items() if name in checkpoint} or {"G": self.nets.G, "G_ema": self.G_ema}
         for name, nets in parts.items():
             weights = _named_as_in(nets, read_state_dict(path, part=name if name in checkpoint else None))
-            if (checkpoint.get("system"), self.system) == ("stargan", "ganimation"):
-                # The trunk, and the last convolution as image head; the rest stays as it is.
-                theirs = {name.replace("G.main.21.", "G.im_reg.0."): weight for name, weight in weights.items()}
-                own = nets.state_dict()
-                weights = own | {n: w for n, w in theirs.items() if n in own and own[n].shape == w.shape}
+            if self.system == "ganimation" and (checkpoint.get("system") == "stargan" or STARGAN_HEAD + "weight" in weights):
+                weights = _as_painter(weights, nets.state_dict())
             if name == "D":
                 own = nets.state_dict()
                 weights = {n: _enlarged(w, own[n].shape) if n in own else w for n, w in weights.items()}
@@ -182,6 +181,20 @@ def move_average(average: nn.Module, net: nn.Module, *, decay: float) -> None:
     """average <- decay * average + (1 - decay) * net, parameter by parameter, in place."""
     for a, p in zip(average.parameters(), net.parameters(), strict=True):
         a.lerp_(p, 1 - decay)
+
+
+def _as_painter(theirs: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A StarGAN's trunk, its last convolution as image head, and what its first one makes of colours; the rest as in ``own``."""
+    weights = dict(own)
+    for theirs_name, weight in theirs.items():
+        name = theirs_name.replace(STARGAN_HEAD, "G.im_reg.0.")
+        if name not in own:
+            continue
+        if own[name].shape == weight.shape:
+            weights[name] = weight
+        elif weight.dim() == 4 and own[name].shape[0] == weight.shape[0] and own[name].shape[2:] == weight.shape[2:]:
+            weights[name] = torch.cat([weight[:, :3], own[name][:, 3:]], 1)
+    return weights
 
 
 def _enlarged(weight: Tensor, shape: torch.Size) -> Tensor:

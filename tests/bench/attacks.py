@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline.jobs.options import DEFAULT_GENERATOR
 from pipeline.protection.summary import summarise
 from tests.verbs import protect
 
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--licence", default=None, help="only rows with this licence")
     parser.add_argument("--limit", type=int, default=None)
-    parser.add_argument("--generator", nargs="+", default=["stargan-faces"])
+    parser.add_argument("--generator", nargs="+", default=[DEFAULT_GENERATOR])
     a = parser.parse_args()
     lines = ["| recipe | epsilon | photos | L1 | L2 | % dis. | PSNR dB (min) | SSIM |", "| --- " * 8 + "|"]
     with tempfile.TemporaryDirectory() as folder:

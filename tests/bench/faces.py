@@ -28,11 +28,12 @@ from pipeline.containers.listing import boxes_of
 from pipeline.disruption.view import View
 from pipeline.generators.generator import Generator
 from pipeline.generators.zoo import load_generator
-from pipeline.images import THRESHOLD
+from pipeline.images import LOST, THRESHOLD
 from pipeline.images.boxes import jitter_box
-from pipeline.images.effect import l2
+from pipeline.images.effect import l2, structure_lost
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.images.types import U8, Box
+from pipeline.jobs.options import DEFAULT_GENERATOR
 from pipeline.jobs.samples import sample_people
 from pipeline.photos.faces import find_faces
 
@@ -47,8 +48,8 @@ PORTRAIT, STEP = 500, 330
 CROP, CROP_STEP, MARGIN = 256, 234, 40
 """The same for crops of faces, which are twice the side of the face, and the grey around the group: room for crops beside."""
 HEADS = (
-    *("people", "`--jitter`", "found", "pairs broken, exact", "8 crops beside", "of the weakest face, exact", "8 crops beside"),
-    *("mean L2, exact", "8 crops beside", "PSNR", "s"),
+    *("people", "`--jitter`", "found", "% dis., exact", "8 crops beside", "of the weakest face, exact", "8 crops beside"),
+    *("by both measures, exact", "8 crops beside", "mean L2, exact", "8 crops beside", "PSNR", "s"),
 )
 NOBODY = "nobody in it"
 Point = tuple[float, float]
@@ -215,29 +216,32 @@ def measure(photos: Path, protected: Path, faces: list[Point], jitter: bool, wor
     generator = load_generator(name)
     before, after = (pixels_to_tensor(np.asarray(picture_of(path))) for path in (photos / "group.png", protected / "group.png"))
     size = (before.shape[3], before.shape[2])
-    exact = np.array(row["face_l2"]).reshape(len(boxes), -1)
+    exact = np.stack([np.array(row[name]).reshape(len(boxes), -1) for name in ("face_l2", "face_lost")], -1)
     rng = np.random.default_rng(0)
     crops = [[jitter_box(box, rng.uniform(-1, 1, 3).tolist(), size) for _ in range(8)] for box in boxes]
     beside = np.array([[broken(generator, before, after, crop) for crop in own] for own in crops])
-    shares = [values >= THRESHOLD for values in (exact[:, None], beside)]
+    shares = [values[..., 0] >= THRESHOLD for values in (exact[:, None], beside)]
+    visible = [share & (values[..., 1] >= LOST) for share, values in zip(shares, (exact[:, None], beside), strict=True)]
     return [
         f"{len(faces)}",
         "yes" if jitter else "no",
         f"{found} of {len(faces)}, {len(boxes) - found} others",
         *(f"{100 * share.mean():.1f} %" for share in shares),
         *(f"{100 * share.mean((1, 2)).min():.1f} %" for share in shares),
-        *(f"{values.mean():.3f}" for values in (exact, beside)),
+        *(f"{100 * share.mean():.1f} %" for share in visible),
+        *(f"{values[..., 0].mean():.3f}" for values in (exact, beside)),
         f"{row['psnr']:.1f} dB",
         f"{row['seconds']:.0f}",
     ]
 
 
 @torch.no_grad()
-def broken(generator: Generator, before_1CHW: Tensor, after_1CHW: Tensor, crop: Box) -> list[float]:
-    """The L2 of each class on one crop of both pictures."""
+def broken(generator: Generator, before_1CHW: Tensor, after_1CHW: Tensor, crop: Box) -> list[tuple[float, float]]:
+    """L2 and lost share of each class on one crop of both pictures."""
     view = View(crop, 1, generator.size)
     x, y = view(before_1CHW), view(after_1CHW)
-    return [float(l2(generator(y, name) - generator(x, name))) for name in generator.classes]
+    pairs = [(generator(y, name), generator(x, name)) for name in generator.classes]
+    return [(float(l2(after - before)), float(structure_lost(after, before))) for after, before in pairs]
 
 
 def centerface(model: Path, least: float) -> Finder:
@@ -260,7 +264,7 @@ def main() -> None:
     broken.add_argument("out", type=Path)
     broken.add_argument("--people", type=int, nargs="+", default=[2, 5, 20])
     broken.add_argument("--faces", type=Path, help="folder of square crops of faces with labels.csv, for people held out")
-    broken.add_argument("--generator", default="stargan-faces")
+    broken.add_argument("--generator", default=DEFAULT_GENERATOR)
     broken.add_argument("--split", default="test", help="the split of --faces that people are taken from")
     args, words = parser.parse_known_args()
     if args.verb == "recall":

@@ -26,6 +26,7 @@ from pipeline.images import OTHER_PERSON
 from pipeline.images.effect import as_pictures
 from pipeline.images.resize import pixels_to_tensor, resize
 from pipeline.images.types import F64, U8
+from pipeline.jobs.options import DEFAULT_GENERATOR
 from pipeline.photos import identity
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.faces import find_faces
@@ -154,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Distances of face embeddings.")
     parser.add_argument("faces", type=Path)
     parser.add_argument("--choose", action="store_true")
-    parser.add_argument("--generator", default="stargan-faces")
+    parser.add_argument("--generator", default=DEFAULT_GENERATOR)
     parser.add_argument("--recipes", nargs="+", default=["quick", "pgd"])
     parser.add_argument("--photos", type=int, default=PEOPLE)
     args = parser.parse_args()

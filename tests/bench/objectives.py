@@ -28,6 +28,7 @@ from pipeline.images import LOST, THRESHOLD
 from pipeline.images.effect import breakage, l2
 from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor, resize
+from pipeline.jobs.options import DEFAULT_GENERATOR
 
 COLUMNS = ("L2", "% dis.", "lost", "% visible", "% both", "levelled", "local", "SSIM of outputs", "L2 over edit")
 
@@ -52,7 +53,7 @@ def main() -> None:
     """Run every objective on every photo, print the means, write the picture."""
     parser = argparse.ArgumentParser(description="What each objective breaks.")
     parser.add_argument("faces", type=Path)
-    parser.add_argument("--generator", default="stargan-faces")
+    parser.add_argument("--generator", default=DEFAULT_GENERATOR)
     parser.add_argument("--classes", nargs="+", default=None, help="without: the first")
     parser.add_argument("--objectives", nargs="+", default=list(DISTANCES), choices=list(DISTANCES))
     parser.add_argument("--photos", type=int, default=2)

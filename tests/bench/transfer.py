@@ -28,6 +28,7 @@ from pipeline.images import THRESHOLD, is_broken
 from pipeline.images.effect import l2, structure_lost
 from pipeline.images.levels import level_to_unit, pixels_to_unit, unit_to_pixels
 from pipeline.images.resize import pixels_to_tensor, resize
+from pipeline.jobs.options import DEFAULT_GENERATOR
 from pipeline.photos.decode import decode_photo
 from pipeline.tables.nets import multistyle, one_of_each, photos_of, spread
 
@@ -91,8 +92,8 @@ def main() -> None:
     parser.add_argument("faces", type=Path)
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--photos", type=int, default=24)
-    parser.add_argument("--generator", nargs="+", default=["stargan-faces"], help="networks to disrupt")
-    parser.add_argument("--measured", nargs="+", default=["stargan-faces"], help="networks to measure on")
+    parser.add_argument("--generator", nargs="+", default=[DEFAULT_GENERATOR], help="networks to disrupt")
+    parser.add_argument("--measured", nargs="+", default=[DEFAULT_GENERATOR], help="networks to measure on")
     parser.add_argument("--ways", nargs="+", default=["plain"], help="each PART=VALUE,... of a recipe, or plain")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--objective", default="l2")

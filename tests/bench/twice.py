@@ -23,6 +23,7 @@ from pipeline.images.boxes import region_box
 from pipeline.images.effect import l2
 from pipeline.images.quality import psnr
 from pipeline.images.resize import pixels_to_tensor
+from pipeline.jobs.options import DEFAULT_GENERATOR
 from pipeline.photos.ball import linf_levels
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("faces", type=Path)
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--photos", type=int, default=12)
-    parser.add_argument("--generator", default="stargan-faces")
+    parser.add_argument("--generator", default=DEFAULT_GENERATOR)
     parser.add_argument("--recipes", nargs="+", default=["quick", "pgd"])
     parser.add_argument("--seeds", nargs=2, type=int, default=[0, 1])
     args = parser.parse_args()

@@ -32,6 +32,7 @@ from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD
 from pipeline.images.quality import psnr
 from pipeline.images.types import U8
+from pipeline.jobs.options import DEFAULT_GENERATOR
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import PhotoBrokenError, PhotoRefusedError
@@ -44,9 +45,11 @@ from pipeline.signals.key import choice_of
 from pipeline.tables.nets import photos_of
 from pipeline.universal.add import with_perturbation
 from pipeline.universal.bundle import Universal, cosines, read_universal
-from tests.bench.until import CHANNELS, broken
+from tests.bench.until import CHANNELS as LOSSY
+from tests.bench.until import broken
 
 SECRET = b"sixteen bytes at least"
+CHANNELS = {"pairs": lambda x_HWC: x_HWC, **{name: LOSSY[name] for name in ("jpeg-92", "crop-5")}}
 HEAD = ("way", "photos", *CHANNELS, "L2", "least L2", "levelled", "% levelled", "PSNR", "steps", "most", "cpu s")
 COUNTS = (10, 100, 1000)
 SIGMA = 2.0
@@ -183,7 +186,7 @@ def main() -> None:
     parser.add_argument("--set", type=Path, help="a bundle of several perturbations")
     parser.add_argument("--large", type=Path, help="a folder of larger photos")
     parser.add_argument("--photos", type=int, default=24)
-    parser.add_argument("--generator", nargs="+", default=["stargan-faces"])
+    parser.add_argument("--generator", nargs="+", default=[DEFAULT_GENERATOR])
     parser.add_argument("--parts", nargs="+", default=["ways", "pace", "averages"])
     args = parser.parse_args()
     torch.set_num_threads(1)

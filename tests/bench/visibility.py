@@ -21,6 +21,7 @@ from pipeline.containers.listing import PhotoRef
 from pipeline.images import THRESHOLD
 from pipeline.images.quality import psnr, ssim
 from pipeline.images.types import F64, U8
+from pipeline.jobs.options import DEFAULT_GENERATOR
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.visibility import jnd_levels
 from pipeline.protection.options import ProtectConfig
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["plain:3", "plain:4", "plain:6", "mask:6", "mask:7", "mask:9"])
     args = parser.parse_args()
     paths = photos_of(args.faces, args.split)[: args.photos]
-    print(f"stargan-faces, {len(paths)} faces of split {args.split}\n")
+    print(f"{DEFAULT_GENERATOR}, {len(paths)} faces of split {args.split}\n")
     print("| way | % dis. | L2 | PSNR dB | SSIM | largest visibility | mean | smooth blocks, levels | steps |")
     print(f"|{'---|' * 9}")
     for way in args.ways:

@@ -66,7 +66,11 @@ SYSTEMS: dict[str, SystemRow] = {
         "faces", columns=ATTRIBUTES, zoo="stargan",
     ),
     "ganimation": SystemRow(
-        {FEW: Recipe(GANIMATION[FEW], 8, 2e-4), PUBLISHED: published(GANIMATION[PUBLISHED], 25, 1e-4, d_steps=5, decay_from=2 / 3)},
+        {
+            FEW: Recipe(GANIMATION[FEW], 8, 2e-4),
+            SHARP: Recipe(GANIMATION[SHARP], 4, 2e-4, d_steps=2),
+            PUBLISHED: published(GANIMATION[PUBLISHED], 25, 1e-4, d_steps=5, decay_from=2 / 3),
+        },
         "faces", columns=EXPRESSIONS, one_class=True, zoo="ganimation",
     ),
     "cyclegan": SystemRow(

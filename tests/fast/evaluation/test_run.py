@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline.evaluation.options import EvaluateConfig
+from pipeline.jobs.options import DEFAULT_GENERATOR
 from tests.fast import runs, tiny
 from tests.verbs import evaluate
 
@@ -147,7 +148,7 @@ def test_any_two_folders_will_do_and_the_shipped_generator_is_then_the_default(w
         path = work / "protected" / place
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert call(work, "--limit", "1", "--classes", "Young", generator=None) == 0
-    assert {(row["generator"], row["epsilon"]) for row in rows(work)} == {("stargan-faces", 6)}
+    assert {(row["generator"], row["epsilon"]) for row in rows(work)} == {(DEFAULT_GENERATOR, 6)}
 
 
 def test_a_generator_without_numbers_fails_its_rows_and_leaves_the_others(work: Path) -> None:

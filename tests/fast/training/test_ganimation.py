@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.generators.checkpoint import save_weights
@@ -205,15 +206,21 @@ def test_a_side_that_d_cannot_halve_six_times_is_refused_with_one_that_it_can(si
         FEW.build(Sizes(side, 2, 2))
 
 
-def test_ganimation_may_start_from_a_stargan_and_takes_its_trunk_and_its_last_convolution(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["plain.pt", "plain.safetensors"])
+def test_ganimation_may_start_from_a_stargan_and_takes_its_trunk_its_last_convolution_and_its_first_of_colours(
+    tmp_path: Path, file: str
+) -> None:
     plain = TrainState.fresh(STARGAN["few-images"], Sizes(64, 4, 4), seed=1)
     plain.save(tmp_path / "plain.pt")
+    save_file(plain.nets.G["G"].state_dict(), tmp_path / "plain.safetensors")
     state = TrainState.fresh(GANimationSystem(), Sizes(64, 4, 4), seed=2)
     before = {name: weight.clone() for name, weight in state.nets.G.state_dict().items()}
-    state.start_from(tmp_path / "plain.pt")
+    state.start_from(tmp_path / file)
     theirs, ours = plain.nets.G.state_dict(), state.nets.G.state_dict()
     assert torch.equal(ours["G.im_reg.0.weight"], theirs["G.main.21.weight"])
     assert torch.equal(ours["G.main.9.main.0.weight"], theirs["G.main.9.main.0.weight"])
-    for name in ("G.main.0.weight", "G.im_att.0.weight"):
-        assert torch.equal(ours[name], before[name])
-    assert torch.equal(state.nets.D.state_dict()["D.main.2.weight"], plain.nets.D.state_dict()["D.main.2.weight"])
+    assert torch.equal(ours["G.main.0.weight"][:, :3], theirs["G.main.0.weight"][:, :3])
+    assert torch.equal(ours["G.main.0.weight"][:, 3:], before["G.main.0.weight"][:, 3:])
+    assert torch.equal(ours["G.im_att.0.weight"], before["G.im_att.0.weight"])
+    from_d = torch.equal(state.nets.D.state_dict()["D.main.2.weight"], plain.nets.D.state_dict()["D.main.2.weight"])
+    assert from_d == (file == "plain.pt"), "a file of weights has no discriminator"
