@@ -57,7 +57,7 @@ class Recipe:
     robust_mode: RobustMode = "turn"
     """One of these transforms per step in turn, or the mean over all of them in every step."""
     until: float | None = None
-    """A photo takes no more steps once every output on its file is broken, with so many times the L2 that counts; nothing: it takes
+    """A photo takes no more steps once every output on its file is broken with this margin (`share_of_goal`); nothing: it takes
     all."""
 
     @property
@@ -91,7 +91,7 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "quick": Recipe(start="uniform", steps=60, step_size=4.0, last_step=0.1, momentum=0.7, objective="visible", until=3.5),
+    "quick": Recipe(start="uniform", steps=60, step_size=4.0, last_step=0.1, momentum=0.7, objective="visible", until=5.0),
     "fgsm": Recipe(steps=1, step_size=None, classes="joint"),
     "ifgsm": Recipe(),
     "pgd": Recipe(start="uniform"),

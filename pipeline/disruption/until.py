@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.images import THRESHOLD
+from pipeline.images import LOST, THRESHOLD, WELL_LOST
 
 Weakest = Callable[[Tensor, Tensor, int], Tensor]
 """(rows (N,) of a batch, their images (N, C, H, W) in [-1, 1], steps taken) -> the least share of the goal that an output on their
@@ -20,9 +20,10 @@ Where outputs fall short of the goal, one of these is enough: not all need to be
 def worth_a_look(objective: str, factor: float) -> float:
     """The value of an objective below which no output can have reached the goal.
 
-    That is an L2 of ``factor`` times its threshold, and a lost share of its own.
+    There an output has an L2 of ``factor`` times its threshold and a lost share of its own, or half of that L2 and is well lost.
     """
-    return factor * THRESHOLD if objective == "l2" else -math.log(1 / factor + 1)
+    enough = max(min(factor, 1), factor / 2)
+    return enough * THRESHOLD if objective == "l2" else -math.log(max(1 + 1 / factor, 1 / enough + LOST / WELL_LOST))
 
 
 def stay_until(least: float, weakest: Weakest, count: int) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:

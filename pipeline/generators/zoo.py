@@ -104,6 +104,10 @@ ZOO: dict[str, ZooRow] = {
         ganimation_from_state, ganimation_by_shapes, _ganimation, {}, 64, weights="ganimation-faces.safetensors", faces=True,
         about="faces, seven expressions; shipped (see its model card)",
     ),
+    "ganimation-masked": ZooRow(
+        ganimation_from_state, ganimation_by_shapes, _ganimation, {}, 64, weights="ganimation-masked.safetensors", faces=True,
+        about="faces, four expressions under a mask that leaves most of the photo; shipped (see its model card)",
+    ),
     "stargan": ZooRow(
         stargan_from_state, stargan_by_shapes, conditional, CELEBA, 128, faces=True,
         about="released StarGAN for CelebA; give --weights",

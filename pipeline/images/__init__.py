@@ -9,13 +9,20 @@ LOST = 0.3
 Chosen by looking at pairs of outputs: docs/research.md, "What a person sees".
 """
 
+WELL_LOST = (1 + LOST) / 2
+"""From here on half of the lines and texture that a broken output may keep are lost too."""
+
 OTHER_PERSON = 0.6
 """From this distance of face embeddings on it is another person: dlib's own threshold (its example face_recognition.py)."""
 
 
 def share_of_goal(l2: float, lost: float, *, factor: float = 1.0) -> float:
-    """How far an output is on its way to being broken by both measures, L2 ``factor`` times the threshold: 1 or more is there."""
-    return min(l2 / (factor * THRESHOLD), lost / LOST)
+    """How far an output is on its way to being broken by both measures with a margin: 1 or more is there.
+
+    The margin is an L2 of ``factor`` times its threshold, or of half as much where the output is `WELL_LOST`.
+    """
+    enough = max(min(factor, 1), factor / 2)
+    return min(l2 / (enough * THRESHOLD), lost / LOST, max(l2 / (factor * THRESHOLD), lost / WELL_LOST))
 
 
 def is_broken(l2: float, lost: float) -> bool:

@@ -124,10 +124,10 @@ class ProtectConfig:
     steps: Annotated[int | None, own_default("INT", "the recipe's; quick: at most 60")] = None
     """Number of ascent steps, with --universal also 0. This and the options down to --robust-mode change single parts of the
     recipe."""
-    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 3.5, others: none")] = None
+    until: Annotated[float | Literal["none"] | None, own_default("FACTOR|none", "the recipe's; quick: 5, others: none")] = None
     """A photo takes no more steps once every output on its file is broken: L2 FACTOR times 0.05, from 1 to 80, and 0.3 of its lines
-    and texture lost; none: all of --steps. With another aim, reference or objective than visible and l2, a layer, a blur or
-    --robust-to it is none."""
+    and texture lost, or half of that L2 (at least 0.05) and 0.65 lost; none: all of --steps. With another aim, reference or
+    objective than visible and l2, a layer, a blur or --robust-to it is none."""
     step_size: Annotated[float | None, own_default("LEVELS", "the recipe's; quick: 4")] = None
     """Size of a step, in 8-bit levels."""
     last_step: Annotated[float | None, own_default("SHARE", "the recipe's; quick: 0.1")] = None

@@ -22,6 +22,7 @@ from pipeline.training.data.labels import source_condition
 from pipeline.training.options import TrainError
 from pipeline.training.state import FORMAT, read_checkpoint
 from pipeline.training.systems.faces_game import FacesGame
+from pipeline.training.systems.ganimation import GANimationSystem
 from pipeline.training.systems.stargan import StarGANSystem
 from pipeline.training.systems.system import Nets, Sizes
 from pipeline.training.systems.table import SYSTEMS
@@ -100,6 +101,14 @@ def per_class(system: FacesGame, nets: Nets, x_BCHW: Tensor, labels_BK: Tensor) 
         yield Quality(name, moved, cycle, before, after)
 
 
+@torch.no_grad()
+def photo_weights(system: GANimationSystem, nets: Nets, x_BCHW: Tensor) -> Iterator[tuple[str, float]]:
+    """Of each class the mean share of the photo that its mask leaves."""
+    for name, condition in system.classes().items():
+        attention_B1HW, _ = nets.G["G"](x_BCHW, torch.tensor([condition]).expand(len(x_BCHW), -1))
+        yield name, attention_B1HW.mean().item()
+
+
 def main() -> None:
     """Print L1 of giving photos back, then a row for each class."""
     parser = argparse.ArgumentParser(description="Measure a training checkpoint on held-out faces.")
@@ -123,6 +132,8 @@ def main() -> None:
     print("| class | L1 to the photo | L1 there and back | classifier agrees, before | after |\n" + "| --- " * 5 + "|")
     for q in per_class(system, nets, x_BCHW, faces.labels_NK):
         print(f"| {q.name} | {q.moved:.3f} | {q.cycle:.3f} | {100 * q.before:.0f} % | {100 * q.after:.0f} % |")
+    if isinstance(system, GANimationSystem):
+        print("\nWeight of the photo under the mask: " + ", ".join(f"{c} {v:.2f}" for c, v in photo_weights(system, nets, x_BCHW)))
 
 
 if __name__ == "__main__":

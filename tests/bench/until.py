@@ -50,7 +50,8 @@ HEAD = ("% dis.", "L2", "lost", "steps", "most", "passes", "other forwards", "cp
 def count(net: nn.Module, passes: Counter[str]) -> None:
     """Count the images that a net translates from now on."""
 
-    def forward(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def forward(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor | tuple[Tensor, ...]) -> None:
+        output = outputs if isinstance(outputs, Tensor) else outputs[-1]  # of GANimation the colours
         passes["forward" if output.requires_grad else "other"] += len(output)
         if output.requires_grad:
             output.register_hook(lambda g: passes.update(backward=len(g)))
@@ -137,7 +138,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="photos that are left out")
     parser.add_argument("--generator", nargs="+", default=[DEFAULT_GENERATOR])
     parser.add_argument("--classes", nargs="+", default=[], help="without: all")
-    parser.add_argument("--ways", nargs="+", default=["pgd:none", "quick:none", "quick:3.5"], help="each RECIPE:UNTIL")
+    parser.add_argument("--ways", nargs="+", default=["pgd:none", "quick:none", "quick:5"], help="each RECIPE:UNTIL")
     parser.add_argument("--channels", nargs="+", default=["jpeg-92", "crop-5"], choices=list(CHANNELS))
     parser.add_argument("--side", type=int, help="enlarge the faces to so many pixels; without: as they are")
     args = parser.parse_args()

@@ -121,6 +121,26 @@ def test_a_photo_is_measured_when_its_value_allows_it_and_again_when_it_may_have
     assert asked == [(0, [1]), (1, [1, 2]), (2, [0]), (4, [1])]  # a share of 0.3 after 1 step is whole at the earliest after 3.3
 
 
+@pytest.mark.parametrize(
+    ("l2", "lost", "factor", "share"),
+    [
+        (0.25, 0.3, 5, 1),  # five times the L2 that counts, and just visibly broken
+        (0.125, 0.65, 5, 1),  # half of that, but half of what may stay is lost too
+        (0.125, 0.52, 5, 0.8),
+        (0.2, 0.3, 5, 0.8),
+        (0.1, 1.0, 5, 0.8),
+        (9.0, 0.15, 5, 0.5),
+        (0.05, 0.3, 1, 1),
+        (0.05, 0.9, 2, 1),
+        (0.04, 0.9, 2, 0.8),
+    ],
+)
+def test_the_goal_is_broken_outputs_with_a_margin_in_one_measure_or_the_other(
+    l2: float, lost: float, factor: float, share: float
+) -> None:
+    assert share_of_goal(l2, lost, factor=factor) == pytest.approx(share)
+
+
 @given(st.floats(0, 4), st.floats(0, 1), st.floats(1, 80))
 def test_no_output_that_is_broken_is_passed_over_because_of_the_objective(l2: float, lost: float, factor: float) -> None:
     for objective, value in (("l2", l2), ("visible", -math.log(THRESHOLD / (l2 + TINY) + LOST / (lost + TINY)))):

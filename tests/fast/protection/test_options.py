@@ -198,7 +198,7 @@ def test_the_quality_counts_for_jpeg_only() -> None:
 
 
 def test_a_part_of_the_recipe_given_as_it_is_anyway_changes_nothing() -> None:
-    assert signed(BASE) == signed(with_options(BASE, steps=60, step_size=4.0, start="uniform", blur="none", until=3.5))
+    assert signed(BASE) == signed(with_options(BASE, steps=60, step_size=4.0, start="uniform", blur="none", until=5.0))
 
 
 def test_a_recipe_stops_early_only_where_it_climbs_what_counts() -> None:
@@ -244,7 +244,7 @@ def test_what_apgd_does_not_go_with_is_refused_by_name(changed: dict[str, Any], 
 
 def test_a_photo_that_is_shown_otherwise_in_each_step_takes_all_of_them() -> None:
     assert with_options(BASE, diversity=0.5).resolved_recipe().until is None
-    assert with_options(BASE, smooth_gradient=1.0).resolved_recipe().until == 3.5
+    assert with_options(BASE, smooth_gradient=1.0).resolved_recipe().until == 5.0
     with pytest.raises(ConfigError, match=r"--until .* --diversity"):
         with_options(BASE, diversity=0.5, until=2.0).check()
     with pytest.raises(ConfigError, match=r"--diversity shows the photo otherwise in each step, and --reference noise"):
