@@ -45,7 +45,7 @@ help:  ## this list
 .PHONY: demo
 demo: $(VENV)/.samples  ## protect a dozen sample photos with a shipped generator, into demo/protected
 	@$(PY) -m pipeline.jobs.samples $(DEMO)/photos
-	@code=0; $(BIN)/disrupt protect $(DEMO)/photos $(DEMO)/protected --generator stargan-sharp || code=$$?; \
+	@code=0; $(BIN)/disrupt protect $(DEMO)/photos $(DEMO)/protected --quality medium || code=$$?; \
 	if [ $$code -eq 2 ]; then echo "If an older demo is in the way: make clean demo"; fi; \
 	if [ $$code -eq 1 ]; then echo "Not every sample is disrupted in every class; the report says which."; code=0; fi; exit $$code
 

@@ -175,8 +175,17 @@ def group_of(
     return canvas, faces
 
 
-def groups(out: Path, people: Sequence[int], words: Sequence[str], *, faces_of: Path | None, split: str, generator: str) -> None:
-    """Print for each group, without and with jitter, how many faces were found and how many pairs are broken."""
+def groups(
+    out: Path,
+    people: Sequence[int],
+    ways: Sequence[str],
+    words: Sequence[str],
+    *,
+    faces_of: Path | None,
+    split: str,
+    generator: str,
+) -> None:
+    """Print for each group and way, exact or jitter, how many faces were found and how many pairs are broken."""
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for count in people:
         photos = out / f"{count}"
@@ -186,8 +195,8 @@ def groups(out: Path, people: Sequence[int], words: Sequence[str], *, faces_of: 
         else:
             image, faces = group_of(count, *generated_people(), STEP)
         image.save(photos / "group.png")
-        for jitter in (False, True):
-            line = measure(photos, out / f"{count}-{'jitter' if jitter else 'exact'}", faces, jitter, words, name=generator)
+        for way in ways:
+            line = measure(photos, out / f"{count}-{way}", faces, way == "jitter", words, name=generator)
             print(f"| {' | '.join(line)} |", flush=True)
 
 
@@ -263,6 +272,7 @@ def main() -> None:
     broken = verbs.add_parser("groups")
     broken.add_argument("out", type=Path)
     broken.add_argument("--people", type=int, nargs="+", default=[2, 5, 20])
+    broken.add_argument("--ways", nargs="+", default=["exact", "jitter"], choices=("exact", "jitter"))
     broken.add_argument("--faces", type=Path, help="folder of square crops of faces with labels.csv, for people held out")
     broken.add_argument("--generator", default=DEFAULT_GENERATOR)
     broken.add_argument("--split", default="test", help="the split of --faces that people are taken from")
@@ -270,7 +280,7 @@ def main() -> None:
     if args.verb == "recall":
         recall(args.photos, args.without, centerface(args.centerface, args.least) if args.centerface else find_faces)
     else:
-        groups(args.out, args.people, words, faces_of=args.faces, split=args.split, generator=args.generator)
+        groups(args.out, args.people, args.ways, words, faces_of=args.faces, split=args.split, generator=args.generator)
 
 
 if __name__ == "__main__":

@@ -30,11 +30,13 @@ from pipeline.generators.generator import Generator
 from pipeline.images import THRESHOLD, is_broken
 from pipeline.images.boxes import region_box
 from pipeline.images.effect import l2, structure_lost
+from pipeline.images.quality import psnr
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.jobs.options import DEFAULT_GENERATOR
 from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8
 from pipeline.protection.options import ProtectConfig
+from pipeline.protection.quality import QUALITIES
 from pipeline.protection.row import Work
 from pipeline.protection.stages.disrupt import Protect
 from pipeline.protection.stages.shown import batch_view
@@ -44,7 +46,7 @@ CHANNELS: dict[str, Callable[[U8], U8]] = {
     **{f"jpeg-{quality}": partial(jpeg, quality=quality) for quality in (92, 85, 75)},
     **{f"crop-{share}": partial(crop_centre, share=1 - share / 100) for share in (5, 10)},
 }
-HEAD = ("% dis.", "L2", "lost", "steps", "most", "passes", "other forwards", "cpu s")
+HEAD = ("% dis.", "L2", "lost", "PSNR", "steps", "most", "passes", "other forwards", "cpu s")
 
 
 def count(net: nn.Module, passes: Counter[str]) -> None:
@@ -90,6 +92,7 @@ class Way:
     passes: Counter[str] = field(default_factory=Counter)
     done: list[Work] = field(default_factory=list)
     survived: dict[str, list[bool]] = field(default_factory=dict)
+    psnrs: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.stage, self.counted = Protect(self.config, threads=1), Counter[str]()
@@ -107,6 +110,7 @@ class Way:
         if work.effect is None or work.pixels_HWC is None:
             return
         self.done.append(work)
+        self.psnrs.append(psnr(photo.pixels_HWC, work.pixels_HWC))
         for channel in self.channels:
             before_HWC, after_HWC = (CHANNELS[channel](pixels_HWC) for pixels_HWC in (photo.pixels_HWC, work.pixels_HWC))
             for generator in self.stage._generators:
@@ -122,11 +126,12 @@ class Way:
         count = list(map(is_broken, l2s, losts))
         shares = [f"{100 * sum(values) / len(values):.1f} %" for values in [count, *self.survived.values()]]
         numbers = [f"{100 * sum(v >= THRESHOLD for v in l2s) / len(l2s):.1f}", f"{sum(l2s) / len(l2s):.3f}"]
-        numbers += [f"{sum(losts) / len(losts):.3f}", f"{sum(steps) / n:.2f}", str(max(steps))]
+        numbers += [f"{sum(losts) / len(losts):.3f}", f"{sum(self.psnrs) / n:.1f}", f"{sum(steps) / n:.2f}", str(max(steps))]
         backward, other = self.passes["backward"], self.passes["forward"] + self.passes["other"] - self.passes["backward"]
         numbers += [f"{backward / n:.2f}", f"{other / n:.2f}", f"{self.seconds / n:.3f}"]
         until = self.config.resolved_recipe().until
-        return f"| {self.config.recipe}, until {until or 'none'} | {protected} of {n} | {' | '.join([*shares, *numbers])} |"
+        ball = f"{'mask, ' if self.config.mask else ''}epsilon {self.config.epsilon}"
+        return f"| {self.config.recipe}, until {until or 'none'}, {ball} | {protected} of {n} | {' | '.join([*shares, *numbers])} |"
 
 
 def main() -> None:
@@ -138,7 +143,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="photos that are left out")
     parser.add_argument("--generator", nargs="+", default=[DEFAULT_GENERATOR])
     parser.add_argument("--classes", nargs="+", default=[], help="without: all")
-    parser.add_argument("--ways", nargs="+", default=["pgd:none", "quick:none", "quick:5"], help="each RECIPE:UNTIL")
+    parser.add_argument(
+        "--ways", nargs="+", default=["pgd:none", "quick:none", "quick:5"], help="each RECIPE:UNTIL or RECIPE:UNTIL:QUALITY"
+    )
     parser.add_argument("--channels", nargs="+", default=["jpeg-92", "crop-5"], choices=list(CHANNELS))
     parser.add_argument("--side", type=int, help="enlarge the faces to so many pixels; without: as they are")
     args = parser.parse_args()
@@ -147,8 +154,10 @@ def main() -> None:
     of = f"{len(paths)} faces of split {args.split}" + (f", {args.side} px" if args.side else "")
     print(f"{', '.join(args.generator)}, {of}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
     ways = []
-    for recipe, until in (way.split(":") for way in args.ways):
-        config = ProtectConfig("in", "out", generator=tuple(args.generator), classes=tuple(args.classes), recipe=recipe)
+    for recipe, until, *quality in (way.split(":") for way in args.ways):
+        config = ProtectConfig("in", "out", generator=tuple(args.generator), classes=tuple(args.classes))
+        words = {**QUALITIES[quality[0]], "recipe": recipe} if quality else {"recipe": recipe}
+        config = dataclasses.replace(config, **words)
         ways.append(Way(dataclasses.replace(config, until="none" if until == "none" else float(until)), args.channels))
     for path in paths:
         data = enlarged(path.read_bytes(), args.side)
