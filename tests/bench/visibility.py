@@ -12,6 +12,7 @@ mean square of the change in the smoothest quarter of its blocks, those with the
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,9 +56,9 @@ def config_of(way: str) -> ProtectConfig:
     return ProtectConfig("in", "out", region="square", mask=kind == "mask", epsilon=int(epsilon), recipe=(recipe or ["quick"])[0])
 
 
-def line(way: str, paths: Sequence[Path]) -> str:
+def line(way: str, paths: Sequence[Path], generator: str) -> str:
     """The numbers of a way as a line of the table: means over the photos."""
-    stage, rows = Protect(config_of(way), threads=1), []
+    stage, rows = Protect(dataclasses.replace(config_of(way), generator=(generator,)), threads=1), []
     for path in paths:
         photo = decode_photo(path.read_bytes())
         (work,) = stage([Work(PhotoRef(path.name, "", 0), path.name, photo=photo)])
@@ -77,14 +78,15 @@ def main() -> None:
     parser.add_argument("faces", type=Path)
     parser.add_argument("--split", default="test", choices=("val", "test"))
     parser.add_argument("--photos", type=int, default=16)
+    parser.add_argument("--generator", default=DEFAULT_GENERATOR)
     parser.add_argument("--ways", nargs="+", default=["plain:3", "plain:4", "plain:6", "mask:6", "mask:7", "mask:9"])
     args = parser.parse_args()
     paths = photos_of(args.faces, args.split)[: args.photos]
-    print(f"{DEFAULT_GENERATOR}, {len(paths)} faces of split {args.split}\n")
+    print(f"{args.generator}, {len(paths)} faces of split {args.split}\n")
     print("| way | % dis. | L2 | PSNR dB | SSIM | largest visibility | mean | smooth blocks, levels | steps |")
     print(f"|{'---|' * 9}")
     for way in args.ways:
-        print(line(way, paths), flush=True)
+        print(line(way, paths, args.generator), flush=True)
 
 
 if __name__ == "__main__":
