@@ -101,7 +101,9 @@ def test_d_of_few_images_plays_the_hinge_game_on_views_with_a_lazy_r1(step: int)
     assert_same_with_gradients(loss, total, nets.D)
 
 
-@pytest.mark.parametrize("system", [PUBLISHED, replace(FEW, rec_every=1)], ids=["published", "few-images"])
+@pytest.mark.parametrize(
+    "system", [PUBLISHED, replace(FEW, rec_every=1), replace(FEW, rec_every=1, keep=3.0)], ids=["published", "few-images", "keep"]
+)
 def test_g_minimises_game_expressions_cycle_and_masks_and_the_cycle_reaches_the_first_translation(system: GANimationSystem) -> None:
     nets, batch = nets_of(system), drawn(system)
     G, D = nets.G["G"], nets.D["D"]
@@ -117,6 +119,7 @@ def test_g_minimises_game_expressions_cycle_and_masks_and_the_cycle_reaches_the_
         masks = sum(0.1 * m.sum() / 64**2 + 1e-4 * (m.diff(dim=2).pow(2).sum() + m.diff(dim=3).pow(2).sum()) for m in (there, back))
         error = system.cls * (read[0] - batch["target"][i]).pow(2).sum() / 7
         total = total + (-src.mean() + error + 10 * (z - x[i]).abs().mean() + masks) / 4
+        total = total + system.keep * (y - x[i]).abs().mean() / 4
     fake = system.translate(nets.G, {"fake": perturbed}, batch)
     loss, _ = system.g_loss(nets, batch, {"fake": perturbed}, fake, 0)
     assert_same_with_gradients(loss, total, nets.G)
