@@ -49,7 +49,7 @@ from pipeline.protection.quality import QUALITIES, Quality
 
 T = TypeVar("T")
 Region = Literal["faces", "square", "whole", "box"]
-RESULT_FORMAT = 8
+RESULT_FORMAT = 9
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
 JITTER_FORMAT = 2
 """Raised likewise for runs with --jitter alone."""

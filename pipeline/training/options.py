@@ -108,7 +108,7 @@ class TrainConfig:
     """Recipe: published, or for few photos on a small machine (the default of stargan and ganimation, which have both). published
     sets losses, draws, batch size, learning rate and its decay as published, without averaging of weights; sizes, widths and
     steps stay those of a small machine unless given. sharp is few-images with the cycle closed on whole batches and, of
-    stargan, a warm-up and a game that the attributes take part in, or, of ganimation, a mask that leaves most of the photo."""
+    stargan, a warm-up and a game that the attributes take part in, or, of ganimation, a pull towards the photo."""
     game: Annotated[Literal["hinge", "log", "wasserstein"] | None, own_default("{hinge,log,wasserstein}", "the recipe's")] = None
     """Game of generator and discriminator, of stargan and ganimation: hinge losses; log D and log(1 - D), the value function as
     written; Wasserstein with gradient penalty. It brings its penalty: --loss r1=5, of wasserstein gp=10. few-images hinge, sharp

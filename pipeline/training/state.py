@@ -22,9 +22,9 @@ FORMAT = 2
 """Raised when older checkpoints cannot be resumed; their networks can still be started from."""
 STATE_FILE = "state.pt"
 RAY_FOLDER = ".disrupt/ray"
-STARGAN_HEAD = "G.main.21."
-"""What names the last convolution of a StarGAN begin with."""
 """Where Ray Train keeps its checkpoints, below the folder of the training."""
+STARGAN_HEAD = "G.main.21."
+"""What the names of the last convolution of a StarGAN begin with."""
 
 
 @dataclass

@@ -95,11 +95,11 @@ class GANimationSystem(FacesGame):
 
 REGIMES: dict[str, GANimationSystem] = {
     "few-images": GANimationSystem(),
-    "sharp": GANimationSystem(game="log", rec_every=1, saturation=0.0, keep=5.0, r1=0.3, r1_every=8, d_layers=4),
+    "sharp": GANimationSystem(game="log", rec_every=1, saturation=1.0, keep=0.5, r1=0.3, r1_every=8, d_layers=4),
     "published": GANimationSystem(game="wasserstein", cls=160.0, rec_every=1, gp=10.0, r1=0.0, augment=False, pure=0.0),
 }
-"""``few-images`` is for hundreds of images, few with a strong expression; ``sharp`` for the same, under a mask that leaves
-most of the photo. With ``published``, D moves five times as often."""
+"""``few-images`` is for hundreds of images, few with a strong expression; ``sharp`` for the same begins a
+training under a mask, which it holds open until D has learned something. With ``published``, D moves five times as often."""
 
 
 def saturation(attention_B1HW: Tensor) -> Tensor:
