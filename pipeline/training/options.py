@@ -147,14 +147,14 @@ class TrainConfig:
     d_conv_dim: Annotated[int | None, own_default("CHANNELS", _OF_SYSTEM)] = None
     """Width of the discriminator's first layer, in channels. Here 32, cyclegan and pix2pixhd 64; published: 64."""
     batch: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
-    """Pictures a step, over all workers together. few-images and sharp 8, signals 16; published: stargan 16, ganimation 25,
-    cyclegan and pix2pixhd 1."""
+    """Pictures a step, over all workers together. few-images and sharp 8 (sharp of ganimation 4), signals 16; published: stargan
+    16, ganimation 25, cyclegan and pix2pixhd 1."""
     lr: Annotated[float | None, own_default("RATE", _OF_SYSTEM)] = None
-    """Learning rate of Adam at the start, for both networks. few-images 2e-4, sharp 3e-4, at the end 5 % of it, signals 1e-3;
-    published, at the end 0: stargan and ganimation 1e-4, cyclegan and pix2pixhd 2e-4."""
+    """Learning rate of Adam at the start, for both networks. few-images 2e-4, sharp 3e-4 (of ganimation 2e-4), at the end 5 %
+    of it, signals 1e-3; published, at the end 0: stargan and ganimation 1e-4, cyclegan and pix2pixhd 2e-4."""
     d_steps: Annotated[int | None, own_default("INT", _OF_SYSTEM)] = None
-    """The generator moves in every so many-th step. few-images and sharp 1, signals 2; published: stargan and ganimation 5,
-    cyclegan and pix2pixhd 1."""
+    """The generator moves in every so many-th step. few-images and sharp 1 (sharp of ganimation 2), signals 2; published: stargan
+    and ganimation 5, cyclegan and pix2pixhd 1."""
     loss: Annotated[tuple[str, ...], own_default("NAME=WEIGHT [NAME=WEIGHT ...]", _OF_SYSTEM)] = ()
     """Weights of single losses, e.g. rec=10 cls=1, and how often they are taken, e.g. r1_every=16; a wrong name is refused with
     those that the system has."""

@@ -24,7 +24,7 @@ from pipeline.disruption.recipes import Recipe
 from pipeline.disruption.streams import streams_for
 from pipeline.disruption.view import View
 from pipeline.generators.generator import Generator
-from pipeline.images import LOST, THRESHOLD, share_of_goal
+from pipeline.images import share_of_goal
 from pipeline.images.resize import pixels_to_tensor
 from pipeline.images.types import U8, Box
 from pipeline.photos.ball import linf_levels
@@ -32,7 +32,7 @@ from pipeline.photos.decode import decode_photo
 from pipeline.photos.faces import crop_faces
 from pipeline.protection.job import prepare, with_region
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.row import Measured, Work, effect_of
+from pipeline.protection.row import Effect, Measured, Work, effect_of
 from pipeline.protection.stages.disrupt import Protect
 from pipeline.protection.stages.write import verdict
 from tests.fast import boxes, runs, tiny
@@ -91,18 +91,24 @@ def test_what_is_said_of_each_box_is_measured_on_the_whole_file(given: tuple[Box
         assert np.array_equal(decode_photo(done.encoded).pixels_HWC, pixels(done))
 
 
+def share_of_the_weakest(effect: Effect, *, factor: float) -> float:
+    """The least share of the goal over all faces and classes."""
+    pairs = zip(effect.face_l2, effect.face_lost, strict=True)
+    return min(share_of_goal(*pair, factor=factor) for pair in pairs)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("given", [APART, OVER, OVER[::-1]])
 def test_a_photo_takes_steps_until_every_box_is_broken_far_enough(given: tuple[Box, ...], seed: int) -> None:
     options: dict[str, Any] = {"recipe": "pgd", "start": "jitter", "epsilon": 20, "step_size": 0.5}
     (done,) = protect(work(*given, seed=seed), steps=60, until=4.0, **options)
     assert done.effect is not None and done.steps is not None
-    assert min(done.effect.face_l2) >= 4 * THRESHOLD
-    assert min(done.effect.face_lost) >= LOST
+    assert share_of_the_weakest(done.effect, factor=4) >= 1
     assert 0 < done.steps < 60
-    (fewer,) = protect(work(*given, seed=seed), steps=done.steps - 1, **options)
+    # It is asked again when in proportion it would have got there, which may be some steps late: L2 grows faster than that.
+    (fewer,) = protect(work(*given, seed=seed), steps=done.steps // 2, **options)
     assert fewer.effect is not None
-    assert min(fewer.effect.face_l2) < 4 * THRESHOLD or min(fewer.effect.face_lost) < LOST
+    assert share_of_the_weakest(fewer.effect, factor=4) < 1
 
 
 @pytest.mark.parametrize("given", [APART, OVER])
