@@ -59,7 +59,6 @@ SMALL = {
     "disrupt protect photos protected": "--limit 2 --steps 4 --epsilon 20",
     "disrupt protect photos protected --actors": f"{FEW} --actors 1 --address RAY",
     "disrupt protect photos scaled": f"{FEW} --actors 1 --address RAY",
-    "disrupt protect photos robust": "--limit 1 --steps 20 --epsilon 20 --examples 0",
     "disrupt protect photos signed": "--examples 0",
     "disrupt protect shards": "--steps 4 --examples 0",
     "disrupt protect 'shards": "--steps 4 --examples 0",
