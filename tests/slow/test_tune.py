@@ -175,7 +175,9 @@ def test_the_record_is_one_run_with_a_run_inside_for_each_trial_and_for_the_best
         curves = {row["id"]: client.get_metric_history(runs[row["id"]], "ap") for row in rows}
         artifacts = {item.path for item in client.list_artifacts(runs["parent"])}
         (version,) = client.search_model_versions("name='disrupt-signals'")
-    assert set(on_record) == set(runs.values()), "no run was begun twice"
+    assert set(on_record) >= set(runs.values())
+    orphans = [on_record.pop(name).info.status for name in set(on_record) - set(runs.values())]
+    assert orphans in ([], ["RUNNING"]), "no run was begun twice, but for one whose id the kill came before"
     ended = [on_record[runs[name]].info.status for name in ("parent", "best", *(row["id"] for row in rows))]
     assert set(ended) == {"FINISHED"}
     parents = {run.data.tags.get("mlflow.parentRunId") for name, run in on_record.items() if name != runs["parent"]}
