@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.images import LOST, THRESHOLD, WELL_LOST
+from pipeline.images import LOST, THRESHOLD, WELL_LOST, least_l2
 
 Weakest = Callable[[Tensor, Tensor, int], Tensor]
 """(rows (N,) of a batch, their images (N, C, H, W) in [-1, 1], steps taken) -> the least share of the goal that an output on their
@@ -22,8 +22,8 @@ def worth_a_look(objective: str, factor: float) -> float:
 
     There an output has an L2 of ``factor`` times its threshold and a lost share of its own, or half of that L2 and is well lost.
     """
-    enough = max(min(factor, 1), factor / 2)
-    return enough * THRESHOLD if objective == "l2" else -math.log(max(1 + 1 / factor, 1 / enough + LOST / WELL_LOST))
+    least = least_l2(factor)
+    return least if objective == "l2" else -math.log(max(1 + 1 / factor, THRESHOLD / least + LOST / WELL_LOST))
 
 
 def stay_until(least: float, weakest: Weakest, count: int) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:

@@ -16,13 +16,17 @@ OTHER_PERSON = 0.6
 """From this distance of face embeddings on it is another person: dlib's own threshold (its example face_recognition.py)."""
 
 
+def least_l2(factor: float) -> float:
+    """The L2 without which no output has a margin of ``factor`` (`share_of_goal`)."""
+    return max(1.0, factor / 2) * THRESHOLD
+
+
 def share_of_goal(l2: float, lost: float, *, factor: float = 1.0) -> float:
     """How far an output is on its way to being broken by both measures with a margin: 1 or more is there.
 
-    The margin is an L2 of ``factor`` times its threshold, or of half as much where the output is `WELL_LOST`.
+    The margin is an L2 of ``factor`` (1 or more) times its threshold, or of half as much where the output is `WELL_LOST`.
     """
-    enough = max(min(factor, 1), factor / 2)
-    return min(l2 / (enough * THRESHOLD), lost / LOST, max(l2 / (factor * THRESHOLD), lost / WELL_LOST))
+    return min(l2 / least_l2(factor), lost / LOST, max(l2 / (factor * THRESHOLD), lost / WELL_LOST))
 
 
 def is_broken(l2: float, lost: float) -> bool:

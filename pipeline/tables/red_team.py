@@ -25,7 +25,7 @@ RANK = 4
 
 def attackers(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
     """Every attacker for plain and robust files; the generator is fine-tuned first."""
-    net, hardened = nets["stargan"], nets["hardened"]
+    net, hardened = nets["plain"], nets["hardened"]
     tuned = Net("fine-tuned", missing=net.missing) if net.missing else fine_tuned(config, net)
     rows: list[Row] = []
     for recipe in ("pgd", "robust"):
