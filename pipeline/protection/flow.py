@@ -78,18 +78,23 @@ def pixel_stage(
 def _changing_stage(
     config: ProtectConfig, signer: Signer | None, perturber: Perturber | None
 ) -> Callable[[Sequence[Work]], list[Work]]:
-    """With --recipe none what is added alone, else the disruption, all of it included."""
+    """With --recipe none what is added alone, else the disruption; behind either, where a share is measured, what measures it."""
     if not config.disrupts():
         most = config.epsilon - (signer.levels if signer else 0) if config.mask else None
         add = Add(signer, perturber, region=config.region or "square", mask_most=most)
         if not config.measures():
             return add
-        from pipeline.protection.stages.measure_some import AddAndMeasure  # with torch
+        from pipeline.protection.stages.measure_some import MeasureSome  # with torch
 
-        return AddAndMeasure(config, add)
+        return MeasureSome(config, add)
     from pipeline.protection.stages.disrupt import Protect  # with torch
 
-    return Protect(config, threads=config.compute.threads, signer=signer, perturber=perturber)
+    stage = Protect(config, threads=config.compute.threads, signer=signer, perturber=perturber)
+    if config.measured_share() in (0, 1):
+        return stage
+    from pipeline.protection.stages.measure_some import MeasureSome
+
+    return MeasureSome(config, stage, stage.generators)
 
 
 def died(work: Work, stage: StageName, reason: str, *, write: Callable[[Sequence[Work]], list[ManifestRow]]) -> list[ManifestRow]:

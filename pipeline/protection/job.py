@@ -48,11 +48,11 @@ class Job:
         if self.perturber:
             parts.append(f"universal {self.perturber.universal.id}{'' if parts else region}")
         parts += [f"signals {self.signer.bundle.id}"] if self.signer else []
-        share = f"{100 * config.measure_share:g} % measured on {', '.join(config.generator)}"
+        share = f"{100 * config.measured_share():g} % measured on {', '.join(config.generator)}"
+        if config.disrupts():
+            return " and ".join(parts) + ("" if config.measured_share() == 1 else f", {share}")
         measured = share if config.measures() else "no network"
-        return " and ".join(parts) + (
-            "" if config.disrupts() else f" alone, {measured}" if self.perturber else " alone, no disruption"
-        )
+        return " and ".join(parts) + (f" alone, {measured}" if self.perturber else " alone, no disruption")
 
 
 def prepare(config: ProtectConfig) -> Job:

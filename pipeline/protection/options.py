@@ -53,6 +53,8 @@ RESULT_FORMAT = 9
 """Raised when the same options give other bytes, or a manifest of other columns, than before; part of the signature."""
 JITTER_FORMAT = 2
 """Raised likewise for runs with --jitter alone."""
+UNMEASURED_STEPS, UNMEASURED_STEPS_FROM_UNIVERSAL = 3, 1
+"""With --measure-share below 1, where nobody looks whether a photo is broken: the steps of a recipe that would look."""
 UNIVERSAL = "universal"
 """The start of a recipe with --universal."""
 JITTER_STEPS, JITTER_STEP, JITTER_LAST_STEP, JITTER_MOMENTUM = 160, 1.275, 0.1, 0.95
@@ -180,9 +182,10 @@ class ProtectConfig:
     universal: Annotated[Path | None, own_default("BUNDLE", "none")] = None
     """Start from a perturbation of this bundle (of disrupt universal), so that photos need fewer steps; with --recipe none add it
     alone, as fast as files are read and written: nothing is measured then. --steps 0 adds it alone and measures."""
-    measure_share: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
-    """With --universal and --recipe none: the share of the photos, chosen by a hash of their names, on whose files the effect on
-    --generator is measured, 0 to 1. Above 0 the networks are loaded."""
+    measure_share: Annotated[float | None, own_default("SHARE", "1; with --recipe none 0")] = None
+    """The share of the photos, chosen by a hash of their names, on whose files the effect on --generator is measured, 0 to 1. Below
+    1 no photo stops early: quick takes 3 steps, with --universal 1, and --steps sets others; a photo that is not measured counts
+    as protected when it was changed. With --recipe none the networks are loaded above 0."""
     identity: bool = False
     """Also measure how far outputs are from the person in the photo, by the distance of dlib's face embeddings (extra identity),
     and how often they are of another person; of the undisrupted outputs too. It takes 0.1 s of one core for
@@ -250,7 +253,11 @@ class ProtectConfig:
 
     def measures(self) -> bool:
         """Whether generators are needed: to disrupt them, or to measure what was added unseen."""
-        return self.disrupts() or self.measure_share > 0
+        return self.disrupts() or self.measured_share() > 0
+
+    def measured_share(self) -> float:
+        """The share of the files, 0 to 1, whose effect on generators is measured."""
+        return (1.0 if self.disrupts() else 0.0) if self.measure_share is None else self.measure_share
 
     def changes_region(self) -> bool:
         """Whether what generators see of a photo is changed: by a disruption, or by a universal perturbation."""
@@ -261,6 +268,9 @@ class ProtectConfig:
         if not self.disrupts():
             return Recipe(start="clean", steps=0)
         named = RECIPES[self.recipe]
+        if named.until is not None and self.measured_share() < 1:
+            steps = UNMEASURED_STEPS_FROM_UNIVERSAL if self.universal else UNMEASURED_STEPS
+            named = dataclasses.replace(named, steps=steps, until=None)
         if self.jitter and named.steps > 1:
             named = dataclasses.replace(
                 named,
@@ -316,9 +326,9 @@ class ProtectConfig:
                 f"--recipe {NOTHING} disrupts nothing: give --signals BUNDLE to add a signal alone, --universal BUNDLE to add a "
                 "universal perturbation, or another --recipe"
             )
-        within("--measure-share", self.measure_share, 0, 1, "share of the photos")
-        if self.measure_share and (self.disrupts() or self.universal is None):
-            raise ConfigError(f"--measure-share is for --universal with --recipe {NOTHING}; all other disruptions are measured")
+        within("--measure-share", self.measured_share(), 0, 1, "share of the photos")
+        if self.measured_share() and not self.changes_region():
+            raise ConfigError("--measure-share is for disruptions and for --universal: signals alone are for no network")
         if self.identity and not self.measures():
             raise ConfigError(
                 f"--identity measures what networks make of the files, and --recipe {NOTHING} needs none: leave it out, or give "
@@ -382,6 +392,8 @@ class ProtectConfig:
         within("--steps", recipe.steps, 0 if self.universal else 1, 100_000, "ascent steps")
         if recipe.until is not None:
             within("--until", recipe.until, 1, 80, f"times the threshold of 0.05; or {NOTHING}")
+            if self.measured_share() < 1:
+                raise ConfigError(f"--until measures every photo: leave out --measure-share {self.measure_share:g}, or --until")
             if self.jitter:
                 raise ConfigError("--until stops at the exact crop, and --jitter is for others: give one")
             if not recipe.climbs_what_counts:
@@ -430,13 +442,14 @@ class ProtectConfig:
             region = {"region": self.region or "square"} | ({"finder": self.finder} if self.finder else {})
             seen = region if self.universal else {"region": "square"}
             names = (self.generator, self.classes) if self.measures() else ((), ())
-            share = {"measure_share": self.measure_share} if self.measures() else {}
+            share = {"measure_share": self.measured_share()} if self.measures() else {}
             return of_every_run | {"recipe": NOTHING, "generator": [*names[0]], "classes": [*names[1]]} | seen | share
         return of_every_run | {
             "recipe": _plain(self.resolved_recipe()),
             "region": self.region or "square",
             **({"finder": self.finder} if self.finder else {}),
             **({"jitter": JITTER_FORMAT} if self.jitter else {}),
+            **({"measure_share": self.measured_share()} if self.measured_share() < 1 else {}),
             **{name: floor for name in ("min_psnr", "min_ssim") if (floor := getattr(self, name)) is not None},
             "seed": self.seed,
             "precision": self.precision,

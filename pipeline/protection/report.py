@@ -21,9 +21,7 @@ from pipeline.report.page import MAX_REASONS, as_yaml, size, template
 from pipeline.report.plots import histogram
 
 MAX_EXAMPLES = 12
-NOT_MEASURED = (
-    "The universal perturbation was added unseen: what it does to a network was not measured on these files. disrupt evaluate does."
-)
+NOT_MEASURED = "What this does to a network was not measured on these files. disrupt evaluate does."
 
 
 def terminal_table(summary: Summary) -> Group:
@@ -34,7 +32,7 @@ def terminal_table(summary: Summary) -> Group:
     limits = [line] if (line := limits_line(summary)) else []
     quality = [_quality_line(summary), *limits, f"files: {_files_line(summary)}"] if summary.measured else []
     if not summary.disrupts:
-        return Group(inputs, *quality, *([NOT_MEASURED] if summary.measured and summary.universals else []))
+        return Group(inputs, *quality, *([line] if (line := measured_line(summary)) else []))
     heads = ("class", "samples", "L1", "L2", "% dis.", "lost", "% vis.", "% lev.")
     title = "Effect on the generator, from the written files; lost: share of lines and texture; lev.: after auto levels"
     effect = Table(*heads, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -51,7 +49,9 @@ def terminal_table(summary: Summary) -> Group:
 
 
 def measured_line(summary: Summary) -> str:
-    """On how many files the effect was measured, where that is not all of them; else nothing."""
+    """On how many files the effect was measured, where that is not all of them; else nothing, as where signals alone were added."""
+    if not summary.disrupts:
+        return NOT_MEASURED if summary.measured and (summary.universals or summary.generators) else ""
     measured = summary.everything.samples // max(1, len(summary.classes))
     return f"The effect was measured on {measured:,} of {_many(summary.written, 'file')}." if measured < summary.written else ""
 
@@ -153,10 +153,9 @@ def write_report(
         versions=versions or {},
         threshold=THRESHOLD,
         lost=LOST,
-        not_measured=NOT_MEASURED,
         other_person=OTHER_PERSON,
         identity=identity_line(summary),
-        some_measured=measured_line(summary) if summary.disrupts else "",
+        some_measured=measured_line(summary),
     )
     return text.encode("utf-8", "backslashreplace").decode()
 

@@ -3,8 +3,8 @@
 FACES holds labels.csv (columns file, split); split test is protected. Every way gets epsilon 6 and all classes of the default
 network, whose view of the photo is part of it, and all take turns at each photo, so that whatever else the machine does slows all
 of them. What counts is the file: rounded, written as PNG and read back. Processor time goes from the decoded photo to its 8-bit
-pixels. For this project's ways it includes what a run always does: the clean outputs, the check of the file, and all numbers of the
-manifest; the paper's loop and torchattacks measure nothing.
+pixels. For this project's ways it includes what a run does: the clean outputs, the check of the file, and all numbers of the
+manifest; with --measure-share none of that. The paper's loop and torchattacks measure nothing either.
 
 * The paper's loop: Ruiz et al. 2020, sections 3.2 and 3.3, and its published PGD: a random start, 20 steps of 0.01, one class a
   step in turn, plain PyTorch with ``backward``, which also computes the gradients of the weights.
@@ -16,6 +16,7 @@ manifest; the paper's loop and torchattacks measure nothing.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -184,6 +185,8 @@ def ways_of(universal: Path) -> list[Way]:
     """All ways, the paper's first; each has a network of its own, so that passes are counted apart."""
     perturber = Perturber(read_universal(universal), None)
     pgd, default = ProtectConfig("in", "out", recipe="pgd", until="none"), ProtectConfig("in", "out")
+    unmeasured = ProtectConfig("in", "out", measure_share=0.0)
+    started = dataclasses.replace(unmeasured, universal=universal)
     ways = []
     for label, loop in (("the paper's loop", papers_loop), ("torchattacks, PGD", torchattacks_pgd)):
         (generator,) = load_generators(default)
@@ -192,9 +195,11 @@ def ways_of(universal: Path) -> list[Way]:
         ("pgd, until none", pgd, None),
         ("the default", default, None),
         ("the default from universal", default, perturber),
+        ("the default, --measure-share 0", unmeasured, None),
+        ("the same from universal", started, perturber),
     ):
         stage = Protect(config, threads=1, perturber=start)
-        ways.append(Way(label, by_stage(stage), stage._generators))
+        ways.append(Way(label, by_stage(stage), stage.generators))
     return [*ways, Way("universal alone", by_stage(Add(None, perturber)), [])]
 
 

@@ -77,7 +77,7 @@ def way(label: str, config: ProtectConfig, perturber: Perturber | None, paths: S
         done.append(work)
         decibels.append(psnr(before_HWC, work.pixels_HWC))
         for name, channel in CHANNELS.items():
-            for generator in stage._generators:
+            for generator in stage.generators:
                 classes = generator.select_classes(config.classes)
                 survived[name] += broken(generator, classes, channel(before_HWC), channel(work.pixels_HWC))
     effects = [work.effect for work in done if work.effect]

@@ -96,7 +96,7 @@ class Way:
 
     def __post_init__(self) -> None:
         self.stage, self.counted = Protect(self.config, threads=1), Counter[str]()
-        for generator in self.stage._generators:
+        for generator in self.stage.generators:
             count(generator.net, self.counted)
 
     def protect(self, name: str, data: bytes) -> None:
@@ -113,7 +113,7 @@ class Way:
         self.psnrs.append(psnr(photo.pixels_HWC, work.pixels_HWC))
         for channel in self.channels:
             before_HWC, after_HWC = (CHANNELS[channel](pixels_HWC) for pixels_HWC in (photo.pixels_HWC, work.pixels_HWC))
-            for generator in self.stage._generators:
+            for generator in self.stage.generators:
                 classes = generator.select_classes(self.config.classes)
                 self.survived.setdefault(channel, []).extend(broken(generator, classes, before_HWC, after_HWC))
 

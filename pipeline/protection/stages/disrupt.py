@@ -5,13 +5,16 @@ Only the region that the generators see becomes floating point; it is cut out of
 With signals there are two photos: the original, against which the effect is measured, and the one that carries its signal, around
 which the disruption gets what the signal leaves of epsilon. Whole levels add up, so the file is within epsilon of the original. A
 universal perturbation is where the ascent starts, inside the same ball.
+
+Where a share of the photos is measured, nothing is measured here: a later stage does it, and photos that it measures get the same
+pixels as all others.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +35,7 @@ from pipeline.photos.decode import decode_photo
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.photos.visibility import mask_levels
 from pipeline.protection.options import ProtectConfig
-from pipeline.protection.row import Work, effect_of
+from pipeline.protection.row import Effect, Work, effect_of
 from pipeline.protection.stages.draft import Draft, as_levels
 from pipeline.protection.stages.measure import Boxes, Clean, UnusableError, check, look, measure
 from pipeline.protection.stages.perturb import Perturber
@@ -80,13 +83,14 @@ class Protect:
         self._signed = signer.levels if signer else 0
         self._floors = Floors(config.min_psnr, config.min_ssim)
         self._device = torch.device(config.compute.device)
-        self._generators = [generator.to(self._device) for generator in load_generators(config)]
+        self.generators = [generator.to(self._device) for generator in load_generators(config)]
         self._recipe = config.resolved_recipe()
         self._reference = _reference(self._recipe.reference)
         self._most = config.batch_size if config.compute.on_gpu else 1
+        self._measures = config.measured_share() == 1
 
     def __call__(self, works: Sequence[Work]) -> list[Work]:
-        """The same inputs in the same order; pixels and effect are added, the decoded photo is dropped."""
+        """The same inputs in the same order; pixels and effect are added, the decoded photo is dropped once that is measured."""
         done: dict[str, Work] = {}
         shown: list[Shown] = []
         for work in works:
@@ -161,8 +165,10 @@ class Protect:
         originals = [region.cut(draft.shown.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
         limits = [self._limit(patch, draft) for patch, draft in zip(patches, of, strict=True)]
         at_photo = self._recipe.start == "clean"
-        looked_at, config = pad(originals).to(self._device), self._config
-        clean = look(self._generators, config.classes, looked_at, regions, one_by_one=at_photo, identity=config.identity)
+        clean = []
+        if self._measures:
+            looked_at, config = pad(originals).to(self._device), self._config
+            clean = look(self.generators, config.classes, looked_at, regions, one_by_one=at_photo, identity=config.identity)
         factor = self._recipe.until or 1.0
         left: set[int] = set()  # patches whose files reach the goal
         weakest: dict[int, int] = {}  # the output that fell short when a patch was last checked
@@ -196,7 +202,7 @@ class Protect:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             y_BCHW = disrupt(
                 pad(parts).to(self._device),
-                [self._target(one, patches) for one in clean],
+                self._targets(patches, clean),
                 self._recipe,
                 epsilon=radius.to(self._device) if isinstance(radius, Tensor) else radius,
                 streams=streams_for(keys, seed, stored_sizes=sizes, corners=[region.corner for region in regions]),
@@ -207,8 +213,9 @@ class Protect:
             )
         if last := [b for b in range(len(patches)) if b not in left]:
             written = put(last, y_BCHW if len(last) == len(y_BCHW) else y_BCHW[last], self._recipe.steps)
-            for b, boxes in zip(last, measure(clean, last, written, [regions[b] for b in last]), strict=True):
-                note(b, boxes)
+            if self._measures:
+                for b, boxes in zip(last, measure(clean, last, written, [regions[b] for b in last]), strict=True):
+                    note(b, boxes)
         return clean
 
     def _start(self, patches: list[Patch], drafts: list[Draft], parts: list[U8]) -> Tensor | None:
@@ -226,7 +233,7 @@ class Protect:
         several = [len(draft.shown.regions) > 1 for draft in drafts]
         for draft in (draft for draft, is_one_of_them in zip(drafts, several, strict=True) if is_one_of_them):
             draft.as_file(self._config)
-        for patches, clean in done:
+        for patches, clean in done if self._measures else ():
             if rows := [b for b, patch in enumerate(patches) if several[patch.photo]]:
                 some = [patches[b] for b in rows]
                 written = pad([patch.region.cut(drafts[patch.photo].read_HWC) for patch in some]).to(self._device)
@@ -243,15 +250,22 @@ class Protect:
         draft.allowed[patch.number] = (int(mask.sum(dtype=np.int64)), mask.size)
         return mask
 
-    def _target(self, clean: Clean, patches: list[Patch]) -> Target:
-        """A generator to break in a box: its outputs, of which the untouched ones are known, or the activations of a layer."""
-        generator, layer = clean.generator, self._recipe.layer
-        view = batch_view([patch.region for patch in patches], generator.size, clean.which)
-        crops = self._draw_crops(patches, clean.which) if self._config.jitter else ()
+    def _targets(self, patches: list[Patch], clean: Sequence[Clean]) -> list[Target]:
+        """What is broken: each generator in each box, with the untouched outputs where they are known."""
+        if clean:
+            return [self._target(patches, one.which, one.generator, one.by_class()) for one in clean]
+        boxes = range(len(patches[0].region.boxes))
+        return [self._target(patches, which, generator) for which in boxes for generator in self.generators]
+
+    def _target(self, patches: list[Patch], which: int, generator: Generator, clean: Mapping[str, Tensor] | None = None) -> Target:
+        """A generator to break in a box: its outputs, or the activations of a layer."""
+        names, layer = generator.select_classes(self._config.classes), self._recipe.layer
+        view = batch_view([patch.region for patch in patches], generator.size, which)
+        crops = self._draw_crops(patches, which) if self._config.jitter else ()
         views = tuple(jittered_view(view, drawn_BV) for drawn_BV in crops)
         if layer:
-            return Target(view, {name: generator.features(name, layer) for name in clean.classes}, views=views)
-        return Target(view, {name: generator.output(name) for name in clean.classes}, clean.by_class(), views)
+            return Target(view, {name: generator.features(name, layer) for name in names}, views=views)
+        return Target(view, {name: generator.output(name) for name in names}, clean, views)
 
     def _draw_crops(self, patches: list[Patch], which: int) -> list[list[list[float]]]:
         """For each step and region the numbers of another crop, drawn for each photo by its key."""
@@ -264,11 +278,13 @@ class Protect:
         """The work with its file and the effect that this has; of a class, where it breaks least."""
         pairs = [(region.cut(draft.photo.pixels_HWC), region.cut(draft.read_HWC)) for region in draft.shown.regions]
         moved = any(not np.array_equal(*pair) for pair in pairs)
-        effect = effect_of(self._labels(), [draft.measured[number] for number in sorted(draft.measured)], moved=moved)
+        effect = Effect((), (), (), moved=moved)
+        if self._measures:
+            effect = effect_of(self._labels(), [draft.measured[number] for number in sorted(draft.measured)], moved=moved)
         steps = max(draft.steps.values())
         return dataclasses.replace(
             draft.shown.work,
-            photo=None,
+            photo=None if self._measures else draft.shown.photo,
             pixels_HWC=draft.read_HWC,
             encoded=draft.encoded,
             effect=effect,
@@ -279,10 +295,8 @@ class Protect:
 
     def _labels(self) -> list[str]:
         """The names of all classes, as the manifest has them."""
-        named = [
-            (generator.name, name) for generator in self._generators for name in generator.select_classes(self._config.classes)
-        ]
-        return [name if len(self._generators) == 1 else f"{generator}/{name}" for generator, name in named]
+        named = [(generator.name, name) for generator in self.generators for name in generator.select_classes(self._config.classes)]
+        return [name if len(self.generators) == 1 else f"{generator}/{name}" for generator, name in named]
 
 
 def _reference(name: str) -> Reference:

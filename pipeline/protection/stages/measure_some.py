@@ -1,4 +1,4 @@
-"""Measure a share of the files to which something was added unseen: what generators make of these and of their photos.
+"""Measure a share of the files that were changed unseen: what generators make of these and of their photos.
 
 The share is chosen by a hash of the names, so that it is the same on any machine and in any order.
 """
@@ -8,40 +8,49 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
+from pipeline.generators.generator import Generator
 from pipeline.jobs.doctor import check_gpu
 from pipeline.ledger.schema import ManifestRow
 from pipeline.photos.encode import encode_photo, read_back
 from pipeline.photos.photo import U8, Photo, PhotoRefusedError
 from pipeline.protection.options import ProtectConfig
 from pipeline.protection.row import Measured, Work, effect_of
-from pipeline.protection.stages.add import Add
 from pipeline.protection.stages.disrupt import load_generators
 from pipeline.protection.stages.measure import UnusableError, look, measure
 from pipeline.protection.stages.read import end
 from pipeline.protection.stages.shown import pad, photo_regions
 
 
-class AddAndMeasure:
-    """A callable stage: photos -> photos with what ``add`` adds, of which a share has a measured effect. Holds the generators."""
+class MeasureSome:
+    """A callable stage: photos -> photos as ``change`` changes them, of which a share has a measured effect.
 
-    def __init__(self, config: ProtectConfig, add: Add) -> None:
+    Holds the ``generators``, those of a disruption or its own.
+    """
+
+    def __init__(
+        self,
+        config: ProtectConfig,
+        change: Callable[[Sequence[Work]], list[Work]],
+        generators: Sequence[Generator] | None = None,
+    ) -> None:
         torch.set_num_threads(config.compute.threads)
         check_gpu(config.compute)
-        self._config, self._add = config, add
+        self._config, self._change = config, change
         self._device = torch.device(config.compute.device)
-        self._generators = [generator.to(self._device) for generator in load_generators(config)]
+        self._generators = generators or [generator.to(self._device) for generator in load_generators(config)]
 
     def __call__(self, works: Sequence[Work]) -> list[Work]:
         """The same inputs in the same order; pixels are added, and to some of them what they do."""
+        share = self._config.measured_share()
         return [
             self._measure_or_end(work, work.photo, work.pixels_HWC)
-            if work.photo is not None and work.pixels_HWC is not None and is_measured(work.key, self._config.measure_share)
+            if work.photo is not None and work.pixels_HWC is not None and is_measured(work.key, share)
             else work
-            for work in self._add(works)
+            for work in self._change(works)
         ]
 
     def _measure_or_end(self, work: Work, photo: Photo, pixels_HWC: U8) -> Work:
@@ -55,8 +64,8 @@ class AddAndMeasure:
         return dataclasses.replace(measured, seconds=work.seconds + time.perf_counter() - began)
 
     def _measure(self, work: Work, photo: Photo, pixels_HWC: U8) -> Work:
-        config, encoded = self._config, None
-        if not config.lossless():
+        config, encoded = self._config, work.encoded
+        if encoded is None and not config.lossless():
             encoded = encode_photo(photo, pixels_HWC, format=config.format, jpeg_quality=config.jpeg_quality)
             pixels_HWC = read_back(encoded, photo, pixels_HWC, format=config.format).pixels_HWC
         found: dict[int, list[Measured]] = {}

@@ -78,7 +78,7 @@ def _write(work: Work, config: ProtectConfig, to: Destination) -> ManifestRow:
         if is_disk_full(error) or advice_on(error):
             raise unwritable(to.folder.path, error) from error
         return ManifestRow.failed(key, stage="write", reason=f"cannot be written: {error}", bytes_in=len(data))
-    status, reason = verdict(effect, added="signal" if config.universal is None else "perturbation")
+    status, reason = verdict(effect, added="perturbation" if config.changes_region() else "signal")
     return ManifestRow(
         key=key,
         status=status,

@@ -222,7 +222,7 @@ def test_a_reference_image_is_shown_upright(tmp_path: Path, orientation: int) ->
 def test_no_weight_gets_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Protect(CONFIG, threads=1)
     stage(WORKS[:1])
-    (generator,) = stage._generators
+    (generator,) = stage.generators
     assert all(p.grad is None and not p.requires_grad for p in generator.net.parameters())
 
 
@@ -233,7 +233,7 @@ def test_a_photo_too_large_for_the_memory_fails_alone(monkeypatch: pytest.Monkey
 
     stage = Protect(CONFIG, threads=1)
     full = Generator("full", Full(), {"x": ()}, 16, "f", translate=lambda net, x, c: net(x))
-    monkeypatch.setattr(stage, "_generators", [full])
+    monkeypatch.setattr(stage, "generators", [full])
     (done,) = stage(WORKS[:1])
     assert done.ended is not None
     assert "not enough memory" in (done.ended.reason or "")

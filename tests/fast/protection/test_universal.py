@@ -208,7 +208,7 @@ def test_a_wrong_call_ends_before_anything_is_written(
         ([*ALONE, *one, "--classes", "Old"], "was not learned for class Old: it breaks Smile, Glasses"),
         ([*one, "--start", "clean"], "leave out --start clean"),
         (["--steps", "0"], "--steps must be from 1"),
-        ([*one, "--measure-share", "0.5"], "--measure-share is for --universal with --recipe none"),
+        ([*one, "--measure-share", "0.5", "--until", "2"], "--until measures every photo"),
         ([*ALONE, *one, "--measure-share", "2"], "--measure-share must be from 0 to 1"),
     ]:
         assert run(photos, out, *words) == 2, words

@@ -53,7 +53,7 @@ def passes(recipe: str, *, photo: int = 0, **options: Any) -> tuple[Counter[str]
     """What protecting one photo takes, and the photo."""
     config = ProtectConfig("in", "out", generator=(EIGHT,), recipe=recipe)
     stage = Protect(dataclasses.replace(config, **options), threads=1)
-    counted = Passes(stage._generators[0].net)
+    counted = Passes(stage.generators[0].net)
     (done,) = stage([WORKS[photo]])
     return counted.images, done
 
@@ -137,7 +137,7 @@ def test_a_photo_takes_all_steps_or_every_output_on_its_file_is_past_the_goal(op
     for before, done in zip(WORKS[:4], stage(WORKS[:4]), strict=True):
         assert before.photo is not None and done.effect is not None and done.steps is not None
         (region,) = show(before, before.photo, "square").regions
-        for generator in stage._generators:
+        for generator in stage.generators:
             view = batch_view([region], generator.size)
             x, y = (pixels_to_tensor(region.cut(px)) for px in (before.photo.pixels_HWC, pixels(done)))
             with torch.no_grad():
