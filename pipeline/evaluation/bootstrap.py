@@ -66,6 +66,14 @@ def interval(values: Floats) -> Interval:
     return float(low), float(high)
 
 
+def exact_interval(share: float, count: int) -> Interval:
+    """The exact 95 % interval of a share of ``count`` photos, by Clopper and Pearson; of several seeds, that of as many photos."""
+    from scipy.stats import binomtest  # half a second, which only tables spend
+
+    spread = binomtest(round(share * count), count).proportion_ci(LEVEL, method="exact")
+    return float(spread.low), float(spread.high)
+
+
 def ratio(a: Floats, b: Floats) -> Floats:
     """a / b, NaN where b is 0."""
     result = np.full(len(a), np.nan)

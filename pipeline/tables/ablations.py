@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pipeline.channels.channels import CHANNELS
 from pipeline.disruption.objectives import REFERENCES
 from pipeline.disruption.recipes import RECIPES
-from pipeline.tables.cells import Net, Row, Run, Table, row
+from pipeline.tables.cells import BOTH_SHARES, Net, Row, Run, Table, row
 from pipeline.tables.nets import NETS, load, some_classes
-from pipeline.tables.options import TablesConfig
+from pipeline.tables.options import HARDENED, TablesConfig
 
 NOISE = "random noise, not an attack"
 LAYERS = ("main.2", "main.5", "main.8", "main.11", "main.14", "main.17", "main.20")
 RESTARTS = 3
-HARDENED = ("plain", "hardened_generator", "hardened", "hardened_blur")
 
 
 def references(config: TablesConfig, nets: Mapping[str, Net]) -> list[Row]:
@@ -79,6 +78,7 @@ TABLES = (
         photos=16,
         rows=references,
         lines=("aim", "reference"),
+        shown=BOTH_SHARES,
     ),
     Table(
         name="table-features",
@@ -86,6 +86,7 @@ TABLES = (
         photos=16,
         rows=layers,
         lines=("layer",),
+        shown=BOTH_SHARES,
     ),
     Table(
         name="table-robust",
@@ -103,6 +104,7 @@ TABLES = (
         rows=transfer,
         lines=("against",),
         columns="target",
+        shown=BOTH_SHARES,
     ),
     Table(
         name="table-hardening",
@@ -110,5 +112,6 @@ TABLES = (
         photos=8,
         rows=hardening,
         lines=("net", "attack"),
+        shown=BOTH_SHARES,
     ),
 )

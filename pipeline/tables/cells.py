@@ -14,8 +14,10 @@ from pipeline.evaluation.summary import CLEAN, Line
 from pipeline.tables.options import TablesConfig
 
 PUBLISHED = "published"
-NAMES = {"l1": "L1", "l2": "L2", "disrupted": "% dis.", "relative": "share of the clean % dis."}
+NAMES = {"l1": "L1", "l2": "L2", "disrupted": "% dis.", "relative": "share of the clean % dis.", "visible": "% visibly broken"}
 """The measures as a reader knows them."""
+BOTH_SHARES = ("l1", "l2", "disrupted", "visible")
+"""What a table shows that has both shares: as published, and by what a person sees."""
 
 
 class Photos(NamedTuple):

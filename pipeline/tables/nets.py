@@ -37,7 +37,9 @@ NETS = {
     "monet": Known("CycleGAN (Monet)", "cyclegan"),
     "pix2pixhd": Known("pix2pixHD", "pix2pixhd"),
     "plain": Known("plain", "stargan-faces", "stargan-faces"),
+    "control": Known("control, no attack", "stargan-faces"),
     "hardened_generator": Known("hardened (G)", "stargan-faces"),
+    "hardened_consistency": Known("hardened (G + D, consistency)", "stargan-faces"),
     "hardened_blur": Known("hardened (G + D, blur)", "stargan-faces"),
 }
 OTHER_PICTURES = ("cyclegan", "monet", "pix2pixhd")
@@ -81,8 +83,13 @@ def spread(names: tuple[str, ...], count: int) -> tuple[str, ...]:
 
 
 def measured_photos(folder: Path, work: Path, limit: int) -> Photos:
-    """The first ``limit`` photos that no generator was trained on: split test of labels.csv, or any of a folder without one."""
-    return _listed(photos_of(folder, "test"), work, limit)
+    """The first ``limit`` photos that no generator was trained on: split test of labels.csv, or any of a folder without one.
+
+    Of each person (column identity) the first alone, so that intervals are over people.
+    """
+    paths = photos_of(folder, "test")
+    first = set(one_of_each(folder, paths))
+    return _listed([path for path in paths if path in first], work, limit)
 
 
 def training_photos(folder: Path, work: Path, limit: int, *, measured: int) -> Photos:

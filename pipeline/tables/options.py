@@ -11,7 +11,9 @@ import tyro
 from pipeline.jobs.options import ConfigError, one_of, within
 
 SIGNALS = "table-signals"
-LOADED = ("cyclegan", "monet", "pix2pixhd", "ganimation", "plain", "hardened", "hardened_generator", "hardened_blur")
+HARDENED = ("plain", "control", "hardened_generator", "hardened", "hardened_consistency", "hardened_blur")
+"""The nets of table-hardening, in its order."""
+LOADED = ("cyclegan", "monet", "pix2pixhd", "ganimation", *HARDENED)
 """The nets whose weights can be given."""
 Bundles = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="BUNDLE [...]")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME[=PATH] [...]")]
@@ -39,8 +41,8 @@ class TablesConfig:
     work: Path = Path("build/tables")
     """Folder for protected files and measured rows, which tables share."""
     weights: Names = ()
-    """Weights, each NAME=FILE: cyclegan, monet, pix2pixhd; hardened_generator, hardened_blur for table-hardening; and ganimation,
-    plain, hardened instead of the shipped ones."""
+    """Weights, each NAME=FILE: cyclegan, monet, pix2pixhd; control, hardened_generator, hardened_consistency, hardened_blur for
+    table-hardening; and ganimation, plain, hardened instead of the shipped ones."""
     pictures: Names = ()
     """What the first three translate, each NAME=FOLDER: horses, paintings, or label maps (test_label, test_inst ...)."""
     adapter_photos: int = 48

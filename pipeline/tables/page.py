@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.evaluation.bootstrap import exact_interval
 from pipeline.jobs.versions import versions
 from pipeline.ledger.rows import csv_text
 from pipeline.storage import open_storage, write_atomic
 from pipeline.tables.cells import NAMES, PUBLISHED, Row, Table
 from pipeline.tables.options import TablesConfig
 
-SHARES = ("disrupted", "relative")
+SHARES = ("disrupted", "relative", "visible")
 
 
 def as_csv(table: Table, rows: Sequence[Row]) -> str:
@@ -22,10 +23,10 @@ def as_csv(table: Table, rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         counts = [row.line.photos, row.line.samples, row.missing] if row.line and row.status != PUBLISHED else ["", "", ""]
-        columns = [name for name in NAMES if name != "relative" or name in table.shown]
-        values = [value for name in columns for value in (row.mean(name), *row.interval(name))]
+        unknown = [name for name in ("relative", "visible") if name not in table.shown]
+        values = [math.nan if name in unknown else value for name in NAMES for value in (row.mean(name), *row.interval(name))]
         numbers = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
-        lines.append([*row.labels.values(), row.status, *counts, *numbers, *[""] * (len(head) - len(numbers))])
+        lines.append([*row.labels.values(), row.status, *counts, *numbers])
     return csv_text([*labels, "status", "photos", "samples", "missing", *head], lines)
 
 
@@ -103,7 +104,10 @@ def _cells(table: Table, row: Row) -> list[str]:
 
 
 def _number(row: Row, name: str, *, interval: bool) -> str:
-    """A number as tables show it: shares in percent, means with three digits, small ones in powers of ten."""
+    """A number as tables show it: shares in percent, means with three digits, small ones in powers of ten.
+
+    A share of 0 or 1 in every drawing has the exact interval of a share of as many people.
+    """
 
     def text(value: float) -> str:
         if name in SHARES:
@@ -113,4 +117,6 @@ def _number(row: Row, name: str, *, interval: bool) -> str:
     mean, (low, high) = row.mean(name), row.interval(name)
     if math.isnan(mean):
         return "-"
+    if name in SHARES and name != "relative" and low == high and mean in (0, 1) and row.line:
+        low, high = exact_interval(mean, row.line.photos)
     return text(mean) + (f" ({text(low)} to {text(high)})" if interval and low < high else "")

@@ -18,7 +18,6 @@ from pipeline.tables.signals.scores import (
     DIFFERENCE,
     PASSIVE,
     UNTOUCHED,
-    exact_interval,
     numbers_of,
     read_photos,
     sign,
@@ -108,11 +107,6 @@ def test_the_command_writes_numbers_and_a_page(tmp_path: Path, capsys: pytest.Ca
     assert str(tmp_path) not in page
     assert main([*words, "--photos", "3"]) == 2
     assert "--photos" in capsys.readouterr().err
-
-
-def test_a_share_has_its_exact_interval() -> None:
-    assert exact_interval(0.0, 100) == pytest.approx((0.0, 1 - 0.025 ** (1 / 100)))
-    assert exact_interval(1.0, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))
 
 
 def test_each_person_is_measured_once(tmp_path: Path) -> None:

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from torch import Tensor
 
 from pipeline.channels.channels import find_channels
-from pipeline.evaluation.bootstrap import interval
+from pipeline.evaluation.bootstrap import exact_interval, interval
 from pipeline.generators.generator import Generator
 from pipeline.images.levels import pixels_to_unit, unit_to_pixels
 from pipeline.images.orientation import to_upright
@@ -180,12 +179,6 @@ def numbers_of(methods: Mapping[str, Sequence[Scores]], lines: Lines, channels: 
                     spread = exact_interval(float(values[0]), photos)
                 numbers.append(Number(label, group, channel, method, name, float(values[0]), *spread))
     return numbers
-
-
-def exact_interval(share: float, count: int) -> tuple[float, float]:
-    """The exact 95 % interval of a share of ``count`` photos, by Clopper and Pearson; of several seeds, that of as many photos."""
-    spread = binomtest(round(share * count), count).proportion_ci(0.95, method="exact")
-    return float(spread.low), float(spread.high)
 
 
 def _over_seeds(table_TS: F64) -> F64:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation import bootstrap
-from pipeline.evaluation.bootstrap import draws, interval, resampled
+from pipeline.evaluation.bootstrap import draws, exact_interval, interval, resampled
 from pipeline.evaluation.row import EvaluationRow, as_table, in_order, outcomes
 from pipeline.evaluation.summary import RELATIVE, Summary, as_csv, summarise, summarise_table
 from pipeline.evaluation.sums import ALL, exact, merged, sums_of
@@ -204,3 +204,8 @@ def test_the_csv_has_a_line_for_each_class_and_for_all() -> None:
         (ALL, "3", "0.2"),
     ]
     assert float(lines[0]["l2_low"]) <= 0.2 <= float(lines[0]["l2_high"])
+
+
+def test_a_share_has_its_exact_interval() -> None:
+    assert exact_interval(0.0, 100) == pytest.approx((0.0, 1 - 0.025 ** (1 / 100)))
+    assert exact_interval(1.0, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))

@@ -21,7 +21,7 @@ from pipeline.jobs.options import ConfigError
 from pipeline.tables import bench
 from pipeline.tables.__main__ import TABLES, main, write
 from pipeline.tables.bench import fill, folder_of, protect
-from pipeline.tables.cells import Net, Photos, Row, Run, Table
+from pipeline.tables.cells import NAMES, Net, Photos, Row, Run, Table
 from pipeline.tables.nets import load, measured_photos, nets_of, photos_of, spread, training_photos
 from pipeline.tables.options import TablesConfig
 from pipeline.tables.page import as_csv, as_markdown, as_page
@@ -165,7 +165,7 @@ def test_the_numbers_and_shares_of_the_clean_files_are_those_of_disrupt_evaluate
     assert evaluate([str(run.photos.path), str(folder_of(config, run)), *words]) == 0
     lines = csv.DictReader(io.StringIO((out / "summary.csv").read_text(encoding="utf-8")))
     (line,) = [one for one in lines if (one["class"], one["channel"]) == ("all", "jpeg-95-444")]
-    for name in ("l1", "l2", "disrupted", "relative"):
+    for name in NAMES:
         assert row.mean(name) == pytest.approx(float(line[name]), rel=1e-4)
 
 
@@ -251,7 +251,7 @@ def test_the_strongest_of_several_starts_counts_for_each_photo_and_class(
 
 def row_from_csv(table: Table, line: dict[str, str]) -> Row:
     labels = dict(list(line.items())[: list(line).index("status")])
-    means = {name: float(line[name]) for name in ("l1", "l2", "disrupted", "relative") if line[name]}
+    means = {name: float(line[name]) for name in NAMES if line.get(name)}
     intervals = {name: (float(line[f"{name}_low"]), float(line[f"{name}_high"])) for name in means if line[f"{name}_low"]}
     measured = Line("", "", "", int(line["photos"] or 0), 0, means, intervals) if means else None
     return Row(labels, status=line["status"], line=measured)
@@ -280,6 +280,24 @@ def test_only_held_out_photos_are_measured_and_none_of_them_is_trained_on(faces:
     assert paths_of(rest) == [str(names[2])]
     with pytest.raises(ConfigError, match="no photos are left"):
         training_photos(tmp_path / "plain", tmp_path, 9, measured=3)
+
+
+def test_of_each_person_one_photo_is_measured_in_the_order_of_all(tmp_path: Path) -> None:
+    tiny.photo_folder(tmp_path, {f"{name}.jpg": i for i, name in enumerate("abcdef")})
+    lines = [f"{name}.jpg,test,{person}\n" for name, person in zip("abcdef", "xyxyxz", strict=True)]
+    (tmp_path / "labels.csv").write_text("file,split,identity\n" + "".join(lines), encoding="utf-8")
+    person = dict(zip("abcdef", "xyxyxz", strict=True))
+    names = [path.stem for path in photos_of(tmp_path, "test")]
+    first = [name for i, name in enumerate(names) if person[name] not in {person[one] for one in names[:i]}]
+    assert [Path(path).stem for path in paths_of(measured_photos(tmp_path, tmp_path / "work", 9))] == first
+    assert len(first) == 3
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.0, "0.0 (0.0 to 36.9)"), (1.0, "100.0 (63.1 to 100.0)"), (0.5, "50.0")])
+def test_a_share_of_none_or_all_has_the_exact_interval_of_as_many_people(share: float, shown: str) -> None:
+    line = Line("", "", "", 8, 16, {"disrupted": share}, {"disrupted": (share, share)})
+    table = TABLES["table1"]._replace(lines=("attack",), columns="", shown=("disrupted",))
+    assert f"| 8 | {shown} |" in as_markdown(table, [Row({"attack": "pgd"}, status="measured", line=line)])
 
 
 def test_classes_are_spread_over_the_list() -> None:
