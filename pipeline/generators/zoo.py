@@ -100,6 +100,10 @@ ZOO: dict[str, ZooRow] = {
         stargan_from_state, stargan_by_shapes, conditional, {}, 128, weights="stargan-sharp.safetensors", faces=True,
         about="faces at 128 px, the same edits in sharper pictures, broken visibly; shipped (see its model card)",
     ),
+    "stargan-sharp-hardened": ZooRow(
+        stargan_from_state, stargan_by_shapes, conditional, {}, 128, weights="stargan-sharp-hardened.safetensors", faces=True,
+        about="the same, trained against disruptions; shipped, to measure against",
+    ),
     "ganimation-faces": ZooRow(
         ganimation_from_state, ganimation_by_shapes, _ganimation, {}, 64, weights="ganimation-faces.safetensors", faces=True,
         about="faces, seven expressions; shipped (see its model card)",

@@ -104,7 +104,6 @@ TABLES = (
         rows=transfer,
         lines=("against",),
         columns="target",
-        shown=BOTH_SHARES,
     ),
     Table(
         name="table-hardening",

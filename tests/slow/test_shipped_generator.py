@@ -45,7 +45,13 @@ def test_the_shipped_generator_is_disrupted_in_every_class_on_files_that_stay_cl
 
 
 @pytest.mark.parametrize(
-    ("name", "most", "least"), [("stargan-faces", 0.3, 0.02), ("stargan-portraits", 0.15, 0.02), ("stargan-sharp", 0.2, 0.02)]
+    ("name", "most", "least"),
+    [
+        ("stargan-faces", 0.3, 0.02),
+        ("stargan-portraits", 0.15, 0.02),
+        ("stargan-sharp", 0.2, 0.02),
+        ("stargan-sharp-hardened", 0.2, 0.02),
+    ],
 )
 @torch.no_grad()
 def test_a_shipped_generator_keeps_the_photo_when_asked_for_nothing_and_edits_when_asked(

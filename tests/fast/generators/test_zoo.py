@@ -46,7 +46,7 @@ def test_the_blocks_of_vintagify_have_another_name_in_its_file(tmp_path: Path) -
     assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())
 
 
-@pytest.mark.parametrize("name", ["stargan-faces", "stargan-portraits", "stargan-sharp"])
+@pytest.mark.parametrize("name", ["stargan-faces", "stargan-portraits", "stargan-sharp", "stargan-sharp-hardened"])
 @torch.no_grad()
 def test_classes_of_the_shipped_generators_give_different_pictures_of_the_same_photo(name: str) -> None:
     generator = load_generator(name)
