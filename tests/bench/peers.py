@@ -4,7 +4,7 @@ FACES holds labels.csv (columns file, split); split test is protected. Every way
 network, whose view of the photo is part of it, and all take turns at each photo, so that whatever else the machine does slows all
 of them. What counts is the file: rounded, written as PNG and read back. Processor time goes from the decoded photo to its 8-bit
 pixels. For this project's ways it includes what a run does: the clean outputs, the check of the file, and all numbers of the
-manifest; with --measure-share none of that. The paper's loop and torchattacks measure nothing either.
+manifest; with --measure-share 0 none of that. The paper's loop and torchattacks measure nothing either.
 
 * The paper's loop: Ruiz et al. 2020, sections 3.2 and 3.3, and its published PGD: a random start, 20 steps of 0.01, one class a
   step in turn, plain PyTorch with ``backward``, which also computes the gradients of the weights.
