@@ -24,6 +24,7 @@ from torch import Tensor
 from pipeline.disruption.disrupt import Target, disrupt
 from pipeline.disruption.objectives import REFERENCES, Reference, image_reference
 from pipeline.disruption.streams import streams_for
+from pipeline.disruption.view import Region
 from pipeline.generators import zoo
 from pipeline.generators.generator import Generator
 from pipeline.images.orientation import to_upright
@@ -164,11 +165,7 @@ class Protect:
         parts = [region.cut(draft.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
         originals = [region.cut(draft.shown.photo.pixels_HWC) for region, draft in zip(regions, of, strict=True)]
         limits = [self._limit(patch, draft) for patch, draft in zip(patches, of, strict=True)]
-        at_photo = self._recipe.start == "clean"
-        clean = []
-        if self._measures:
-            looked_at, config = pad(originals).to(self._device), self._config
-            clean = look(self.generators, config.classes, looked_at, regions, one_by_one=at_photo, identity=config.identity)
+        clean = self._look(originals, regions) if self._measures else []
         factor = self._recipe.until or 1.0
         left: set[int] = set()  # patches whose files reach the goal
         weakest: dict[int, int] = {}  # the output that fell short when a patch was last checked
@@ -217,6 +214,12 @@ class Protect:
                 for b, boxes in zip(last, measure(clean, last, written, [regions[b] for b in last]), strict=True):
                     note(b, boxes)
         return clean
+
+    def _look(self, originals: Sequence[U8], regions: Sequence[Region]) -> list[Clean]:
+        """What the generators make of these untouched regions, whose floating point is gone before the ascent has its own."""
+        at_photo, x_BCHW = self._recipe.start == "clean", pad(originals).to(self._device)
+        names, identity = self._config.classes, self._config.identity
+        return look(self.generators, names, x_BCHW, regions, one_by_one=at_photo, identity=identity)
 
     def _start(self, patches: list[Patch], drafts: list[Draft], parts: list[U8]) -> Tensor | None:
         """The regions with the universal perturbations of their photos, padded; None without --universal."""
